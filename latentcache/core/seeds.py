@@ -1,0 +1,27 @@
+"""Keyed randomness: every draw is a pure function of (seed, names), never of a clock or a rank."""
+
+import secrets
+from hashlib import blake2b
+
+
+def keyed_uint64(seed: int, *names: str | int) -> int:
+    """Return 64 uniform bits that depend on ``seed`` and ``names`` alone.
+
+    blake2b keyed by the seed; names are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
+    """
+    digest = blake2b(key=seed.to_bytes(16, "little", signed=True), digest_size=8)
+    for name in names:
+        data = str(name).encode("utf-8", "surrogateescape")
+        digest.update(len(data).to_bytes(4, "little"))
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def keyed_uniform(seed: int, *names: str | int) -> float:
+    """Return a float in [0, 1) with 53 keyed random bits."""
+    return (keyed_uint64(seed, *names) >> 11) / (1 << 53)
+
+
+def new_write_id() -> str:
+    """Return 16 random hex digits; the one place where randomness is not keyed."""
+    return secrets.token_hex(8)

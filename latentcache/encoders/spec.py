@@ -1,0 +1,245 @@
+"""What a cache must know about an encoder before it may store a single value.
+
+An adapter declares an ``EncoderSpec``; the conformance suite in ``latentcache.testing``
+checks every declaration, because attributes of released models are wrong often enough
+(docs/encoders.md, "Declared is not measured").
+
+Dimension letters: B batch, C channels, T frames, H height, W width, N tokens,
+Q codebooks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+
+from latentcache.core.fields import Field
+from latentcache.core.fingerprint import fingerprint
+from latentcache.core.media import Bucket
+
+Posterior = Literal[
+    "gaussian", "gaussian_shared_logvar", "point", "vq", "fsq", "rvq", "hierarchical"
+]
+PosteriorPolicy = Literal["moments", "mode", "sample"]
+"""What is stored of a Gaussian posterior: mean and logvar, mean alone, or one draw."""
+
+PLAIN_SCALAR = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRule:
+    """Legal frame counts ``T = first + k * step`` and the latent frames they give.
+
+    ``latent_first + k * latent_step`` latent frames come out for the k above.
+    """
+
+    first: int = 1
+    step: int = 1
+    latent_first: int = 1
+    latent_step: int = 1
+
+    def admits(self, num_frames: int) -> bool:
+        """Whether ``num_frames`` is legal."""
+        return num_frames >= self.first and (num_frames - self.first) % self.step == 0
+
+    def floor(self, num_frames: int) -> int | None:
+        """Return the largest legal count that is at most ``num_frames``, or None."""
+        if num_frames < self.first:
+            return None
+        return num_frames - (num_frames - self.first) % self.step
+
+    def num_latent_frames(self, num_frames: int) -> int:
+        """Return how many latent frames ``num_frames`` give.
+
+        Raises:
+            ValueError: ``num_frames`` is not legal.
+        """
+        if not self.admits(num_frames):
+            raise ValueError(
+                f"num_frames must be {self.first} + k * {self.step}, got {num_frames}; "
+                f"use {self.floor(num_frames) or self.first}"
+            )
+        return self.latent_first + (num_frames - self.first) // self.step * self.latent_step
+
+
+NormalizerOpName = Literal["patchify", "pack", "subtract", "divide", "multiply", "add", "permute"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalizerOp:
+    """One invertible step from the encoder's space to the DiT's.
+
+    Attributes:
+        op: ``patchify`` and ``pack`` take ``size``; ``permute`` takes ``axes``; the
+            arithmetic ones take ``values``, broadcast over the axis named by ``axis``.
+        values: One value, or one per entry of ``axis``.
+        axis: ``C`` (default), ``CT`` (row-major channel x latent frame), ``CHW``.
+        size: Patch edge for ``patchify``.
+        axes: Target order for ``permute``.
+    """
+
+    op: NormalizerOpName
+    values: tuple[float, ...] = ()
+    axis: str = "C"
+    size: int = 0
+    axes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalizer:
+    """Published normalisation: recorded beside the latents, applied by the loader.
+
+    Attributes:
+        ops: In the order they are applied to a native latent.
+        source: Where the numbers came from: ``config``, ``buffer``, ``file`` or ``preset``.
+    """
+
+    ops: tuple[NormalizerOp, ...]
+    source: Literal["config", "buffer", "file", "preset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """Everything the cache must know of one loaded encoder.
+
+    Attributes:
+        name: As on the command line, e.g. ``sdxl``.
+        impl: The code that computes, e.g. ``diffusers.AutoencoderKL``.
+        impl_version: Version of *our* adapter's arithmetic; raise it when values change.
+        modality: What one sample is.
+        fields: What ``encode`` leaves per sample, before the posterior policy.
+        posterior: Kind of posterior.
+        input_range: Pixel values at 0 and 255 once scaled, e.g. (-1.0, 1.0).
+        input_channels: 3, or 4 for RGBA models.
+        spatial_factor: Pixels per latent cell, (vertical, horizontal).
+        multiple_of: Heights and widths must be multiples of these.
+        fixed_size: The only (height, width) the model takes, or None.
+        frame_rule: Legal frame counts; the default takes single images only when
+            ``modality`` is ``image``.
+        max_size_px: Largest height or width, or None.
+        normalizer: Published normalisation, or None if there is none.
+        max_batch: Largest batch the model takes, or None.
+        is_batch_coupled: A row's values depend on its neighbours (SVG); such an encoder
+            runs with batch 1.
+        is_reentrant: Two threads may use one instance.
+        is_causal: A prefix of a clip gives a prefix of its latents.
+        image_is_first_frame: A single image gives the first latent frame of a clip.
+        compute_dtype: Dtype of the forward pass.
+        forbidden_dtypes: Compute dtypes that overflow or lose too much.
+        knobs: Everything else that changes values: tiling, slicing, kept coefficients ...
+        weights_digest: SHA-256 over the state dict, buffers included; "" if weight-free.
+        weights_licence: As far as known, for ``latentcache encoders``.
+    """
+
+    name: str
+    impl: str
+    impl_version: int
+    modality: Literal["image", "video", "audio", "text"]
+    fields: tuple[Field, ...]
+    posterior: Posterior
+    input_range: tuple[float, float]
+    spatial_factor: tuple[int, int]
+    multiple_of: tuple[int, int]
+    compute_dtype: str
+    weights_digest: str
+    input_channels: int = 3
+    fixed_size: tuple[int, int] | None = None
+    frame_rule: FrameRule = FrameRule()
+    max_size_px: int | None = None
+    normalizer: Normalizer | None = None
+    max_batch: int | None = None
+    is_batch_coupled: bool = False
+    is_reentrant: bool = False
+    is_causal: bool = False
+    image_is_first_frame: bool = True
+    forbidden_dtypes: frozenset[str] = frozenset()
+    knobs: Mapping[str, PLAIN_SCALAR] = field(default_factory=dict)
+    weights_licence: str = "unknown"
+
+    def refusal(self, bucket: Bucket) -> str | None:
+        """Return why ``bucket`` cannot be encoded, or None if it can."""
+        if self.modality == "image" and bucket.num_frames != 1:
+            return f"{bucket} has {bucket.num_frames} frames, {self.name} takes single images"
+        if not self.frame_rule.admits(bucket.num_frames):
+            rule = f"{self.frame_rule.first} + k * {self.frame_rule.step}"
+            return f"{bucket} has {bucket.num_frames} frames, {self.name} takes {rule}"
+        size = (bucket.height_px, bucket.width_px)
+        if self.fixed_size is not None and size != self.fixed_size:
+            return f"{bucket} is not {self.name}'s only size, {self.fixed_size[0]}x{self.fixed_size[1]}"
+        if size[0] % self.multiple_of[0] or size[1] % self.multiple_of[1]:
+            rule = f"{self.multiple_of[0]}x{self.multiple_of[1]}"
+            return f"{bucket} is not a multiple of {rule} px, as {self.name} needs"
+        if self.max_size_px is not None and max(size) > self.max_size_px:
+            return f"{bucket} is larger than {self.name}'s {self.max_size_px} px"
+        return None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of the spec that can change a stored value; it is hashed.
+
+        Library versions, the normaliser and pure declarations are recorded, not hashed.
+        The name is left out too: one set of weights under two presets is one encoding.
+        """
+        return {
+            "impl": self.impl,
+            "impl_version": self.impl_version,
+            "compute_dtype": self.compute_dtype,
+            "input_range": list(self.input_range),
+            "input_channels": self.input_channels,
+            "knobs": dict(self.knobs),
+            "weights_digest": self.weights_digest,
+        }
+
+    def fingerprint(self) -> str:
+        """Return the hash of ``identity``."""
+        return fingerprint(self.identity())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleMeta:
+    """What an encoder may know of one row of its batch.
+
+    Attributes:
+        key: The sample's key; "" for a filler row.
+        frame_rate_fps: 0.0 for images.
+    """
+
+    key: str
+    frame_rate_fps: float = 0.0
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """The least a third party writes: ``spec``, ``device``, ``encode`` and ``reset``."""
+
+    spec: EncoderSpec
+    device: torch.device
+
+    def encode(
+        self, pixels: torch.Tensor, metas: Sequence[SampleMeta]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return one dict of fields per sample, in the encoder's own space.
+
+        Args:
+            pixels: On ``device``, float32 in ``spec.input_range``: BCHW for images,
+                BCTHW for video. The encoder casts to its compute dtype *after* scaling.
+            metas: One per row.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Drop all mutable state; called after every error."""
+        ...
+
+
+@runtime_checkable
+class DecodingEncoder(Encoder, Protocol):
+    """An encoder that can go back, for fidelity checks."""
+
+    def decode(self, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return pixels, float32 in ``spec.input_range``: BCHW or BCTHW.
+
+        Args:
+            fields: Stored fields with a leading batch axis.
+        """
+        ...
