@@ -22,7 +22,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"recipe must be a readable file, got {path} ({error.strerror})") from None
+        raise ConfigError(
+            f"recipe must be a readable file, got {path} ({error.strerror})"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe must be valid TOML, got {path} ({error})") from None
 
@@ -111,7 +113,12 @@ def _convert_plain(expected: Any, value: Any, *, where: str) -> Any:
     if expected in (int, float) and isinstance(value, bool):
         raise ConfigError(f"value must be a number, got {value!r} ({where})")
     if isinstance(expected, type) and not isinstance(value, expected):
-        name = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+        name = {
+            "str": "text",
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+        }
         rule = name.get(expected.__name__, expected.__name__)
         raise ConfigError(f"value must be {rule}, got {value!r} ({where})")
     return value

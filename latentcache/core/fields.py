@@ -50,4 +50,6 @@ class Field:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
             known = ", ".join(DTYPE_BYTES)
-            raise ValueError(f"dtype must be one of {known}, got {self.dtype!r} (field {self.name})")
+            raise ValueError(
+                f"dtype must be one of {known}, got {self.dtype!r} (field {self.name})"
+            )
