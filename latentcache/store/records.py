@@ -1,0 +1,393 @@
+"""The JSON records of format 1, as frozen dataclasses: what each file says, and no more.
+
+A record is written as canonical JSON and never changes. Its digest is the SHA-256 of the
+bytes as they lie in the store. Parsing is strict: an unknown key or another format
+version is refused, because a reader that guesses serves wrong latents.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self, cast
+
+from latentcache.core.config import config_from_mapping
+from latentcache.core.errors import ConfigError, StoreError
+from latentcache.core.fields import Field
+from latentcache.core.fingerprint import canonical_json, sha256_hex
+from latentcache.core.media import Bucket
+from latentcache.core.units import BucketRun, UnitId, UnitRange
+
+FORMAT = 1
+"""The format version that this code reads and writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """One immutable object: its name relative to the store's root, its size and SHA-256."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRef:
+    """An immutable table file of ``num_rows`` rows."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    num_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPart:
+    """One Parquet file of a generation's rows: whole shards, consecutive."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    num_rows: int
+    first_shard: int
+    num_shards: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What all records share; ``digest`` is of the stored bytes and no part of them."""
+
+    kind: ClassVar[str]
+
+    write_id: str
+    digest: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", sha256_hex(self.to_bytes()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record's own keys, as plain values."""
+        names = [item.name for item in fields(self) if item.name != "digest"]
+        return {name: getattr(self, name) for name in names}
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes to store."""
+        values = {"format": FORMAT, "kind": self.kind, **self.to_json()}
+        return canonical_json(values).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Return the record that ``values`` spell.
+
+        Raises:
+            ConfigError: A key is unknown, missing or of the wrong type.
+        """
+        return config_from_mapping(cls, values, where=where)
+
+    @classmethod
+    def parse(cls, data: bytes, *, where: str) -> Self:
+        """Return the record in ``data``.
+
+        Args:
+            data: As read from the store.
+            where: The object, for errors.
+
+        Raises:
+            StoreError: Not such a record, or one of another format version.
+        """
+        values = _checked_envelope(data, kind=cls.kind, where=where)
+        values["digest"] = sha256_hex(data)
+        try:
+            return cls.from_json(values, where=where)
+        except (ConfigError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"record must be a {cls.kind} of format {FORMAT}, got one that does not parse: "
+                f"{error} ({where}); it is damaged or was written by other software"
+            ) from None
+
+
+def _checked_envelope(data: bytes, *, kind: str, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or "format" not in values:
+        raise StoreError(
+            f"record must be a JSON object with a format version, got {len(data)} bytes that "
+            f"are not ({where}); it is damaged or not part of a store"
+        )
+    if values["format"] != FORMAT:
+        raise StoreError(
+            f"store format must be {FORMAT}, got {values['format']} ({where}); "
+            f"use the latentcache release that wrote it"
+        )
+    if values.get("kind") != kind:
+        raise StoreError(
+            f"record must be of kind {kind!r}, got {values.get('kind')!r} ({where}); "
+            f"it is damaged or was moved"
+        )
+    return {key: value for key, value in values.items() if key not in ("format", "kind")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRecord(Record):
+    """``latentcache.json``: that this is a store, and which."""
+
+    kind: ClassVar[str] = "store"
+
+    store_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation(Record):
+    """``plan/<gen>.json``: the rows that one scan added, and those it retired.
+
+    Attributes:
+        number: 0 for the first.
+        parent: Digest of the generation before, or None for the first.
+        corpus_url: Root of the corpus, without credentials.
+        corpus_kind: How the corpus was read, e.g. ``folder``.
+        options: The plan's options, as plain values.
+        options_digest: Fingerprint of the options.
+        seed: Of the placement.
+        runs: The shards, in order; numbering continues from the parent's last shard.
+        parts: The rows, in (shard, row) order.
+        rejects: Rows that were refused while planning, or None if there are none.
+        retired: Rows of earlier generations that are live no more, or None.
+        totals: ``listed``, ``rows``, ``rejects``, ``bytes``, ``ignored`` (by extension) ...
+    """
+
+    kind: ClassVar[str] = "plan"
+
+    number: int
+    parent: str | None
+    corpus_url: str
+    corpus_kind: str
+    options: dict[str, Any]
+    options_digest: str
+    seed: int
+    runs: tuple[BucketRun, ...]
+    parts: tuple[PlanPart, ...]
+    rejects: TableRef | None
+    retired: TableRef | None
+    totals: dict[str, Any]
+
+    @property
+    def num_rows(self) -> int:
+        """Planned rows, retired ones included."""
+        return sum(run.num_rows for run in self.runs)
+
+    @property
+    def num_rejects(self) -> int:
+        """Rows refused while planning; they are quarantined for every column."""
+        return self.rejects.num_rows if self.rejects else 0
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of this generation."""
+        return sum(run.num_shards for run in self.runs)
+
+    def units(self, *, rows_per_unit: int) -> list[UnitRange]:
+        """Return the generation's units in (shard, part) order."""
+        return [
+            unit
+            for run in self.runs
+            for unit in run.units(generation=self.number, rows_per_unit=rows_per_unit)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record's own keys, as plain values."""
+        values = Record.to_json(self)
+        values["generation"] = values.pop("number")
+        values["corpus"] = {"url": values.pop("corpus_url"), "kind": values.pop("corpus_kind")}
+        values["runs"] = [
+            {
+                "bucket": str(run.bucket),
+                "first_shard": run.first_shard,
+                "num_rows": run.num_rows,
+                "rows_per_shard": run.rows_per_shard,
+            }
+            for run in self.runs
+        ]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Return the generation that ``values`` spell."""
+        flat = dict(values)
+        flat["number"] = flat.pop("generation")
+        corpus = flat.pop("corpus")
+        flat["corpus_url"], flat["corpus_kind"] = corpus["url"], corpus["kind"]
+        runs = [{**run, "bucket": _bucket_values(run["bucket"])} for run in flat["runs"]]
+        return config_from_mapping(cls, {**flat, "runs": runs}, where=where)
+
+
+def _bucket_values(text: str) -> dict[str, int]:
+    bucket = Bucket.parse(text)
+    return {name: getattr(bucket, name) for name in ("num_frames", "height_px", "width_px")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRule:
+    """Samples per encoder call: as many as ``pixels`` allow, a power of two, at most ``max``."""
+
+    pixels: int
+    max: int
+
+    def size(self, bucket: Bucket) -> int:
+        """Return the batch size for ``bucket``, at least 1."""
+        fitting = self.pixels // bucket.num_pixels
+        power_of_two = 1 << max(0, fitting.bit_length() - 1)
+        return max(1, min(power_of_two, self.max))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingRecord(Record):
+    """``encoding.json``: one column as one encoder computes it, pinned before its first unit.
+
+    Attributes:
+        column: E.g. ``latents``.
+        fingerprint: Hash of ``identity``; names the folder.
+        identity: Everything asked for that can change a stored value.
+        spec: What the encoder declared, as plain values.
+        fields: The stored fields, after the posterior policy.
+        normalizer: Published normalisation, recorded and not hashed, or None.
+        policy: ``moments``, ``mode`` or ``sample``.
+        transform: How pixels were made, with its version.
+        rows_per_unit: R, a power of two.
+        batch: Samples per encoder call.
+        threads: Of the encoder, on a CPU.
+        device_type: ``cpu``, ``cuda`` ...
+        probe: The output on a fixed input; a later run that differs is refused.
+    """
+
+    kind: ClassVar[str] = "encoding"
+
+    column: str
+    fingerprint: str
+    identity: dict[str, Any]
+    spec: dict[str, Any]
+    fields: tuple[Field, ...]
+    normalizer: dict[str, Any] | None
+    policy: str
+    transform: dict[str, Any]
+    rows_per_unit: int
+    batch: BatchRule
+    threads: int
+    device_type: str
+    probe: dict[str, Any]
+
+    def batch_size(self, bucket: Bucket) -> int:
+        """Return how many samples of ``bucket`` go into each encoder call."""
+        return self.batch.size(bucket)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit(Record):
+    """``commits/<unit>.<rev>.<write-id>.json``: these objects are a whole, verified unit.
+
+    Attributes:
+        unit: ``SSSSSSSS-PPPP``.
+        rev: 0 first; a repair or retry of quarantined rows writes one more.
+        encoding_digest: Of the encoding record it was made under.
+        generation: Whose rows these are.
+        generation_digest: Of that generation's record.
+        num_rows: Planned rows; ``num_present + num_rejected``.
+        tar: The latents, or None if no row is present.
+        meta: Which rows are present, why the others are not, and statistics.
+        software: Versions, device and threads that did it.
+        created: ISO 8601, UTC; for people, nothing reads it.
+    """
+
+    kind: ClassVar[str] = "commit"
+
+    unit: str
+    rev: int
+    column: str
+    fingerprint: str
+    encoding_digest: str
+    generation: int
+    generation_digest: str
+    num_rows: int
+    num_present: int
+    num_rejected: int
+    tar: ObjectRef | None
+    meta: ObjectRef
+    software: dict[str, Any]
+    created: str
+
+    @property
+    def unit_id(self) -> UnitId:
+        """The unit, parsed."""
+        return UnitId.parse(self.unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitEntry:
+    """One unit of a column as a snapshot serves it."""
+
+    unit: UnitRange
+    rev: int
+    write_id: str
+    num_present: int
+    tar: ObjectRef | None
+    meta: ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRef:
+    """A numbered record (a generation, a snapshot) with the digest it must have."""
+
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnEntry:
+    """One column of a snapshot: which encoding serves it, its tables, and the sum that adds up.
+
+    ``num_encoded + num_quarantined + num_missing = num_planned``, the live rows and the
+    rows refused while planning. ``num_bytes`` counts tars.
+    """
+
+    fingerprint: str
+    encoding_digest: str
+    units: TableRef
+    quarantine: TableRef
+    statistics: TableRef
+    num_planned: int
+    num_encoded: int
+    num_quarantined: int
+    num_missing: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRecord(Record):
+    """``snapshots/<N>.json``: a version of the store.
+
+    Attributes:
+        number: 1 for the first.
+        parent: The snapshot it was derived from, or None.
+        generations: The plan it covers.
+        columns: Column name to what serves it.
+    """
+
+    kind: ClassVar[str] = "snapshot"
+
+    number: int
+    store_id: str
+    parent: RecordRef | None
+    generations: tuple[RecordRef, ...]
+    columns: dict[str, ColumnEntry]
+    created: str
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Return the snapshot that ``values`` spell."""
+        columns = cast(Mapping[str, Any], values["columns"])
+        entries = {
+            name: config_from_mapping(ColumnEntry, entry, where=f"{where}: {name}")
+            for name, entry in columns.items()
+        }
+        return config_from_mapping(cls, {**values, "columns": entries}, where=where)
