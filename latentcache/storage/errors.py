@@ -1,0 +1,103 @@
+"""Storage errors: which are worth another try, and one sentence for those that are not."""
+
+import errno
+import sys
+
+from latentcache.core.errors import LatentCacheError
+
+PERMANENT = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+        errno.ENAMETOOLONG,
+        errno.EXDEV,
+        errno.EFBIG,
+        errno.ELOOP,
+        errno.EMSGSIZE,
+    }
+)
+"""Trying again cannot help; s3fs maps most S3 refusals to EINVAL."""
+
+_PERMANENT_TYPES = (
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+
+
+class StorageError(LatentCacheError, OSError):
+    """A destination cannot be written or a backend cannot be reached; the message is whole."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def backend_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that mean "the storage failed", for an ``except`` clause.
+
+    botocore lets some of its own through s3fs (no credentials, endpoint unreachable), and
+    they are not ``OSError``. Looked up, not imported: local stores do not need botocore.
+    """
+    botocore = sys.modules.get("botocore.exceptions")
+    if botocore is None:
+        return (OSError,)
+    return (OSError, botocore.BotoCoreError, botocore.ClientError)
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether another try may succeed."""
+    if isinstance(error, _PERMANENT_TYPES):
+        return False
+    if isinstance(error, OSError):
+        return error.errno not in PERMANENT
+    return type(error).__name__ not in ("NoCredentialsError", "ParamValidationError")
+
+
+def read_failure(error: Exception, *, where: str) -> OSError:
+    """Return what to raise when a read failed for good: the original if it is an OSError."""
+    if isinstance(error, OSError):
+        return error
+    return StorageError(
+        f"storage must be reachable, got {_first_line(error)} ({where}); "
+        f"check the URL, the endpoint and the credentials",
+        errno.EIO,
+    )
+
+
+def write_failure(error: Exception, *, where: str) -> OSError:
+    """Return what to raise when a write failed for good: one sentence with what to do."""
+    if isinstance(error, StorageError):
+        return error
+    code = error.errno if isinstance(error, OSError) else errno.EIO
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        rule, advice = "have room", "free some space and run it again; what was done is kept"
+    elif isinstance(error, PermissionError) or code in (errno.EROFS, errno.EPERM, errno.EACCES):
+        rule, advice = "be writable", "choose another folder or change its permissions"
+    elif isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+        rule, advice = "be a folder", "choose another"
+    elif isinstance(error, FileNotFoundError):
+        rule, advice = "exist", "create the bucket or mount the disk first"
+    else:
+        rule, advice = "accept writes", "check the URL, the credentials and the storage, then retry"
+    return StorageError(
+        f"destination must {rule}, got {_first_line(error)} ({where}); {advice}", code
+    )
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{str(error.strerror).splitlines()[0].lower()!r}"
+    text = str(error).splitlines()
+    return f"{text[0] if text else type(error).__name__!r}"

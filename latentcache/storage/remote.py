@@ -1,0 +1,161 @@
+"""Object stores and every other fsspec file system; one PUT makes an object visible."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.utils import get_protocol
+
+from latentcache.core.errors import ConfigError
+from latentcache.storage.objects import ObjectInfo
+
+_VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
+_MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBackend:
+    """A folder of an fsspec file system.
+
+    Attributes:
+        file_system: Made for this process, with no cache of listings or of instances.
+        root: The folder as the file system spells it, without a slash at its end.
+    """
+
+    file_system: Any = field(repr=False)
+    root: str
+
+    @classmethod
+    def open(cls, url: str) -> "RemoteBackend":
+        """Return a backend whose file system belongs to this process alone."""
+        # s3fs caches listings and instances by default: a cached listing hides commits, and
+        # an instance that crossed a fork hangs.
+        file_system, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        return cls(file_system, str(root).rstrip("/"))
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}" if name else self.root
+
+    def read(self, name: str, start: int | None, end: int | None) -> bytes:
+        """Return bytes ``[start, end)``."""
+        if start is not None and end is not None and end <= start:
+            return b""
+        return cast(bytes, self.file_system.cat_file(self._path(name), start=start, end=end))
+
+    def open_read(self, name: str) -> BinaryIO:
+        """Return a seekable file."""
+        return cast(BinaryIO, self.file_system.open(self._path(name), "rb"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a whole object."""
+        self._make_parent(name)
+        self.file_system.pipe_file(self._path(name), data)
+
+    def upload(self, name: str, path: Path) -> None:
+        """Put a whole object from a local file, in parts if it is large."""
+        self._make_parent(name)
+        self.file_system.put_file(str(path), self._path(name))
+
+    def put_if_absent(self, name: str, data: bytes) -> None:
+        """Put a whole object on the condition that there is none."""
+        self._make_parent(name)
+        self.file_system.pipe_file(self._path(name), data, mode="create")
+
+    def _make_parent(self, name: str) -> None:
+        # Object stores have no folders, and asking S3 for one would try to create a bucket.
+        if not _has_folders(self.file_system):
+            return
+        self.file_system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+
+    def iter_objects(self, prefix: str, *, with_temporary: bool) -> Iterator[ObjectInfo]:
+        """Yield all objects below ``prefix``."""
+        try:
+            found = self.file_system.find(self._path(prefix), detail=True)
+        except FileNotFoundError:
+            return
+        for path, details in found.items():
+            name = str(path).removeprefix(self.root).lstrip("/")
+            if not name or name.endswith("/") or details.get("type") == "directory":
+                continue
+            info = _info(name, details)
+            if with_temporary or not info.is_temporary:
+                yield info
+
+    def iter_folders(self, prefix: str) -> Iterator[str]:
+        """Yield the last parts of the names of the folders in ``prefix``."""
+        try:
+            listed = self.file_system.ls(self._path(prefix), detail=True)
+        except FileNotFoundError:
+            return
+        for details in sorted(listed, key=lambda details: str(details["name"])):
+            if details["type"] == "directory":
+                yield str(details["name"]).rstrip("/").rpartition("/")[2]
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what a listing would say of one object, or None if there is none."""
+        try:
+            details = self.file_system.info(self._path(name))
+        except FileNotFoundError:
+            return None
+        return None if details.get("type") == "directory" else _info(name, details)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; one that is gone already is no error."""
+        paths = [self._path(name) for name in names]
+        if hasattr(self.file_system, "_bulk_delete"):  # S3: 1,000 in one request, gone or not
+            self.file_system.rm(paths)
+            return
+        for path in paths:
+            try:
+                self.file_system.rm_file(path)
+            except FileNotFoundError:
+                continue
+
+
+def check_protocol(url: str) -> None:
+    """Refuse a URL that fsspec has no file system for.
+
+    Raises:
+        ConfigError: The protocol is unknown, or its package is not installed.
+    """
+    protocol = get_protocol(url)
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ValueError, ImportError) as error:
+        advice = str(error).splitlines()[0]
+        raise ConfigError(
+            f"url must have a protocol that fsspec knows, got {protocol!r}; {advice.rstrip('.')}"
+        ) from None
+
+
+def _has_folders(file_system: Any) -> bool:
+    protocol = file_system.protocol
+    names = {protocol} if isinstance(protocol, str) else set(protocol)
+    return not names & {"s3", "s3a", "gs", "gcs", "abfs", "az", "abfss", "oci", "r2"}
+
+
+def _info(name: str, details: dict[str, Any]) -> ObjectInfo:
+    version = next((details[key] for key in _VERSION_KEYS if details.get(key)), "")
+    modified = next((details[key] for key in _MODIFIED_KEYS if details.get(key)), 0.0)
+    size = details.get("size")
+    return ObjectInfo(
+        name=name,
+        size_bytes=-1 if size is None else int(size),
+        modified_s=_epoch_s(modified),
+        version=str(version).strip('"'),
+    )
+
+
+def _epoch_s(value: Any) -> float:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:
+            return 0.0
+    return float(value)
