@@ -10,13 +10,14 @@ Q codebooks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.media import Bucket
+
+if TYPE_CHECKING:  # declared facts are listed and estimated with without loading torch
+    import torch
 
 Posterior = Literal[
     "gaussian", "gaussian_shared_logvar", "point", "vq", "fsq", "rvq", "hierarchical"
@@ -73,6 +74,8 @@ class NormalizerOp:
     Attributes:
         op: ``patchify`` and ``pack`` take ``size``; ``permute`` takes ``axes``; the
             arithmetic ones take ``values``, broadcast over the axis named by ``axis``.
+            ``patchify`` is ``torch.pixel_unshuffle``: channel ``c`` at (y, x) of a patch
+            becomes channel ``(c * size + y) * size + x``.
         values: One value, or one per entry of ``axis``.
         axis: ``C`` (default), ``CT`` (row-major channel x latent frame), ``CHW``.
         size: Patch edge for ``patchify``.
@@ -97,6 +100,25 @@ class Normalizer:
 
     ops: tuple[NormalizerOp, ...]
     source: Literal["config", "buffer", "file", "preset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codebook:
+    """What the integers of an ``indices`` field may be.
+
+    Attributes:
+        size: Entries of one codebook; indices are below it.
+        num_codebooks: Length of the ``Q`` axis; 1 without one.
+        levels: Levels per dimension of a finite scalar quantiser, else empty.
+    """
+
+    size: int
+    num_codebooks: int = 1
+    levels: tuple[int, ...] = ()
+
+
+Streaming = Literal["exact", "ulp", "none"]
+"""Chunks with carried state give the whole clip's values: bit for bit, to 1e-5, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +147,8 @@ class EncoderSpec:
         is_reentrant: Two threads may use one instance.
         is_causal: A prefix of a clip gives a prefix of its latents.
         image_is_first_frame: A single image gives the first latent frame of a clip.
+        streaming: How exact ``StreamingEncoder.open`` is.
+        codebook: For encoders that leave ``indices``.
         compute_dtype: Dtype of the forward pass.
         forbidden_dtypes: Compute dtypes that overflow or lose too much.
         knobs: Everything else that changes values: tiling, slicing, kept coefficients ...
@@ -153,6 +177,8 @@ class EncoderSpec:
     is_reentrant: bool = False
     is_causal: bool = False
     image_is_first_frame: bool = True
+    streaming: Streaming = "none"
+    codebook: Codebook | None = None
     forbidden_dtypes: frozenset[str] = frozenset()
     knobs: Mapping[str, PLAIN_SCALAR] = field(default_factory=dict)
     weights_licence: str = "unknown"
@@ -166,7 +192,8 @@ class EncoderSpec:
             return f"{bucket} has {bucket.num_frames} frames, {self.name} takes {rule}"
         size = (bucket.height_px, bucket.width_px)
         if self.fixed_size is not None and size != self.fixed_size:
-            return f"{bucket} is not {self.name}'s only size, {self.fixed_size[0]}x{self.fixed_size[1]}"
+            only = f"{self.fixed_size[0]}x{self.fixed_size[1]}"
+            return f"{bucket} is not {only} px, the only size {self.name} takes"
         if size[0] % self.multiple_of[0] or size[1] % self.multiple_of[1]:
             rule = f"{self.multiple_of[0]}x{self.multiple_of[1]}"
             return f"{bucket} is not a multiple of {rule} px, as {self.name} needs"
@@ -213,11 +240,11 @@ class Encoder(Protocol):
     """The least a third party writes: ``spec``, ``device``, ``encode`` and ``reset``."""
 
     spec: EncoderSpec
-    device: torch.device
+    device: "torch.device"
 
     def encode(
-        self, pixels: torch.Tensor, metas: Sequence[SampleMeta]
-    ) -> list[dict[str, torch.Tensor]]:
+        self, pixels: "torch.Tensor", metas: Sequence[SampleMeta]
+    ) -> "list[dict[str, torch.Tensor]]":
         """Return one dict of fields per sample, in the encoder's own space.
 
         Args:
@@ -236,10 +263,50 @@ class Encoder(Protocol):
 class DecodingEncoder(Encoder, Protocol):
     """An encoder that can go back, for fidelity checks."""
 
-    def decode(self, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return pixels, float32 in ``spec.input_range``: BCHW or BCTHW.
+    def decode(self, fields: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return pixels, float32 on the scale of ``spec.input_range``: BCHW or BCTHW.
+
+        Values may overshoot the range a little; who shows or scores them clamps.
 
         Args:
             fields: Stored fields with a leading batch axis.
         """
+        ...
+
+
+class EncoderStream(Protocol):
+    """One clip on its way through a ``StreamingEncoder``, with the state it carries."""
+
+    def push(self, frames: "torch.Tensor") -> "dict[str, torch.Tensor] | None":
+        """Return the fields that ``frames`` (CTHW, any T) complete, or None if none are."""
+        ...
+
+    def close(self) -> None:
+        """Drop the state.
+
+        Raises:
+            EncoderError: The clip ended within a latent frame.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingEncoder(Encoder, Protocol):
+    """An encoder of clips of any length in bounded memory."""
+
+    def open(self, height_px: int, width_px: int) -> EncoderStream:
+        """Return a new stream; streams of one encoder do not disturb each other."""
+        ...
+
+
+@runtime_checkable
+class QuantizingEncoder(Encoder, Protocol):
+    """An encoder whose indices name code vectors."""
+
+    def codes_from_indices(self, indices: "torch.Tensor") -> "torch.Tensor":
+        """Return the code vectors of a batch of indices."""
+        ...
+
+    def indices_from_codes(self, codes: "torch.Tensor") -> "torch.Tensor":
+        """Return the indices of a batch of code vectors; inverse of the other."""
         ...

@@ -1,0 +1,149 @@
+"""Posterior policy: what of an encoder's output is stored, and in which dtype.
+
+``moments`` keeps mean and log-variance, so the loader can draw anew at each step;
+``mode`` keeps the mean alone, half the bytes; ``sample`` keeps one draw. Encoders without
+a Gaussian posterior have nothing to choose and ignore the policy.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.fields import DTYPE_BYTES, FLOAT_DTYPES, Field
+from latentcache.encoders.spec import EncoderSpec, Posterior, PosteriorPolicy
+
+POLICIES: tuple[PosteriorPolicy, ...] = ("moments", "mode", "sample")
+GAUSSIAN: frozenset[Posterior] = frozenset({"gaussian", "gaussian_shared_logvar"})
+
+
+def effective_policy(spec: EncoderSpec, policy: PosteriorPolicy) -> str:
+    """Return ``policy`` where the encoder has a Gaussian posterior, else ``native``.
+
+    Raises:
+        ConfigError: ``policy`` is not one of the three.
+    """
+    if policy not in POLICIES:
+        raise ConfigError(
+            f"posterior must be one of {', '.join(POLICIES)}, got {policy!r} ({spec.name}); "
+            "use moments to keep the choice for later"
+        )
+    return policy if spec.posterior in GAUSSIAN else "native"
+
+
+def stored_fields(
+    spec: EncoderSpec, policy: PosteriorPolicy, storage_dtype: str | None = None
+) -> tuple[Field, ...]:
+    """Return the fields that the store will hold.
+
+    Args:
+        spec: Of the encoder.
+        policy: Without effect unless the posterior is Gaussian.
+        storage_dtype: For the float fields; None leaves each at the encoder's own choice.
+            Integer fields keep theirs.
+
+    Raises:
+        ConfigError: ``storage_dtype`` is not a float dtype of format 1.
+    """
+    if storage_dtype is not None and storage_dtype not in FLOAT_DTYPES:
+        known = [name for name in DTYPE_BYTES if name in FLOAT_DTYPES]
+        raise ConfigError(
+            f"storage dtype must be one of {', '.join(known)}, got {storage_dtype!r} "
+            f"({spec.name}); use float16"
+        )
+    effective = effective_policy(spec, policy)
+    fields = spec.fields
+    if effective == "mode":
+        fields = tuple(field for field in fields if field.kind not in ("logvar", "std"))
+    elif effective == "sample":
+        mean = next(field for field in fields if field.kind == "mean")
+        fields = (replace(mean, name="sample", kind="sample"),)
+    if storage_dtype is None:
+        return fields
+    return tuple(
+        replace(field, dtype=storage_dtype) if field.dtype in FLOAT_DTYPES else field
+        for field in fields
+    )
+
+
+def stack_fields(raw: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return one batch of what ``encode`` left per sample: fields with a leading B axis."""
+    return {name: torch.stack([sample[name] for sample in raw]) for name in raw[0]}
+
+
+def apply_policy(
+    raw: Mapping[str, torch.Tensor],
+    fields: Sequence[Field],
+    *,
+    policy: PosteriorPolicy,
+    seed: int,
+    keys: Sequence[str],
+) -> dict[str, torch.Tensor]:
+    """Return the stored fields of a batch: on the CPU, in storage dtype, contiguous.
+
+    Rounding to the storage dtype is the last thing that happens to a value, and it can
+    overflow: whoever stores checks that the result is finite.
+
+    Args:
+        raw: The encoder's fields with a leading B axis, on any device.
+        fields: From ``stored_fields``, with the same policy.
+        policy: As given to ``stored_fields``.
+        seed: Of the posterior noise; used by ``sample`` only.
+        keys: Sample keys, one per row; they key the noise.
+    """
+    stored = {}
+    for field in fields:
+        if field.kind == "sample" and policy == "sample" and "mean" in raw:
+            values = _draw(raw["mean"], raw["logvar"], seed=seed, keys=keys)
+        else:
+            values = share_broadcast_axes(raw[field.name], field)
+        stored[field.name] = values.to(getattr(torch, field.dtype)).cpu().contiguous()
+    return stored
+
+
+def share_broadcast_axes(values: torch.Tensor, field: Field) -> torch.Tensor:
+    """Return ``values`` (B first) with each axis of ``field.broadcast`` cut to size 1.
+
+    Some models repeat one log-variance over all channels (LTX); it is stored once.
+    """
+    for letter in field.broadcast:
+        values = values.narrow(1 + field.axes.index(letter), 0, 1)
+    return values
+
+
+def posterior_noise(shape: tuple[int, ...], *, seed: int, key: str) -> NDArray[np.float32]:
+    """Return standard normal noise that depends on (seed, sample key) alone.
+
+    Raw Philox words and Box-Muller in float64: numpy may change its own normal
+    distribution between versions, these are fixed by their definition.
+    """
+    size = math.prod(shape)
+    num_pairs = (size + 1) // 2
+    philox = np.random.Philox(key=_philox_key(seed, key))
+    words = (philox.random_raw(2 * num_pairs) >> np.uint64(11)).astype(np.float64)
+    uniform = (words + 0.5) * 2.0**-53
+    radius = np.sqrt(-2.0 * np.log(uniform[:num_pairs]))
+    angle = (2.0 * np.pi) * uniform[num_pairs:]
+    normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    return normal[:size].reshape(shape).astype(np.float32)
+
+
+def _philox_key(seed: int, key: str) -> int:
+    digest = blake2b(key=seed.to_bytes(16, "little", signed=True), digest_size=16)
+    digest.update(b"posterior\0" + key.encode())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _draw(
+    mean: torch.Tensor, logvar: torch.Tensor, *, seed: int, keys: Sequence[str]
+) -> torch.Tensor:
+    # On the CPU in float32 whatever the device, so that the draw is the same everywhere.
+    mean, logvar = mean.float().cpu(), logvar.float().cpu()
+    shape = tuple(mean.shape[1:])
+    noise = np.stack([posterior_noise(shape, seed=seed, key=key) for key in keys])
+    return mean + torch.exp(0.5 * logvar) * torch.from_numpy(noise)

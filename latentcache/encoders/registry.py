@@ -1,0 +1,153 @@
+"""Registry: from what a user types after ``--encoder`` to a loaded encoder.
+
+``NAME`` or ``NAME:ARGUMENT`` of an encoder known here or registered by an entry point of
+group ``latentcache.encoders``, or ``module:Class``. Every factory is called with
+``EncoderOptions`` and returns an ``Encoder``.
+"""
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from latentcache.core.config import unknown_name
+from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.encoders.options import EncoderOptions
+from latentcache.encoders.presets import EncoderFacts, known_encoders
+from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
+
+ENTRY_POINT_GROUP = "latentcache.encoders"
+
+EncoderFactory = Callable[[EncoderOptions], Encoder]
+
+# Modules are named, not imported: diffusers takes seconds to import.
+_FACTORIES = {
+    "dct": "latentcache.encoders.dct:DctEncoder",
+    "dct-video": "latentcache.encoders.dct_video:DctVideoEncoder",
+    "sd": "latentcache.encoders.kl:load_sd",
+    "sdxl": "latentcache.encoders.kl:load_sdxl",
+    "sd3": "latentcache.encoders.kl:load_sd3",
+    "flux": "latentcache.encoders.kl:load_flux",
+    "kl": "latentcache.encoders.kl:load_kl",
+    "flux2": "latentcache.encoders.flux2:load_flux2",
+    "dc": "latentcache.encoders.dc:load_dc",
+    "tiny": "latentcache.encoders.tiny:load_tiny",
+}
+_ALIASES = {"sana": "dc", "flux1": "flux"}
+_PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
+    """Return the encoder that ``text`` names, loaded and ready.
+
+    Args:
+        text: ``dct``, ``dct:keep=6,block=4``, ``sdxl:PATH_OR_HUB_ID``, ``module:Class``,
+            ``module:Class:ARGUMENT`` or a registered name.
+        options: Device, dtype and the like.
+
+    Raises:
+        ConfigError: The name, a knob, the device or the dtype is wrong.
+        EncoderError: The weights cannot be loaded or are not what the name promises.
+    """
+    options = options or EncoderOptions()
+    name, _, argument = text.partition(":")
+    name = _ALIASES.get(name, name)
+    known = known_encoders()
+    if name in _FACTORIES:
+        _check_argument(name, argument, known[name])
+        if not known[name].needs_weights:
+            options = replace(options, knobs={**options.knobs, **parse_knobs(argument, name)})
+        return _factory(_FACTORIES[name], text)(replace(options, location=argument))
+    if name in known:
+        raise EncoderError(
+            f"encoder must be one that this version can load, got {name!r} (known for estimates "
+            "only); write an adapter and pass it as module:Class"
+        )
+    plugins = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name in plugins:
+        factory = _load_entry_point(plugins[name])
+        return factory(replace(options, location=argument))
+    return _load_by_import(text, options, names=[*_FACTORIES, *_ALIASES, *plugins])
+
+
+def list_encoders() -> list[EncoderFacts]:
+    """Return what is known of each encoder, in the order the command line shows."""
+    return list(known_encoders().values())
+
+
+def parse_knobs(text: str, name: str) -> dict[str, PLAIN_SCALAR]:
+    """Return ``{"keep": 6, "block": 4}`` for ``keep=6,block=4``.
+
+    Raises:
+        ConfigError: A part is not ``key=value``.
+    """
+    knobs: dict[str, PLAIN_SCALAR] = {}
+    for part in filter(None, text.split(",")):
+        key, separator, value = part.partition("=")
+        if not (key and separator and value):
+            raise ConfigError(
+                f"knobs must be key=value,key=value, got {part!r} (encoder {name}:{text}); "
+                f"write for instance {name}:block=4"
+            )
+        knobs[key.strip()] = _plain_value(value.strip())
+    return knobs
+
+
+def _plain_value(text: str) -> PLAIN_SCALAR:
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _check_argument(name: str, argument: str, facts: EncoderFacts) -> None:
+    if facts.needs_weights and not argument:
+        raise ConfigError(
+            f"encoder must be {name}:FOLDER or {name}:HUB_ID, got {name!r} without weights; "
+            f"say where the weights of {facts.title} are"
+        )
+
+
+def _load_by_import(text: str, options: EncoderOptions, *, names: list[str]) -> Encoder:
+    module, _, rest = text.partition(":")
+    attribute, _, argument = rest.partition(":")
+    if not (_PYTHON_NAME.fullmatch(module) and _PYTHON_NAME.fullmatch(attribute)):
+        raise ConfigError(unknown_name("encoder", module, names, where=f"encoder {text}"))
+    return _factory(f"{module}:{attribute}", text, names=names)(replace(options, location=argument))
+
+
+def _factory(path: str, text: str, *, names: list[str] | None = None) -> EncoderFactory:
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # Only the user's own misspelling is a wrong name; a module that is there but needs
+        # another one that is not should say so.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(
+            unknown_name("encoder", module, names or [], where=f"encoder {text}")
+        ) from None
+    factory = getattr(found, attribute, None)
+    if not callable(factory):
+        raise ConfigError(
+            f"encoder must be module:Class, got {text!r} ({module} has no {attribute!r}); "
+            "name a class or function that takes EncoderOptions"
+        )
+    return cast(EncoderFactory, factory)
+
+
+def _load_entry_point(entry: EntryPoint) -> EncoderFactory:
+    try:
+        return cast(EncoderFactory, entry.load())
+    except (ImportError, AttributeError) as error:
+        raise EncoderError(
+            f"encoder plug-in must be importable, got {entry.name} = {entry.value} ({error}); "
+            "reinstall the package that registers it"
+        ) from error

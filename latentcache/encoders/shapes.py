@@ -1,0 +1,85 @@
+"""Shapes: what one sample's fields measure, and the refusal of a batch that does not fit."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from latentcache.core.errors import EncoderError
+from latentcache.core.fields import DTYPE_BYTES, Field
+from latentcache.core.media import Bucket
+from latentcache.encoders.spec import EncoderSpec, SampleMeta
+
+if TYPE_CHECKING:
+    import torch
+
+
+def field_shape(spec: EncoderSpec, field: Field, bucket: Bucket) -> tuple[int, ...]:
+    """Return the shape in which ``field`` of one sample of ``bucket`` is stored.
+
+    An axis that ``field.broadcast`` names is stored with size 1.
+
+    Raises:
+        EncoderError: The axes hold a letter whose size only a probe can tell (tokens,
+            codebooks without a ``Codebook``, mel bins).
+    """
+    sizes = {
+        "C": field.channels,
+        "T": spec.frame_rule.num_latent_frames(bucket.num_frames),
+        "H": bucket.height_px // spec.spatial_factor[0],
+        "W": bucket.width_px // spec.spatial_factor[1],
+        "Q": spec.codebook.num_codebooks if spec.codebook else None,
+    }
+    shape = []
+    for letter in field.axes:
+        size = 1 if letter in field.broadcast else sizes.get(letter)
+        if size is None:
+            raise EncoderError(
+                f"axes of field {field.name!r} must be known from the bucket, got "
+                f"{field.axes!r} ({spec.name}); measure {letter} with a probe"
+            )
+        shape.append(size)
+    return tuple(shape)
+
+
+def sample_bytes(spec: EncoderSpec, fields: Sequence[Field], bucket: Bucket) -> int:
+    """Return the payload bytes of one sample: all ``fields`` in their storage dtype."""
+    return sum(
+        prod(field_shape(spec, field, bucket)) * DTYPE_BYTES[field.dtype] for field in fields
+    )
+
+
+def bucket_of(pixels: "torch.Tensor") -> Bucket:
+    """Return the bucket of a pixel batch, BCHW or BCTHW."""
+    num_frames = pixels.shape[2] if pixels.ndim == 5 else 1
+    return Bucket(num_frames, pixels.shape[-2], pixels.shape[-1])
+
+
+def check_batch(spec: EncoderSpec, pixels: "torch.Tensor", metas: Sequence[SampleMeta]) -> None:
+    """Refuse a batch before the model sees it; every adapter's ``encode`` starts here.
+
+    Models trim odd sizes and trailing frames in silence (docs/encoders.md, "Declared is
+    not measured"), so the rule must be kept on our side.
+
+    Raises:
+        EncoderError: Wrong rank, channels, geometry, batch size or number of metas.
+    """
+    num_axes = 5 if spec.modality == "video" else 4
+    if pixels.ndim != num_axes or pixels.shape[1] != spec.input_channels:
+        layout = "BCTHW" if num_axes == 5 else "BCHW"
+        raise EncoderError(
+            f"pixels must be {layout} with C={spec.input_channels}, got "
+            f"{tuple(pixels.shape)} ({spec.name}); check the encoder's modality"
+        )
+    refusal = spec.refusal(bucket_of(pixels))
+    if refusal is not None:
+        raise EncoderError(f"bucket must fit the encoder, got a misfit ({refusal}); plan others")
+    if len(metas) != len(pixels):
+        raise EncoderError(
+            f"metas must be one per row, got {len(metas)} for {len(pixels)} rows ({spec.name}); "
+            "pass an empty key for filler rows"
+        )
+    if spec.max_batch is not None and len(pixels) > spec.max_batch:
+        raise EncoderError(
+            f"batch must be at most {spec.max_batch}, got {len(pixels)} ({spec.name}); "
+            "use a smaller batch"
+        )
