@@ -1,0 +1,145 @@
+"""Decoding in a child process, for a sample that may take the process down with it.
+
+``python -m latentcache.decode.isolated`` reads one JSON line and the file's bytes from
+stdin, and writes one JSON line and the pixels to stdout.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentcache.core.errors import MediaError
+from latentcache.core.media import Bucket, Geometry
+from latentcache.core.rejects import RejectCode
+from latentcache.decode.image import decode_image
+from latentcache.decode.options import ImageLimits, ImageTransform
+from latentcache.decode.reasons import classify
+from latentcache.decode.watchdog import time_limit
+
+CHILD_COMMAND = (sys.executable, "-P", "-m", "latentcache.decode.isolated")
+_START_ALLOWANCE_S = 30.0
+"""For the interpreter and the imports on a busy machine (0.3 s on a quiet one)."""
+
+
+class _IsolatedError(MediaError):
+    """A child's refusal; its traceback stayed there, so the digest travels along."""
+
+    trace_digest = ""
+
+
+def decode_isolated(
+    data: bytes,
+    bucket: Bucket,
+    geometry: Geometry,
+    *,
+    transform: ImageTransform,
+    limits: ImageLimits,
+    time_limit_s: float,
+) -> NDArray[np.uint8]:
+    """Return what ``decode_image`` returns, computed in a child process.
+
+    Raises:
+        MediaError: As ``decode_image``; and ``crashed`` or ``timed_out`` (both transient)
+            where the child died or took longer than ``time_limit_s``.
+    """
+    request = {
+        "bucket": str(bucket),
+        "geometry": asdict(geometry),
+        "transform": asdict(transform),
+        "limits": asdict(limits),
+        "time_limit_s": time_limit_s,
+    }
+    payload = json.dumps(request).encode() + b"\n" + data
+    reply = run_child(CHILD_COMMAND, payload, time_limit_s=time_limit_s)
+    header, _, body = reply.partition(b"\n")
+    refusal = json.loads(header)
+    if refusal:
+        error = _IsolatedError(
+            refusal["code"], refusal["reason"], is_transient=refusal["is_transient"]
+        )
+        error.trace_digest = refusal["trace_digest"]
+        raise error
+    shape = (bucket.height_px, bucket.width_px, 3)
+    return np.frombuffer(bytearray(body), np.uint8).reshape(shape)
+
+
+def run_child(command: Sequence[str], payload: bytes, *, time_limit_s: float) -> bytes:
+    """Return what ``command`` wrote to stdout for ``payload`` on stdin.
+
+    Raises:
+        MediaError: ``timed_out`` or ``crashed``, naming the signal; both transient.
+    """
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_child_environment(),
+    )
+    try:
+        output, errors = child.communicate(payload, timeout=time_limit_s + _START_ALLOWANCE_S)
+    except subprocess.TimeoutExpired:
+        raise _timed_out(time_limit_s) from None
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+    if child.returncode and b"Timeout (" in errors:
+        raise _timed_out(time_limit_s)
+    if child.returncode:
+        raise _crashed(child.returncode)
+    return output
+
+
+def _timed_out(time_limit_s: float) -> MediaError:
+    reason = f"decoding took longer than {time_limit_s:g} s and was stopped"
+    return MediaError(RejectCode.TIMED_OUT.word, reason, is_transient=True)
+
+
+def _crashed(returncode: int) -> MediaError:
+    how = f"exit status {returncode}"
+    if returncode < 0:
+        how = signal.Signals(-returncode).name
+    hint = ", perhaps for lack of memory" if returncode == -signal.SIGKILL else ""
+    reason = f"the decoder process died on the file ({how}{hint})"
+    return MediaError(RejectCode.CRASHED.word, reason, is_transient=True)
+
+
+def _child_environment() -> dict[str, str]:
+    # A worker may have been given its import path by its launcher; the child needs the same.
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _serve() -> None:
+    line = sys.stdin.buffer.readline()
+    data = sys.stdin.buffer.read()
+    request = json.loads(line)
+    refusal: dict[str, object] = {}
+    pixels = b""
+    # A copy, since descriptor 2 is closed to libtiff while it decodes.
+    with time_limit(request["time_limit_s"], dump_fd=os.dup(sys.stderr.fileno())):
+        try:
+            transform = request["transform"]
+            transform["background"] = tuple(transform["background"])
+            pixels = decode_image(
+                data,
+                Bucket.parse(request["bucket"]),
+                Geometry(**request["geometry"]),
+                transform=ImageTransform(**transform),
+                limits=ImageLimits(**request["limits"]),
+            ).tobytes()
+        except MediaError as error:
+            refusal = asdict(classify(error, stage="decode"))
+    sys.stdout.buffer.write(json.dumps(refusal).encode() + b"\n" + pixels)
+
+
+if __name__ == "__main__":
+    _serve()

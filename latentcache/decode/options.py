@@ -1,0 +1,50 @@
+"""What a user may set about decoding; plain values that travel in recipes and fingerprints."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TRANSFORM_VERSION = 1
+"""Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What is refused before any pixel is decoded."""
+
+    max_pixels: int = 178_956_970
+    """Width x height. The size at which Pillow too calls a file a decompression bomb:
+    half a gigabyte of 8-bit RGB."""
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTransform:
+    """How any picture becomes 8-bit sRGB of its bucket's size; part of the fingerprint."""
+
+    version: int = TRANSFORM_VERSION
+    background: tuple[int, ...] = (255, 255, 255)
+    """sRGB, 0 to 255; what shows through transparent pixels."""
+    reducing_gap: float = 3.0
+    """A picture at least this many times too large is first shrunk by a whole factor, with
+    at least this ratio left for lanczos. 3 is visually the same as lanczos alone; see
+    docs/benchmarks/decode_cpu_202611.md."""
+
+    def __post_init__(self) -> None:
+        if self.version != TRANSFORM_VERSION:
+            raise ValueError(
+                f"version must be {TRANSFORM_VERSION}, got {self.version} (image transform); "
+                "use the release that wrote it, or encode again"
+            )
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ValueError(
+                f"background must be three numbers from 0 to 255, got {self.background}"
+            )
+        if self.reducing_gap < 1.0:
+            raise ValueError(f"reducing_gap must be at least 1.0, got {self.reducing_gap}")
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that can change a pixel, as plain data for the fingerprint."""
+        return {"kind": "image", "resize": "lanczos", **asdict(self)}
