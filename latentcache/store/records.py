@@ -347,7 +347,8 @@ class ColumnEntry:
     """One column of a snapshot: which encoding serves it, its tables, and the sum that adds up.
 
     ``num_encoded + num_quarantined + num_missing = num_planned``, the live rows and the
-    rows refused while planning. ``num_bytes`` counts tars.
+    rows refused while planning, of the first ``num_generations`` generations. ``num_bytes``
+    counts tars.
     """
 
     fingerprint: str
@@ -355,6 +356,7 @@ class ColumnEntry:
     units: TableRef
     quarantine: TableRef
     statistics: TableRef
+    num_generations: int
     num_planned: int
     num_encoded: int
     num_quarantined: int
@@ -369,7 +371,7 @@ class SnapshotRecord(Record):
     Attributes:
         number: 1 for the first.
         parent: The snapshot it was derived from, or None.
-        generations: The plan it covers.
+        generations: The plan when it was made.
         columns: Column name to what serves it.
     """
 
