@@ -79,7 +79,7 @@ class MemberHeader:
 
 
 class _Sink(Protocol):
-    def write(self, data: bytes | memoryview, /) -> object: ...
+    def write(self, data: bytes | bytearray | memoryview, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)

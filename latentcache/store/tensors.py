@@ -116,7 +116,7 @@ def float32_values(raw: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any
         # e5m2 is the upper byte of a float16.
         return (raw.astype(np.uint16) << np.uint16(8)).view(np.float16).astype(np.float32)
     if dtype == "float8_e4m3fn":
-        return _e4m3fn_table()[raw]
+        return np.asarray(_e4m3fn_table()[raw])
     return raw.astype(np.float32)
 
 
