@@ -134,7 +134,8 @@ class DctVideoEncoder:
         return torch.cat([bands[0], *motion])
 
     def _encode_clip(self, frames_TCHW: torch.Tensor) -> torch.Tensor:
-        groups = [frames_TCHW[:1], *torch.split(frames_TCHW[1:], GROUP_FRAMES)]
+        starts = range(1, len(frames_TCHW), GROUP_FRAMES)
+        groups = [frames_TCHW[:1], *(frames_TCHW[s : s + GROUP_FRAMES] for s in starts)]
         return torch.stack([self.encode_group(group) for group in groups], dim=1)
 
     def _decode_clip(self, z_TCHW: torch.Tensor) -> torch.Tensor:
