@@ -43,8 +43,8 @@ FORMATS = (
     "ICO",
     "PSD",
 )
-"""All that is tried (JPEG includes MPO). Pillow knows forty more; some start programs (EPS), some have no magic
-number and take noise for a picture (TGA)."""
+"""All that is tried; JPEG includes MPO. Pillow knows forty more: some start programs (EPS),
+some have no magic number and take noise for a picture (TGA)."""
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""A file that kills or hangs its decoder costs a child process, never the caller."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from latentcache.core.errors import MediaError
+from latentcache.core.media import Bucket
+from latentcache.decode import (
+    ImageLimits,
+    ImageTransform,
+    classify,
+    decode_image,
+    decode_isolated,
+)
+from latentcache.decode.isolated import run_child
+
+HANG_IN_C = "import re; re.match(r'(a+)+$', 'a' * 64 + 'b')"
+"""Backtracks for ever inside one C call, holding the GIL."""
+
+RULES = {"transform": ImageTransform(background=(3, 2, 1)), "limits": ImageLimits()}
+
+
+def test_the_child_gives_the_same_pixels(draw, encode, geometry_of) -> None:
+    data = encode(draw(96, 64).convert("RGBA"), "PNG")
+    arguments = (data, Bucket(1, 32, 48), geometry_of(96, 64, resized=(48, 32)))
+    pixels = decode_isolated(*arguments, **RULES, time_limit_s=60)
+    assert np.array_equal(pixels, decode_image(*arguments, **RULES))
+    assert pixels.flags.writeable
+
+
+def test_the_child_gives_the_same_refusal(draw, encode, geometry_of) -> None:
+    data = encode(draw(96, 64), "JPEG")[:-300]
+    arguments = (data, Bucket(1, 64, 96), geometry_of(96, 64))
+    rejects = []
+    for decode in (decode_image, decode_isolated):
+        limit = {"time_limit_s": 60} if decode is decode_isolated else {}
+        with pytest.raises(MediaError) as caught:
+            decode(*arguments, **RULES, **limit)
+        rejects.append(classify(caught.value, stage="decode"))
+    assert rejects[0] == rejects[1]
+    assert rejects[0].code == "truncated"
+
+
+def test_a_crash_names_the_signal() -> None:
+    command = (sys.executable, "-c", "import os; os.kill(os.getpid(), 11)")
+    with pytest.raises(MediaError, match="SIGSEGV") as caught:
+        run_child(command, b"x" * 10_000_000, time_limit_s=60)
+    assert (caught.value.code, caught.value.is_transient) == ("crashed", True)
+
+
+def test_an_exit_status_is_a_crash_too() -> None:
+    with pytest.raises(MediaError, match="exit status 7") as caught:
+        run_child((sys.executable, "-c", "raise SystemExit(7)"), b"", time_limit_s=60)
+    assert caught.value.code == "crashed"
+
+
+def test_a_hang_in_c_code_ends_at_the_limit() -> None:
+    program = (
+        "import sys\nfrom latentcache.decode import time_limit\n"
+        f"with time_limit(0.2, dump_fd=sys.stderr.fileno()):\n    {HANG_IN_C}\n"
+    )
+    started = time.monotonic()
+    with pytest.raises(MediaError, match=r"longer than 0\.2 s") as caught:
+        run_child((sys.executable, "-c", program), b"", time_limit_s=0.2)
+    assert (caught.value.code, caught.value.is_transient) == ("timed_out", True)
+    assert time.monotonic() - started < 20
+
+
+def test_the_limit_is_armed_again_for_each_sample_and_says_nothing() -> None:
+    program = (
+        "from latentcache.decode import time_limit\n"
+        "for _ in range(1000):\n    with time_limit(5):\n        pass\n"
+        "print('alive', flush=True)\n"
+        f"with time_limit(0.2):\n    {HANG_IN_C}\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", program), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == b"alive\n"
+    assert done.stderr == b""
