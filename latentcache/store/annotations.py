@@ -1,0 +1,260 @@
+"""Annotations: a value per planned row that needs no encoder; Arrow files, read by memory map.
+
+A revision is one file over one generation, with the rows in plan order and nulls where
+there is no value, so a row's place in the file is arithmetic. Drawing 256 random captions
+from Parquet row groups cost 82 ms, from mapped Arrow 0.5 ms.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from latentcache.core.errors import StoreError
+from latentcache.core.seeds import new_write_id
+from latentcache.core.units import BucketRun
+from latentcache.storage import Folder
+from latentcache.store.layout import ANNOTATIONS_FOLDER, annotation_name, checked_column
+from latentcache.store.records import Generation
+
+ROWS_PER_BATCH = 65_536
+"""Rows of every record batch but the last, so that a row's batch is a division."""
+
+_GENERATION_KEY, _ROWS_KEY = b"latentcache.generation", b"latentcache.num_rows"
+
+Array = np.ndarray[Any, Any]
+Values = Any
+"""A ``pyarrow.Array``; its stubs cannot express an array of any one type."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AnnotationFile:
+    """One revision of an annotation, as its name says it."""
+
+    annotation: str
+    rev: int
+    write_id: str
+
+    @property
+    def name(self) -> str:
+        """Where it lies in the store."""
+        return annotation_name(self.annotation, self.rev, self.write_id)
+
+
+class PlanIndex:
+    """Places of (shard, row) in a generation's plan order, for arrays of them."""
+
+    def __init__(self, runs: Sequence[BucketRun]) -> None:
+        self._first_shard = runs[0].first_shard if runs else 0
+        sizes = [
+            run.rows_in_shard(shard)
+            for run in runs
+            for shard in range(run.first_shard, run.first_shard + run.num_shards)
+        ]
+        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the generation."""
+        return int(self._starts[-1])
+
+    def places(self, shards: Array, rows: Array) -> Array:
+        """Return the place of each row, int64.
+
+        Raises:
+            ValueError: One is not a row of the generation.
+        """
+        at = np.asarray(shards, np.int64) - self._first_shard
+        is_planned = (at >= 0) & (at < len(self._starts) - 1)
+        at = np.where(is_planned, at, 0)
+        places = self._starts[at] + np.asarray(rows, np.int64)
+        if len(self._starts) > 1:
+            is_planned &= (np.asarray(rows) >= 0) & (places < self._starts[at + 1])
+        if not is_planned.all():
+            wrong = int(np.flatnonzero(~is_planned)[0])
+            raise ValueError(
+                f"shard and row must be planned, got shard {shards[wrong]} row {rows[wrong]}; "
+                f"use rows of this generation"
+            )
+        return places
+
+
+def write_annotations(
+    folder: Folder, generation: Generation, name: str, tables: Iterable[pa.Table]
+) -> AnnotationFile:
+    """Write the next revision of an annotation and return which it is.
+
+    Args:
+        folder: The store.
+        generation: Whose rows these are; every row without a value becomes null.
+        name: Of the annotation, e.g. ``caption``.
+        tables: With columns ``shard``, ``row`` and ``value``, ascending over all tables.
+
+    Raises:
+        ValueError: Rows are unplanned, repeated or out of order.
+    """
+    checked_column(name)
+    existing = [file.rev for file in list_annotations(folder, name)]
+    written = AnnotationFile(name, max(existing, default=-1) + 1, new_write_id())
+    with tempfile.TemporaryDirectory(prefix="latentcache-annotations-") as scratch:
+        path = Path(scratch) / "values.arrow"
+        _write_file(path, generation, tables)
+        folder.upload(written.name, path)
+    return written
+
+
+def _write_file(path: Path, generation: Generation, tables: Iterable[pa.Table]) -> None:
+    index = PlanIndex(generation.runs)
+    chunks = _iter_aligned(index, tables)
+    first = next(chunks, None)
+    value_type = first.type if first is not None else pa.null()
+    metadata: dict[bytes | str, bytes | str] = {
+        _GENERATION_KEY: str(generation.number).encode(),
+        _ROWS_KEY: str(index.num_rows).encode(),
+    }
+    schema = pa.schema([pa.field("value", value_type)], metadata=metadata)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in _iter_batches(first, chunks):
+            writer.write_batch(pa.record_batch([batch.cast(value_type)], schema=schema))
+
+
+def _iter_aligned(index: PlanIndex, tables: Iterable[pa.Table]) -> Iterator[Values]:
+    """Yield the values of all places in order, with nulls where there is none."""
+    done = 0
+    value_type: Any = None  # a pa.DataType, once known
+    for table in tables:
+        if not len(table):
+            continue
+        values = table["value"].combine_chunks()
+        value_type = value_type or values.type
+        places = index.places(table["shard"].to_numpy(), table["row"].to_numpy())
+        if places[0] < done or (np.diff(places) <= 0).any():
+            raise ValueError("rows must ascend, got a table out of order or a row twice")
+        stop = int(places[-1]) + 1
+        source = np.full(stop - done, -1, np.int64)
+        source[places - done] = np.arange(len(places))
+        indices: Values = pa.array(source, mask=source < 0)
+        yield values.take(indices)
+        done = stop
+    if done < index.num_rows:
+        yield pa.nulls(index.num_rows - done, value_type or pa.null())
+
+
+def _iter_batches(first: Values | None, rest: Iterator[Values]) -> Iterator[Values]:
+    """Yield arrays of exactly ``ROWS_PER_BATCH`` values, the last one shorter."""
+    pending: list[Values] = []
+    num_pending = 0
+    for chunk in [] if first is None else _chain(first, rest):
+        start = 0
+        while start < len(chunk):
+            piece = chunk.slice(start, ROWS_PER_BATCH - num_pending)
+            pending.append(piece.cast(pending[0].type) if pending else piece)
+            start += len(piece)
+            num_pending += len(piece)
+            if num_pending == ROWS_PER_BATCH:
+                yield pa.concat_arrays(pending)
+                pending, num_pending = [], 0
+    if pending:
+        yield pa.concat_arrays(pending)
+
+
+def _chain(first: Values, rest: Iterator[Values]) -> Iterator[Values]:
+    yield first
+    yield from rest
+
+
+def list_annotations(folder: Folder, name: str | None = None) -> list[AnnotationFile]:
+    """Return every revision of one annotation, or of all, in order."""
+    prefix = ANNOTATIONS_FOLDER if name is None else f"{ANNOTATIONS_FOLDER}/{checked_column(name)}"
+    found = []
+    for info in folder.list(prefix):
+        annotation, _, base = info.name.removeprefix(f"{ANNOTATIONS_FOLDER}/").partition("/")
+        rev, _, rest = base.partition(".")
+        write_id, _, suffix = rest.partition(".")
+        if suffix == "arrow" and rev.isdecimal():
+            found.append(AnnotationFile(annotation, int(rev), write_id))
+    return sorted(found)
+
+
+class Annotation:
+    """One revision, open for random access; local files are mapped, remote ones are read."""
+
+    def __init__(self, folder: Folder, generation: Generation, file: AnnotationFile) -> None:
+        """Open ``file``.
+
+        Raises:
+            StoreError: It is not an annotation of ``generation``.
+        """
+        self.file = file
+        path = folder.local_path(file.name)
+        source = pa.memory_map(str(path)) if path else pa.BufferReader(folder.read(file.name))
+        try:
+            reader = pa.ipc.open_file(source)
+            self._batches: list[Values] = [
+                reader.get_batch(number).column(0) for number in range(reader.num_record_batches)
+            ]
+        except pa.ArrowInvalid as error:
+            raise StoreError(
+                f"annotation must be an Arrow file, got {error} ({file.name}); write it again"
+            ) from None
+        self._index = PlanIndex(generation.runs)
+        self.type: Any = reader.schema.field("value").type
+        metadata = reader.schema.metadata or {}
+        self.generation = int(metadata.get(_GENERATION_KEY, b"-1"))
+        if self.generation == generation.number and len(self) != self._index.num_rows:
+            raise StoreError(
+                f"annotation must have {self._index.num_rows} rows, got {len(self)} "
+                f"({file.name}); write it again"
+            )
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self._batches)
+
+    def take(self, shards: Array, rows: Array) -> Values:
+        """Return the values of some rows, in the order asked for.
+
+        Raises:
+            ValueError: One is not a row of the generation.
+        """
+        places = self._index.places(shards, rows)
+        number, inside = np.divmod(places, ROWS_PER_BATCH)
+        # One take per batch touched, then back to the order asked for.
+        order = np.argsort(number, kind="stable")
+        bounds = np.flatnonzero(np.diff(number[order])) + 1
+        pieces = [
+            self._batches[number[group[0]]].take(pa.array(inside[group]))
+            for group in np.split(order, bounds)
+            if len(group)
+        ]
+        if not pieces:
+            return pa.nulls(0, self.type)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return pa.concat_arrays(pieces).take(pa.array(back))
+
+    def value(self, shard: int, row: int) -> Any:
+        """Return one row's value as a Python object, None if it has none."""
+        (place,) = self._index.places(np.array([shard]), np.array([row]))
+        return self._batches[place // ROWS_PER_BATCH][place % ROWS_PER_BATCH].as_py()
+
+    @property
+    def num_values(self) -> int:
+        """Rows that have a value."""
+        return sum(len(batch) - batch.null_count for batch in self._batches)
+
+
+def open_annotation(folder: Folder, generation: Generation, name: str) -> Annotation | None:
+    """Return the newest revision of an annotation for one generation, or None.
+
+    Of two files of one revision the lower write id serves, as with commits.
+    """
+    files = list_annotations(folder, name)
+    for file in sorted(files, key=lambda file: (-file.rev, file.write_id)):
+        annotation = Annotation(folder, generation, file)
+        if annotation.generation == generation.number:
+            return annotation
+    return None
