@@ -1,0 +1,163 @@
+"""Reading a column through a snapshot: its units, its samples, its statistics, its quarantine."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from latentcache.core.errors import StoreError
+from latentcache.core.units import UnitId
+from latentcache.storage import Folder
+from latentcache.store.plan_tables import find_key
+from latentcache.store.records import ColumnEntry, EncodingRecord, Generation, UnitEntry
+from latentcache.store.snapshot_tables import read_quarantine, read_statistics, read_units
+from latentcache.store.unit_reader import (
+    Array,
+    MappedUnit,
+    SampleFields,
+    UnitSample,
+    iter_unit,
+    read_row,
+    read_unit_meta,
+)
+
+
+@dataclass(frozen=True)
+class ColumnView:
+    """One column as a snapshot serves it.
+
+    Attributes:
+        folder: The store.
+        name: Of the column.
+        entry: What the snapshot says of it.
+        record: The encoding that serves it.
+        generations: The plan that the snapshot covers, by number.
+    """
+
+    folder: Folder
+    name: str
+    entry: ColumnEntry
+    record: EncodingRecord
+    generations: Mapping[int, Generation]
+
+    @property
+    def num_encoded(self) -> int:
+        """Live rows with a sample."""
+        return self.entry.num_encoded
+
+    @property
+    def num_quarantined(self) -> int:
+        """Live rows that could not be planned or encoded."""
+        return self.entry.num_quarantined
+
+    @property
+    def num_missing(self) -> int:
+        """Live rows that are neither: no unit covers them yet."""
+        return self.entry.num_missing
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tars."""
+        return self.entry.num_bytes
+
+    @cached_property
+    def _units(self) -> list[UnitEntry]:
+        return read_units(self.folder, self.entry.units)
+
+    @cached_property
+    def _unit_of(self) -> dict[UnitId, UnitEntry]:
+        return {entry.unit.unit: entry for entry in self._units}
+
+    def units(self) -> list[UnitEntry]:
+        """Return the column's units in (shard, part) order; read once."""
+        return list(self._units)
+
+    def tar_urls(self) -> list[str]:
+        """Return where the tars are, for any tool that reads WebDataset."""
+        return [
+            f"{self.folder.label}/{entry.tar.name}"
+            for entry in self._units
+            if entry.tar is not None
+        ]
+
+    def quarantine(self) -> pa.Table:
+        """Return one row per quarantined sample: key, path, stage, code, reason ..."""
+        return read_quarantine(self.folder, self.entry.quarantine)
+
+    def statistics(self) -> dict[str, Array]:
+        """Return the merged statistics of all units."""
+        return read_statistics(self.folder, self.entry.statistics)
+
+    def iter_samples(self) -> Iterator[tuple[str, UnitId, int, SampleFields]]:
+        """Yield (key, unit, row, fields) in (shard, row) order; memory holds one sample.
+
+        Retired rows are among them: the plan says which are live.
+
+        Raises:
+            ShardCorruptError: A unit differs from its commit.
+        """
+        for entry in self._units:
+            for sample in iter_unit(self.folder, entry, column=self.name):
+                yield sample.key, entry.unit.unit, sample.row, sample.fields
+
+    def read_sample(self, key: str) -> SampleFields:
+        """Return one sample's fields; looks the key up in the plan.
+
+        Raises:
+            StoreError: No row has this key, or it has no sample (says why).
+            ShardCorruptError: Its unit differs from its commit.
+        """
+        generations = [self.generations[number] for number in sorted(self.generations)]
+        position = find_key(self.folder, generations, key)
+        if position is None:
+            reason = self._reject_reason(key)
+            if reason is not None:
+                raise _quarantined(key, reason)
+            raise StoreError(
+                f"key must be one of the plan's, got {key!r} ({self.folder.label}); "
+                f"latentcache status --quarantined and the plan's parts list them"
+            )
+        return self.read_row(position.shard, position.row).fields
+
+    def read_row(self, shard: int, row: int) -> UnitSample:
+        """Return the sample at a planned row.
+
+        Raises:
+            StoreError: It has no sample (says why).
+            ShardCorruptError: Its unit differs from its commit.
+        """
+        unit = UnitId(shard, row // self.record.rows_per_unit)
+        entry = self._unit_of.get(unit)
+        if entry is None:
+            raise StoreError(
+                f"unit must be in the snapshot, got {unit} which is not encoded yet "
+                f"(column {self.name}); run latentcache build again"
+            )
+        sample = read_row(self.folder, entry, row=row, column=self.name)
+        if sample is None:
+            reject = read_unit_meta(self.folder, entry).reject_of(row)
+            raise _quarantined(f"row {row} of shard {shard}", reject.reason if reject else "")
+        return sample
+
+    def map_unit(self, entry: UnitEntry) -> MappedUnit:
+        """Return a local unit of one shape as strided views over its tar.
+
+        Raises:
+            ValueError: The store is remote, no row is present, or shapes vary.
+            ShardCorruptError: The unit differs from its commit.
+        """
+        return MappedUnit(self.folder, entry)
+
+    def _reject_reason(self, key: str) -> str | None:
+        table = self.quarantine()
+        hits = np.flatnonzero(np.array(table["key"].to_pylist()) == key)
+        return str(table["reason"][int(hits[0])].as_py()) if len(hits) else None
+
+
+def _quarantined(what: str, reason: str) -> StoreError:
+    return StoreError(
+        f"sample must be encoded, got {what} in quarantine: {reason}; "
+        f"latentcache status --quarantined lists all of them"
+    )
