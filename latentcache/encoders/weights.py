@@ -1,0 +1,234 @@
+"""Weights: from a folder or hub id to a checked diffusers model and its digest.
+
+diffusers fills what a checkpoint lacks with random or default values and only logs it; so
+everything that could be wrong with a folder is refused here, in one sentence.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentcache.core.errors import EncoderError
+from latentcache.core.fingerprint import canonical_json
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WEIGHTS_GLOB = "diffusion_pytorch_model*.safetensors"
+
+_CONFIG_WITHOUT_EFFECT = frozenset(
+    {
+        # Normalisation happens when loading; it is recorded, not hashed.
+        *("scaling_factor", "shift_factor", "latents_mean", "latents_std"),
+        *("batch_norm_eps", "batch_norm_momentum"),
+        # Advice on dtypes, the threshold of tiling (pinned off), a helper's constants.
+        *("force_upcast", "sample_size", "latent_magnitude", "latent_shift"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSource:
+    """Where diffusers is to look.
+
+    Attributes:
+        location: A folder, or a hub id.
+        subfolder: ``vae`` where the location is a whole pipeline, else "".
+        revision: Of a hub id, or None.
+        is_offline: Files on this machine only.
+        label: As the user wrote it, for messages.
+    """
+
+    location: str
+    subfolder: str
+    revision: str | None
+    is_offline: bool
+    label: str
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments diffusers' loaders share."""
+        return {
+            "subfolder": self.subfolder or None,
+            "revision": self.revision,
+            "local_files_only": self.is_offline,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in float32 on the CPU, in eval mode, every value finite.
+
+    Attributes:
+        module: The diffusers model.
+        config: What ``config.json`` says, without the defaults of its class.
+        digest: Of the state dict and of the config that changes values.
+    """
+
+    module: Any
+    config: Mapping[str, Any]
+    digest: str
+
+
+def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedModel:
+    """Return the diffusers model of class ``class_name`` at ``location``.
+
+    Args:
+        class_name: For example ``AutoencoderKL``.
+        location: A folder, a pipeline's folder, or a hub id, optionally ``ID@REVISION``.
+        is_offline: Files on this machine only.
+
+    Raises:
+        EncoderError: There is nothing there, or not what was promised.
+    """
+    import diffusers  # noqa: PLC0415  takes seconds, and dct does without
+
+    model_class = getattr(diffusers, class_name)
+    offline = is_offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
+        "1",
+        "ON",
+        "YES",
+        "TRUE",
+    }
+    source = find_weights(location, is_offline=offline)
+    source, config = read_config(model_class, source)
+    _check_class(config, class_name, source)
+    module = _load_module(model_class, source)
+    module.eval().requires_grad_(False)
+    return LoadedModel(module, config, weights_digest(module, config, label=source.label))
+
+
+def find_weights(location: str, *, is_offline: bool) -> WeightsSource:
+    """Return where to look for ``location``; asks the file system only.
+
+    Raises:
+        EncoderError: It is neither a folder nor a hub id, or a folder without weights.
+    """
+    folder = Path(location).expanduser()
+    if folder.is_dir():
+        is_pipeline = (folder / "model_index.json").is_file() or (
+            not (folder / "config.json").is_file() and (folder / "vae").is_dir()
+        )
+        home = folder / "vae" if is_pipeline else folder
+        _check_folder(home, label=location)
+        return WeightsSource(str(home), "", None, True, location)
+    hub_id, _, revision = location.partition("@")
+    if folder.exists() or not _HUB_ID.fullmatch(hub_id):
+        raise EncoderError(
+            f"weights must be a folder or a hub id owner/name, got {location} (no such folder); "
+            "give the folder that holds config.json"
+        )
+    return WeightsSource(hub_id, "", revision or None, is_offline, location)
+
+
+def _check_folder(folder: Path, *, label: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise EncoderError(
+            f"weights folder must hold config.json, got {label} without one; give the folder "
+            "that save_pretrained wrote, or its pipeline's"
+        )
+    if not any(folder.glob(_WEIGHTS_GLOB)):
+        raise EncoderError(
+            f"weights folder must hold {_WEIGHTS_GLOB}, got {label} without weights; download "
+            "them, or convert a .bin or .ckpt to safetensors (pickles are never opened)"
+        )
+
+
+def read_config(model_class: Any, source: WeightsSource) -> tuple[WeightsSource, Mapping[str, Any]]:
+    """Return the config, and the source with the subfolder that holds it.
+
+    Raises:
+        EncoderError: No config could be read.
+    """
+    if Path(source.location).is_dir():
+        text = (Path(source.location) / "config.json").read_text(encoding="utf-8")
+        try:
+            return source, dict(json.loads(text))
+        except ValueError as error:
+            raise EncoderError(
+                f"config.json must be JSON, got something else ({source.label}: {error}); "
+                "download the folder again"
+            ) from None
+    failure: OSError | None = None
+    for subfolder in ("vae", ""):
+        found = WeightsSource(
+            source.location, subfolder, source.revision, source.is_offline, source.label
+        )
+        try:
+            config, _ = model_class.load_config(
+                found.location, return_unused_kwargs=True, **found.arguments()
+            )
+            return found, dict(config)
+        except OSError as error:
+            failure = error
+    how = "no network was asked" if source.is_offline else "the hub was asked"
+    reason = str(failure).strip().splitlines()[0]
+    raise EncoderError(
+        f"weights must be a folder or a hub id within reach, got {source.label} ({how}: "
+        f"{reason}); download them first and give the folder"
+    ) from failure
+
+
+def _check_class(config: Mapping[str, Any], class_name: str, source: WeightsSource) -> None:
+    found = config.get("_class_name")
+    if found != class_name:
+        raise EncoderError(
+            f"weights must be of class {class_name}, got {found} ({source.label}); "
+            "use the encoder name that fits, `latentcache encoders` lists them"
+        )
+
+
+def _load_module(model_class: Any, source: WeightsSource) -> Any:
+    from safetensors import SafetensorError  # noqa: PLC0415  comes with diffusers
+
+    try:
+        module, report = model_class.from_pretrained(
+            source.location,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            **source.arguments(),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise EncoderError(
+            f"weights must load into {model_class.__name__}, got a failure ({source.label}: "
+            f"{reason}); download them again"
+        ) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise EncoderError(
+            f"weights must be complete, got {len(missing)} tensors missing ({source.label}: "
+            f"{missing[0]} ...); they would be random, download the weights again"
+        )
+    return module
+
+
+def weights_digest(module: torch.nn.Module, config: Mapping[str, Any], *, label: str) -> str:
+    """Return the SHA-256 over the state dict, buffers included, and the config that counts.
+
+    Names, dtypes, shapes and bytes, in the order of names.
+
+    Raises:
+        EncoderError: A value is not finite.
+    """
+    counted = {
+        key: value
+        for key, value in config.items()
+        if value is not None and not key.startswith("_") and key not in _CONFIG_WITHOUT_EFFECT
+    }
+    digest = hashlib.sha256(canonical_json(counted).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(
+                f"weights must be finite, got NaN or infinity in {name} ({label}); "
+                "download them again"
+            )
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
