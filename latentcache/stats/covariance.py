@@ -21,6 +21,8 @@ each element is one running sum in all of its AVX2 and AVX-512 kernels: SkylakeX
 SapphireRapids, Haswell and Zen gave equal bits with 1, 2 and 4 threads (OpenBLAS 0.3 of numpy
 2.4, 2026-11; 4 rows or 1024 columns did not). tests/stats/test_determinism.py repeats it."""
 
+_BLOCKS_AT_ONCE = 32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comoments:
@@ -58,13 +60,15 @@ class Comoments:
         """Return the population covariance (C, C); NaN without positions."""
         if self.count[0] == 0:
             return np.full_like(self.comoment, np.nan)
-        return self.comoment / self.count[0]
+        covariance: Floats = self.comoment / self.count[0]
+        return covariance
 
     def eigenvalues(self) -> Floats:
         """Return the covariance's eigenvalues, largest first (C)."""
         if self.count[0] == 0:
             return np.full_like(self.mean, np.nan)
-        return np.linalg.eigvalsh(self.matrix())[::-1].copy()
+        ascending: Floats = np.linalg.eigvalsh(self.matrix()).astype(np.float64)
+        return ascending[::-1].copy()
 
     def merge(self, other: "Comoments") -> "Comoments":
         """Return the comoments of both sets of positions (Chan's formula, for products)."""
@@ -105,9 +109,10 @@ def gram(blocks_NCK: Floats) -> Floats:
         blocks_NCK: Contiguous; C a multiple of ``ROW_MULTIPLE``, K at most ``BLOCK_COLUMNS``.
     """
     total = np.zeros((blocks_NCK.shape[1], blocks_NCK.shape[1]))
-    for block in blocks_NCK:
+    for start in range(0, len(blocks_NCK), _BLOCKS_AT_ONCE):
+        blocks = blocks_NCK[start : start + _BLOCKS_AT_ONCE]
         # A product with its own transpose is half the work: numpy calls syrk for it.
-        total += np.dot(block, block.T)
+        total += np.matmul(blocks, blocks.swapaxes(1, 2)).sum(axis=0)
     return total
 
 

@@ -53,7 +53,8 @@ def split_frames(
 
 def num_latent_frames(values: NDArray[np.generic], field: Field) -> int:
     """Return the latent frames in one class of a batch; a sample without T counts as one."""
-    return values.shape[0] * (values.shape[2] if "T" in field.axes else 1)
+    frames_per_sample: int = values.shape[2] if "T" in field.axes else 1
+    return len(values) * frames_per_sample
 
 
 def as_rows(values: NDArray[np.generic], *, patch_size: int = 1) -> NDArray[np.float32]:

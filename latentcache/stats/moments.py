@@ -119,7 +119,8 @@ class Moments:
 def divide(numerator: Floats, denominator: NDArray[np.generic]) -> Floats:
     """Return the quotient, NaN (without a warning) where the denominator is 0."""
     nothing = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=denominator != 0)
+    np.divide(numerator, denominator, out=nothing, where=denominator != 0)
+    return nothing
 
 
 def require_equal_shapes(name: str, ours: NDArray[np.generic], theirs: NDArray[np.generic]) -> None:

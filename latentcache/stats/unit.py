@@ -10,20 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentcache.core.fields import STATISTICS_FIELDS, Field
-from latentcache.stats.batch import BatchReducer
+from latentcache.stats.accumulate import LatentAccumulator
 from latentcache.stats.codes import CodeUsage
-from latentcache.stats.covariance import MAX_COVARIANCE_CHANNELS, Comoments
-from latentcache.stats.histogram import HistogramCounter
-from latentcache.stats.latents import LatentStatistics, merge_present
+from latentcache.stats.covariance import MAX_COVARIANCE_CHANNELS
+from latentcache.stats.latents import LatentStatistics
 from latentcache.stats.layout import (
     FRAME_CLASSES,
     FrameClass,
-    as_rows,
     num_latent_frames,
     split_frames,
 )
-from latentcache.stats.moments import Floats, Moments
-from latentcache.stats.posterior import PosteriorReducer, PosteriorSums
 
 _SKIPPED_KINDS = frozenset({"logvar", "std"})
 """The spread of a posterior is reported as such, beside its mean."""
@@ -58,7 +54,7 @@ class UnitStatistics:
         self._patch_size = patch_size
         self._pixels_per_sample = pixels_per_sample
         self._max_covariance_channels = max_covariance_channels
-        self._latents: dict[tuple[str, FrameClass], _LatentAccumulator] = {}
+        self._latents: dict[tuple[str, FrameClass], LatentAccumulator] = {}
         self._codes: dict[tuple[str, FrameClass], CodeUsage] = {}
 
     def add(
@@ -74,26 +70,28 @@ class UnitStatistics:
             posterior_logvar: Log-variance with the primary field's axes, C of size 1 where
                 it is shared. Default: the stored ``logvar``, if there is one.
             posterior_mean: Posterior mean where the stored field is a draw, without which
-                a draw's KL is not counted.
+                a draw's posterior is not counted.
+
+        Raises:
+            ValueError: The encoder has no Gaussian posterior, or axes do not fit.
         """
+        if posterior_logvar is not None and not self._has_posterior:
+            raise ValueError(
+                f"posterior_logvar must be None without a gaussian posterior, got shape "
+                f"{posterior_logvar.shape}; declare the posterior in the encoder's spec"
+            )
         if posterior_logvar is None and self._has_posterior and self._logvar is not None:
             posterior_logvar = stored[self._logvar.name].astype(np.float32, copy=False)
         for field in self._fields:
-            frames = split_frames(stored[field.name], field)
-            if len(stored[field.name]) == 0:
+            values = stored[field.name]
+            if values.size == 0:
                 continue
             if field.kind == "indices":
-                self._add_codes(field, frames)
-                continue
-            is_primary = field.name == self._primary and self._has_posterior
-            logvar = posterior_logvar if is_primary else None
-            logvars = {} if logvar is None else split_frames(logvar, field)
-            means = {} if posterior_mean is None else split_frames(posterior_mean, field)
-            for name, values in frames.items():
-                accumulator = self._accumulator(field, name, values.shape[1])
-                accumulator.add(values, num_latent_frames(values, field))
-                if name in logvars and (field.kind != "sample" or name in means):
-                    accumulator.add_posterior(logvars[name], means.get(name))
+                self._add_codes(field, values)
+            elif field.name == self._primary and self._has_posterior:
+                self._add_latents(field, values, posterior_logvar, posterior_mean)
+            else:
+                self._add_latents(field, values, None, None)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return ``stats.<field>.<class>.<name>`` arrays; nothing for what was never seen."""
@@ -109,107 +107,38 @@ class UnitStatistics:
                     arrays |= {prefix + item: array for item, array in part.arrays().items()}
         return arrays
 
-    def _add_codes(self, field: Field, frames: Mapping[FrameClass, NDArray[np.generic]]) -> None:
-        for name, codes in frames.items():
+    def _add_codes(self, field: Field, values: NDArray[np.generic]) -> None:
+        for name, codes in split_frames(values, field).items():
             usage = CodeUsage.from_indices(codes, num_samples=codes.shape[0])
             known = self._codes.get((field.name, name))
             self._codes[field.name, name] = usage if known is None else known.merge(usage)
 
-    def _accumulator(
-        self, field: Field, name: FrameClass, num_channels: int
-    ) -> "_LatentAccumulator":
+    def _add_latents(
+        self,
+        field: Field,
+        values: NDArray[np.generic],
+        logvar: NDArray[np.float32] | None,
+        mean: NDArray[np.float32] | None,
+    ) -> None:
+        logvars = {} if logvar is None else split_frames(logvar, field)
+        means = {} if mean is None else split_frames(mean, field)
+        for name, frames in split_frames(values, field).items():
+            accumulator = self._accumulator(field, name, frames.shape[1])
+            accumulator.add(frames, num_latent_frames(frames, field))
+            if name in logvars and (field.kind != "sample" or name in means):
+                accumulator.add_posterior(logvars[name], means.get(name))
+
+    def _accumulator(self, field: Field, name: FrameClass, num_channels: int) -> LatentAccumulator:
         key = (field.name, name)
         if key not in self._latents:
             is_primary = field.name == self._primary
-            self._latents[key] = _LatentAccumulator(
+            self._latents[key] = LatentAccumulator(
                 num_channels,
                 patch_size=self._patch_size if is_primary else 1,
                 pixels_per_sample=self._pixels_per_sample if name == "first" else 0,
                 has_covariance=num_channels <= self._max_covariance_channels,
             )
         return self._latents[key]
-
-
-class _LatentAccumulator:
-    """One float field and class."""
-
-    def __init__(
-        self, num_channels: int, *, patch_size: int, pixels_per_sample: int, has_covariance: bool
-    ) -> None:
-        self._patch_size = patch_size
-        self._pixels_per_sample = pixels_per_sample
-        self._num_samples = 0
-        self._num_frames = 0
-        self._reducer = BatchReducer(
-            num_channels, num_phases=patch_size**2, has_covariance=has_covariance
-        )
-        self._histogram = HistogramCounter(num_channels)
-        self._posterior_reducer = PosteriorReducer()
-        self._moments: Moments | None = None
-        self._packed: Moments | None = None
-        self._covariance: Comoments | None = None
-        self._posterior: PosteriorSums | None = None
-        self._last_rows: NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
-        self._last_squares: Floats | None = None
-
-    def add(self, values: NDArray[np.generic], num_frames: int) -> None:
-        self._num_samples += values.shape[0]
-        self._num_frames += num_frames
-        rows = as_rows(values, patch_size=self._patch_size)
-        phases = rows.reshape(-1, self._patch_size**2, *rows.shape[1:])
-        lowest, highest = phases.min(axis=(0, 3)), phases.max(axis=(0, 3))
-        if np.isfinite(lowest).all() and np.isfinite(highest).all():
-            self._histogram.add(rows)
-            parts = self._reducer.reduce(rows, lowest, highest)
-            self._last_squares = parts[0].m2 + parts[0].count * np.square(parts[0].mean)
-        else:
-            self._histogram.add_finite(rows)
-            parts = self._reduce_finite(rows)
-            self._last_squares = None
-        self._last_rows = rows
-        self._moments = merge_present(self._moments, parts[0])
-        self._packed = merge_present(self._packed, parts[1])
-        self._covariance = merge_present(self._covariance, parts[2])
-
-    def add_posterior(
-        self, logvar: NDArray[np.generic], posterior_mean: NDArray[np.generic] | None
-    ) -> None:
-        """Add the posterior of the batch just added."""
-        rows, squares = self._last_rows, self._last_squares
-        if posterior_mean is not None:
-            rows, squares = as_rows(posterior_mean, patch_size=self._patch_size), None
-        sums = self._posterior_reducer.reduce(
-            rows, as_rows(logvar, patch_size=self._patch_size), squares
-        )
-        self._posterior = merge_present(self._posterior, sums)
-
-    def result(self) -> LatentStatistics:
-        assert self._moments is not None, "an accumulator is made for its first batch"
-        return LatentStatistics(
-            num_samples=self._num_samples,
-            num_frames=self._num_frames,
-            num_pixels=self._num_samples * self._pixels_per_sample,
-            moments=self._moments,
-            histogram=self._histogram.result(),
-            covariance=self._covariance,
-            packed=self._packed,
-            posterior=self._posterior,
-        )
-
-    def _reduce_finite(
-        self, rows: NDArray[np.float32]
-    ) -> tuple[Moments, Moments | None, Comoments | None]:
-        num_phases = self._patch_size**2
-        packed = covariance = None
-        if num_phases > 1:
-            phases = rows.reshape(-1, num_phases, *rows.shape[1:]).swapaxes(1, 2)
-            packed = Moments.from_values(
-                phases.reshape(phases.shape[0], -1, rows.shape[2])  # (B, C * G, P)
-            )
-        if self._reducer.has_covariance:
-            columns = rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
-            covariance = Comoments.from_values(columns[:, np.isfinite(columns).all(axis=0)])
-        return Moments.from_values(rows), packed, covariance
 
 
 def primary_field(names: Sequence[str]) -> str | None:

@@ -1,0 +1,106 @@
+"""One float field and class of latent frames, accumulated batch by batch.
+
+A finite batch takes the fast path; one NaN sends its batch through the plain formulas.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentcache.stats.batch import BatchReducer
+from latentcache.stats.covariance import Comoments
+from latentcache.stats.histogram import HistogramCounter
+from latentcache.stats.latents import LatentStatistics, merge_present
+from latentcache.stats.layout import as_rows
+from latentcache.stats.moments import Floats, Moments
+from latentcache.stats.posterior import PosteriorReducer, PosteriorSums
+
+
+class LatentAccumulator:
+    """Accumulates batches of one float field and class.
+
+    Args:
+        num_channels: C.
+        patch_size: Edge of the patches whose packed channels get moments of their own.
+        pixels_per_sample: Counted with each sample; 0 where another class counts them.
+        has_covariance: Whether to keep comoments.
+    """
+
+    def __init__(
+        self, num_channels: int, *, patch_size: int, pixels_per_sample: int, has_covariance: bool
+    ) -> None:
+        self._patch_size = patch_size
+        self._pixels_per_sample = pixels_per_sample
+        self._num_samples = 0
+        self._num_frames = 0
+        self._reducer = BatchReducer(
+            num_channels, num_phases=patch_size**2, has_covariance=has_covariance
+        )
+        self._histogram = HistogramCounter(num_channels)
+        self._posterior_reducer = PosteriorReducer()
+        self._moments: Moments | None = None
+        self._packed: Moments | None = None
+        self._covariance: Comoments | None = None
+        self._posterior: PosteriorSums | None = None
+        self._last_rows: NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
+        self._last_squares: Floats | None = None
+
+    def add(self, values: NDArray[np.generic], num_frames: int) -> None:
+        """Add one batch (B, C, ...), not empty."""
+        self._num_samples += values.shape[0]
+        self._num_frames += num_frames
+        rows = as_rows(values, patch_size=self._patch_size)
+        phases = rows.reshape(-1, self._patch_size**2, *rows.shape[1:])
+        lowest, highest = phases.min(axis=(0, 3)), phases.max(axis=(0, 3))
+        if np.isfinite(lowest).all() and np.isfinite(highest).all():
+            self._histogram.add(rows)
+            parts = self._reducer.reduce(rows, lowest, highest)
+            self._last_squares = parts[0].m2 + parts[0].count * np.square(parts[0].mean)
+        else:
+            self._histogram.add_finite(rows)
+            parts = self._reduce_finite(rows)
+            self._last_squares = None
+        self._last_rows = rows
+        self._moments = merge_present(self._moments, parts[0])
+        self._packed = merge_present(self._packed, parts[1])
+        self._covariance = merge_present(self._covariance, parts[2])
+
+    def add_posterior(
+        self, logvar: NDArray[np.generic], posterior_mean: NDArray[np.generic] | None
+    ) -> None:
+        """Add the posterior of the batch just added."""
+        rows, squares = self._last_rows, self._last_squares
+        if posterior_mean is not None:
+            rows, squares = as_rows(posterior_mean, patch_size=self._patch_size), None
+        sums = self._posterior_reducer.reduce(
+            rows, as_rows(logvar, patch_size=self._patch_size), squares
+        )
+        self._posterior = merge_present(self._posterior, sums)
+
+    def result(self) -> LatentStatistics:
+        """Return the statistics of all batches."""
+        assert self._moments is not None, "an accumulator is made for its first batch"
+        return LatentStatistics(
+            num_samples=self._num_samples,
+            num_frames=self._num_frames,
+            num_pixels=self._num_samples * self._pixels_per_sample,
+            moments=self._moments,
+            histogram=self._histogram.result(),
+            covariance=self._covariance,
+            packed=self._packed,
+            posterior=self._posterior,
+        )
+
+    def _reduce_finite(
+        self, rows: NDArray[np.float32]
+    ) -> tuple[Moments, Moments | None, Comoments | None]:
+        num_phases = self._patch_size**2
+        packed = covariance = None
+        if num_phases > 1:
+            phases = rows.reshape(-1, num_phases, *rows.shape[1:]).swapaxes(1, 2)
+            packed = Moments.from_values(
+                phases.reshape(phases.shape[0], -1, rows.shape[2])  # (B, C * G, P)
+            )
+        if self._reducer.has_covariance:
+            columns = rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
+            covariance = Comoments.from_values(columns[:, np.isfinite(columns).all(axis=0)])
+        return Moments.from_values(rows), packed, covariance
