@@ -28,7 +28,7 @@ from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.options import ImageLimits
 from latentcache.decode.reasons import DECODER_ERRORS, came_from_pillow, media_error
-from latentcache.decode.sniff import HEAD_BYTES, picture_name
+from latentcache.decode.sniff import HEAD_BYTES, declared_bytes, picture_name
 
 FORMATS = (
     "JPEG",
@@ -71,6 +71,8 @@ def open_image(
             with _quiet_libtiff(head), Image.open(file, formats=FORMATS) as image:
                 name = image.format or ""
                 _check_pixels(image.size, limits)
+                if name == "JPEG2000" and not _is_whole_jpeg2000(file, head, size_bytes):
+                    raise media_error(EOFError(), format=name)
                 yield image
         except DECODER_ERRORS as error:
             if not isinstance(error, OSError) and not came_from_pillow(error):
@@ -85,6 +87,15 @@ def _check_pixels(size_px: tuple[int, int], limits: ImageLimits) -> None:
             f"the picture is {size_px[0]}x{size_px[1]} px, more than the limit of "
             f"{limits.max_pixels} pixels",
         )
+
+
+def _is_whole_jpeg2000(file: BinaryIO, head: bytes, size_bytes: int) -> bool:
+    """Return whether the code stream has its end: OpenJPEG fills in what is missing."""
+    position = file.tell()
+    file.seek(max(0, size_bytes - 2))
+    ends_with_marker = file.read(2) == b"\xff\xd9"
+    file.seek(position)
+    return ends_with_marker or size_bytes >= (declared_bytes(head) or size_bytes + 1)
 
 
 @contextmanager

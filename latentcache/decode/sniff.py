@@ -76,19 +76,21 @@ def declared_bytes(head: bytes) -> int | None:
         return 8 + int.from_bytes(head[4:8], "little")
     if head[:4] in (b"II*\0", b"MM\0*"):
         return int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big") + 2
-    if head[4:8] == b"ftyp":
+    if head[4:8] in (b"ftyp", b"jP  "):
         return _end_of_boxes(head)
     return None
 
 
-def _end_of_boxes(head: bytes) -> int:
+def _end_of_boxes(head: bytes) -> int | None:
     """Return where the last ISO base-media box that begins within ``head`` ends."""
     end = 0
-    while end + 8 <= len(head):
+    while end + 16 <= len(head):
         size = int.from_bytes(head[end : end + 4], "big")
         if size == 1:
             size = int.from_bytes(head[end + 8 : end + 16], "big")
-        if size < 8:  # 0 means: up to the end of the file
+        if size == 0:
+            return None  # up to the end of the file, wherever that is
+        if size < 8:
             break
         end += size
     return end

@@ -75,6 +75,7 @@ _CUT_FORMATS = {
     "GIF": {},
     "BMP": {},
     "PPM": {},
+    "JPEG2000": {},
 }
 
 
@@ -233,3 +234,15 @@ def test_the_digest_depends_on_the_failure_not_on_the_caller(draw, encode, geome
     assert len(direct.trace_digest) == 16
     assert other is not None
     assert other.trace_digest != direct.trace_digest
+
+
+@pytest.mark.parametrize("kind", ["boxes", "last-box-without-length", "bare-code-stream"])
+def test_a_jpeg2000_cut_anywhere_is_refused(draw, encode, decode, kind) -> None:
+    data = encode(draw(90, 70), "JPEG2000", no_jp2=kind == "bare-code-stream")
+    if kind == "last-box-without-length":
+        start = data.index(b"jp2c") - 4
+        data = data[:start] + bytes(4) + data[start + 4 :]
+    assert decode(data).shape == (70, 90, 3)
+    for end in range(0, len(data) - 1, 3):
+        with pytest.raises(MediaError):
+            decode(data[:end])
