@@ -5,6 +5,7 @@ there is no value, so a row's place in the file is arithmetic. Drawing 256 rando
 from Parquet row groups cost 82 ms, from mapped Arrow 0.5 ms.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ ROWS_PER_BATCH = 65_536
 
 _GENERATION_KEY, _ROWS_KEY = b"latentcache.generation", b"latentcache.num_rows"
 
+_FILE_PATTERN = re.compile(
+    ANNOTATIONS_FOLDER + r"/([a-z][a-z0-9_]*)/(0|[1-9]\d*)\.([0-9a-f]{16})\.arrow"
+)
+
 Array = np.ndarray[Any, Any]
 Values = Any
 """A ``pyarrow.Array``; its stubs cannot express an array of any one type."""
@@ -43,6 +48,12 @@ class AnnotationFile:
     def name(self) -> str:
         """Where it lies in the store."""
         return annotation_name(self.annotation, self.rev, self.write_id)
+
+    @classmethod
+    def parse(cls, name: str) -> "AnnotationFile | None":
+        """Return the revision that an object's name says, or None if it is not one."""
+        match = _FILE_PATTERN.fullmatch(name)
+        return cls(match[1], int(match[2]), match[3]) if match else None
 
 
 class PlanIndex:
@@ -170,14 +181,8 @@ def _chain(first: Values, rest: Iterator[Values]) -> Iterator[Values]:
 def list_annotations(folder: Folder, name: str | None = None) -> list[AnnotationFile]:
     """Return every revision of one annotation, or of all, in order."""
     prefix = ANNOTATIONS_FOLDER if name is None else f"{ANNOTATIONS_FOLDER}/{checked_column(name)}"
-    found = []
-    for info in folder.list(prefix):
-        annotation, _, base = info.name.removeprefix(f"{ANNOTATIONS_FOLDER}/").partition("/")
-        rev, _, rest = base.partition(".")
-        write_id, _, suffix = rest.partition(".")
-        if suffix == "arrow" and rev.isdecimal():
-            found.append(AnnotationFile(annotation, int(rev), write_id))
-    return sorted(found)
+    parsed = (AnnotationFile.parse(info.name) for info in folder.list(prefix))
+    return sorted(file for file in parsed if file is not None)
 
 
 class Annotation:

@@ -1,8 +1,9 @@
-"""Reading a column through a snapshot: its units, its samples, its statistics, its quarantine."""
+"""Reading through a snapshot: its columns, their units and samples, statistics, quarantine."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,18 @@ import pyarrow as pa
 from latentcache.core.errors import StoreError
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder
+from latentcache.store.annotations import Annotation, AnnotationFile
 from latentcache.store.plan_tables import find_key
-from latentcache.store.records import ColumnEntry, EncodingRecord, Generation, UnitEntry
+from latentcache.store.records import (
+    ColumnEntry,
+    EncodingRecord,
+    Generation,
+    RecordRef,
+    SnapshotRecord,
+    UnitEntry,
+)
 from latentcache.store.snapshot_tables import read_quarantine, read_statistics, read_units
+from latentcache.store.snapshots import Pin, pin_of
 from latentcache.store.unit_reader import (
     Array,
     MappedUnit,
@@ -22,6 +32,9 @@ from latentcache.store.unit_reader import (
     read_row,
     read_unit_meta,
 )
+
+if TYPE_CHECKING:
+    from latentcache.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -161,3 +174,92 @@ def _quarantined(what: str, reason: str) -> StoreError:
         f"sample must be encoded, got {what} in quarantine: {reason}; "
         f"latentcache status --quarantined lists all of them"
     )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A version of a store, open for reading; nothing that happens later changes what it says.
+
+    Attributes:
+        folder: The store.
+        record: What the snapshot's file says.
+        generations: The plan it covers, oldest first.
+        columns: By name.
+    """
+
+    folder: Folder
+    record: SnapshotRecord
+    generations: tuple[Generation, ...]
+    columns: dict[str, ColumnView]
+
+    @property
+    def number(self) -> int:
+        """1 for the first."""
+        return self.record.number
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the record, which names everything below it."""
+        return self.record.digest
+
+    @property
+    def parent(self) -> RecordRef | None:
+        """The snapshot it was derived from, or None."""
+        return self.record.parent
+
+    @property
+    def pin(self) -> Pin:
+        """What a training run writes down to open this very snapshot again."""
+        return pin_of(self.record)
+
+    def column(self, name: str) -> ColumnView:
+        """Return a column.
+
+        Raises:
+            StoreError: The snapshot has none of that name; those that it has are shown.
+        """
+        view = self.columns.get(name)
+        if view is None:
+            known = ", ".join(sorted(self.columns)) or "none"
+            raise StoreError(
+                f"column must be one of {known}, got {name!r} (snapshot {self.number}); "
+                f"run latentcache encode to add it"
+            )
+        return view
+
+    def annotation(self, name: str, generation: int = 0) -> Annotation | None:
+        """Return an annotation's values for one generation as this snapshot serves it, or None."""
+        for entry in self.record.annotations.get(name, ()):
+            if entry.generation == generation:
+                file = AnnotationFile.parse(entry.name)
+                assert file is not None, f"{entry.name} was published as an annotation"
+                return Annotation(self.folder, self.generations[generation], file)
+        return None
+
+
+def open_snapshot(store: "Store", record: SnapshotRecord) -> Snapshot:
+    """Return the snapshot that ``record`` describes.
+
+    Raises:
+        StoreError: A generation or encoding in the store is not the one it names.
+    """
+    generations = tuple(store.generations()[: len(record.generations)])
+    found = tuple(RecordRef(number=one.number, digest=one.digest) for one in generations)
+    if found != record.generations:
+        raise StoreError(
+            f"plan must be that of snapshot {record.number}, got generations "
+            f"{[ref.digest[:12] for ref in found]} where it names "
+            f"{[ref.digest[:12] for ref in record.generations]} ({store.folder.label}); "
+            f"the plan was replaced: restore it, or build a new store"
+        )
+    by_number = {generation.number: generation for generation in generations}
+    columns = {}
+    for name, entry in record.columns.items():
+        encoding = store.read_encoding(name, entry.fingerprint)
+        if encoding.digest != entry.encoding_digest:
+            raise StoreError(
+                f"encoding of {name} must be {entry.encoding_digest[:12]}, got "
+                f"{encoding.digest[:12]} (snapshot {record.number}); restore its encoding.json"
+            )
+        columns[name] = ColumnView(store.folder, name, entry, encoding, by_number)
+    return Snapshot(store.folder, record, generations, columns)
