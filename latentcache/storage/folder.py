@@ -125,6 +125,10 @@ class Folder:
             checked_name(prefix)
         return iter(self._reading(lambda backend: list(backend.iter_folders(prefix)), prefix))
 
+    def is_empty(self) -> bool:
+        """Return whether the folder holds nothing, or does not exist."""
+        return self._reading(lambda backend: backend.is_empty(), "")
+
     def stat(self, name: str) -> ObjectInfo | None:
         """Return an object's size and time, or None if there is none."""
         checked_name(name)

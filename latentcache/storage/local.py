@@ -143,6 +143,14 @@ class LocalBackend:
             return
         yield from (entry.name for entry in entries if _is_folder(entry))
 
+    def is_empty(self) -> bool:
+        """Return whether there is nothing, what interrupted writes left behind aside."""
+        try:
+            with os.scandir(self.root) as entries:
+                return all(entry.name.startswith(TEMPORARY_PREFIX) for entry in entries)
+        except FileNotFoundError:
+            return True
+
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what a listing would say of one file, or None if there is none."""
         try:

@@ -77,6 +77,10 @@ class Backend(Protocol):
         """Yield the last parts of the names of the folders in ``prefix``."""
         ...
 
+    def is_empty(self) -> bool:
+        """Return whether there is nothing, what interrupted writes left behind aside."""
+        ...
+
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what a listing would say of one object, or None if there is none."""
         ...

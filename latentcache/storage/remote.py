@@ -11,7 +11,7 @@ from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from latentcache.core.errors import ConfigError
-from latentcache.storage.objects import ObjectInfo
+from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
 
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
 _MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -94,6 +94,15 @@ class RemoteBackend:
         for details in sorted(listed, key=lambda details: str(details["name"])):
             if details["type"] == "directory":
                 yield str(details["name"]).rstrip("/").rpartition("/")[2]
+
+    def is_empty(self) -> bool:
+        """Return whether there is nothing, what interrupted writes left behind aside."""
+        try:
+            listed = self.file_system.ls(self.root, detail=False)
+        except FileNotFoundError:
+            return True
+        names = (str(path).removeprefix(self.root).strip("/") for path in listed)
+        return all(not name or name.startswith(TEMPORARY_PREFIX) for name in names)
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what a listing would say of one object, or None if there is none."""

@@ -33,6 +33,16 @@ _UNIT_OBJECT_PATTERN = re.compile(
 )
 _PLAN_PATTERN = re.compile(r"(?:.*/)?plan/(0|[1-9]\d*)\.json")
 _SNAPSHOT_PATTERN = re.compile(r"(?:.*/)?snapshots/([1-9]\d*)\.json")
+_TOMBSTONE_PATTERN = re.compile(r"snapshots/([1-9]\d*)\.retired\.json")
+_COLLECTABLE_PATTERNS = (
+    re.compile(r"encodings/[^/]+/[^/]+/encoding\.json"),
+    re.compile(r"encodings/[^/]+/[^/]+/shards/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.tar"),
+    re.compile(r"encodings/[^/]+/[^/]+/meta/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.safetensors"),
+    re.compile(r"encodings/[^/]+/[^/]+/commits/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.json"),
+    re.compile(r"snapshots/\d+\.[a-z0-9_]+-[a-z]+\.[0-9a-f]{16}\.parquet"),
+    re.compile(r"plan/\d+/(part-\d+|rejects|retired)\.[0-9a-f]{16}\.parquet"),
+    _TOMBSTONE_PATTERN,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -124,3 +134,19 @@ def parse_snapshot_name(name: str) -> int | None:
     """Return the number that a snapshot record's name says, or None."""
     match = _SNAPSHOT_PATTERN.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def tombstone_name(number: int) -> str:
+    """Return the name under which a retired snapshot waits for its grace to pass."""
+    return f"{SNAPSHOTS_FOLDER}/{number}.retired.json"
+
+
+def parse_tombstone_name(name: str) -> int | None:
+    """Return the number that a tombstone's name says, or None."""
+    match = _TOMBSTONE_PATTERN.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def is_collectable(name: str) -> bool:
+    """Return whether gc may ever delete an object of this name; never what it cannot tell."""
+    return any(pattern.fullmatch(name) for pattern in _COLLECTABLE_PATTERNS)

@@ -365,6 +365,16 @@ class ColumnEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationEntry:
+    """One file of an annotation as a snapshot serves it: one revision over one generation."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotRecord(Record):
     """``snapshots/<N>.json``: a version of the store.
 
@@ -373,6 +383,7 @@ class SnapshotRecord(Record):
         parent: The snapshot it was derived from, or None.
         generations: The plan when it was made.
         columns: Column name to what serves it.
+        annotations: Annotation name to its files, at most one a generation, ascending.
     """
 
     kind: ClassVar[str] = "snapshot"
@@ -382,14 +393,22 @@ class SnapshotRecord(Record):
     parent: RecordRef | None
     generations: tuple[RecordRef, ...]
     columns: dict[str, ColumnEntry]
+    annotations: dict[str, tuple[AnnotationEntry, ...]]
     created: str
 
     @classmethod
     def from_json(cls, values: dict[str, Any], *, where: str) -> Self:
         """Return the snapshot that ``values`` spell."""
-        columns = cast(Mapping[str, Any], values["columns"])
-        entries = {
+        columns = {
             name: config_from_mapping(ColumnEntry, entry, where=f"{where}: {name}")
-            for name, entry in columns.items()
+            for name, entry in cast(Mapping[str, Any], values["columns"]).items()
         }
-        return config_from_mapping(cls, {**values, "columns": entries}, where=where)
+        annotations = {
+            name: tuple(
+                config_from_mapping(AnnotationEntry, entry, where=f"{where}: {name}")
+                for entry in entries
+            )
+            for name, entries in cast(Mapping[str, Any], values["annotations"]).items()
+        }
+        converted = {"columns": columns, "annotations": annotations}
+        return config_from_mapping(cls, {**values, **converted}, where=where)

@@ -27,7 +27,7 @@ ROWS_PER_GROUP = 16_384
 """Rows that wait in memory while a table is written, and that one read decodes."""
 
 
-def _required(name: str, kind: pa.DataType) -> pa.Field:
+def _required(name: str, kind: pa.DataType) -> "pa.Field[Any]":
     return pa.field(name, kind, nullable=False)
 
 

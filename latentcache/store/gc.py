@@ -1,0 +1,240 @@
+"""Garbage: what no kept snapshot and no newest commit names, once it is old enough.
+
+Nothing else in this package deletes. Three rules keep every reader and writer safe:
+
+- Only objects older than the grace, by the store's own clock, are touched: a writer's
+  objects are young until its commit names them.
+- What may go is listed before what is needed, so an object that became needed since is
+  too young to be on the first list.
+- A retired snapshot leaves a tombstone; what it named stays until the tombstone is a grace
+  old, so whoever has it open has that long to finish.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from latentcache.core.errors import StoreError
+from latentcache.core.units import UnitId
+from latentcache.storage import Folder, ObjectInfo
+from latentcache.store import layout
+from latentcache.store.commits import CommitRef, newer_than, rank_commits
+from latentcache.store.layout import UnitObject
+from latentcache.store.records import SnapshotRecord
+from latentcache.store.snapshot_tables import read_units
+from latentcache.store.snapshots import list_snapshots, read_snapshot
+from latentcache.store.store import Store
+
+GRACE_S = 24 * 3600.0
+"""Twice what a writer may take between uploading and committing; see ``UnitWriter``."""
+
+_DELETE_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class GcReport:
+    """What was deleted, or in a dry run would be.
+
+    Attributes:
+        is_dry_run: Nothing was touched.
+        retired: Snapshots retired by this call.
+        deleted: Objects, in the order of deletion.
+        num_waiting: Objects that nothing names but that are younger than the grace.
+        num_kept: Objects that stay because they are named.
+    """
+
+    is_dry_run: bool
+    retired: tuple[int, ...]
+    deleted: tuple[ObjectInfo, ...]
+    num_waiting: int
+    num_kept: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of ``deleted``."""
+        return sum(max(0, info.size_bytes) for info in self.deleted)
+
+    def by_kind(self) -> dict[str, int]:
+        """Return how many objects of each kind are in ``deleted``."""
+        return dict(Counter(_kind(info.name) for info in self.deleted))
+
+
+def collect_garbage(
+    store: Store,
+    *,
+    retire: Sequence[int] = (),
+    drop: Sequence[tuple[str, str]] = (),
+    grace_s: float = GRACE_S,
+    dry_run: bool = True,
+    now_s: float | None = None,
+) -> GcReport:
+    """Delete what nothing names any more and return what that was.
+
+    Args:
+        store: The store.
+        retire: Numbers of snapshots that shall be served no more.
+        drop: (column, fingerprint) of encodings whose unpublished commits shall go.
+        grace_s: Age below which nothing is touched.
+        dry_run: Only report.
+        now_s: For tests; by default the store's own clock.
+
+    Raises:
+        StoreError: A snapshot to retire is the newest or does not exist.
+    """
+    deadline_s = (store.folder.now_s() if now_s is None else now_s) - grace_s
+    listed = list(store.folder.list(with_temporary=True))
+    tombstones = _tombstones(listed)
+    retired = _checked_retire(store, retire, tombstones)
+    kept = [(snapshot, snapshot.number not in retired) for snapshot in _snapshots(store.folder)]
+    # What the tombstones of this very run name stays too: they are not a grace old.
+    young = [info for info in tombstones.values() if info.modified_s > deadline_s]
+    kept += [(SnapshotRecord.parse(store.folder.read(i.name), where=i.name), False) for i in young]
+    dropped = {layout.encoding_folder(*names) for names in drop}
+    needed = _read_needed(store, kept, dropped)
+    free = [info for info in listed if not needed.holds(info)]
+    garbage = [info for info in free if info.modified_s <= deadline_s]
+    garbage.sort(key=lambda info: (_deletion_rank(info.name), info.name))
+    if not dry_run:
+        for number in retired:
+            _retire(store.folder, number)
+        for start in range(0, len(garbage), _DELETE_BATCH):
+            store.folder.delete([info.name for info in garbage[start : start + _DELETE_BATCH]])
+    return GcReport(
+        is_dry_run=dry_run,
+        retired=tuple(retired),
+        deleted=tuple(garbage),
+        num_waiting=len(free) - len(garbage),
+        num_kept=len(listed) - len(free),
+    )
+
+
+def _tombstones(listed: Sequence[ObjectInfo]) -> dict[int, ObjectInfo]:
+    found = {}
+    for info in listed:
+        number = layout.parse_tombstone_name(info.name)
+        if number is not None:
+            found[number] = info
+    return found
+
+
+def _checked_retire(
+    store: Store, numbers: Sequence[int], tombstones: Mapping[int, ObjectInfo]
+) -> list[int]:
+    existing = list_snapshots(store.folder)
+    for number in numbers:
+        if existing and number == existing[-1]:
+            raise StoreError(
+                f"snapshot to retire must not be the newest, got {number} "
+                f"({store.folder.label}); publish another first"
+            )
+        if number not in existing and number not in tombstones:
+            raise StoreError(
+                f"snapshot to retire must be one of {existing}, got {number} "
+                f"({store.folder.label}); retire another"
+            )
+    return sorted(set(numbers) & set(existing))
+
+
+def _retire(folder: Folder, number: int) -> None:
+    """Turn a snapshot into a tombstone: a copy under a name that no reader looks for."""
+    name = layout.snapshot_name(number)
+    folder.write(layout.tombstone_name(number), folder.read(name))
+    folder.delete([name])
+
+
+@dataclass
+class _Needed:
+    """What must stay: objects by name, and units of encodings by their writes."""
+
+    names: set[str] = field(default_factory=set)
+    writes: dict[str, set[UnitObject]] = field(default_factory=dict)
+
+    def holds(self, info: ObjectInfo) -> bool:
+        """Return whether ``info`` must stay whatever its age."""
+        if info.is_temporary:
+            return False
+        if info.name in self.names or not layout.is_collectable(info.name):
+            return True
+        written = layout.parse_unit_object(info.name)
+        return written is not None and written in self.writes.get(_encoding_of(info.name), set())
+
+
+def _read_needed(
+    store: Store, kept: Sequence[tuple[SnapshotRecord, bool]], dropped: set[str]
+) -> _Needed:
+    needed = _Needed()
+    served: dict[str, dict[UnitId, int]] = {}
+    for snapshot, is_served in kept:
+        _need_snapshot(store.folder, snapshot, needed, served if is_served else {})
+    commits: dict[str, list[str]] = {}
+    for info in store.folder.list(layout.ENCODINGS_FOLDER):
+        encoding = _encoding_of(info.name)
+        if encoding in dropped:
+            continue
+        if info.name == f"{encoding}/encoding.json":
+            needed.names.add(info.name)
+        elif info.name.startswith(f"{encoding}/commits/"):
+            commits.setdefault(encoding, []).append(info.name)
+    for encoding, names in commits.items():
+        _need_newest(
+            rank_commits(names), needed.writes.setdefault(encoding, set()), served.get(encoding, {})
+        )
+    for generation in store.generations():
+        tables = (generation.rejects, generation.retired)
+        needed.names.update(part.name for part in generation.parts)
+        needed.names.update(table.name for table in tables if table)
+    return needed
+
+
+def _need_newest(
+    commits: Mapping[UnitId, Sequence[CommitRef]],
+    writes: set[UnitObject],
+    served: Mapping[UnitId, int],
+) -> None:
+    """Keep every commit that a publisher may choose: not only the best, which may be invalid."""
+    for unit, refs in commits.items():
+        for ref in newer_than(refs, served.get(unit)):
+            writes.add(UnitObject(unit, ref.rev, ref.write_id))
+
+
+def _snapshots(folder: Folder) -> Iterator[SnapshotRecord]:
+    for number in list_snapshots(folder):
+        yield read_snapshot(folder, number)
+
+
+def _need_snapshot(
+    folder: Folder,
+    record: SnapshotRecord,
+    needed: _Needed,
+    served: dict[str, dict[UnitId, int]],
+) -> None:
+    needed.names.add(layout.snapshot_name(record.number))
+    needed.names.add(layout.tombstone_name(record.number))
+    for entries in record.annotations.values():
+        needed.names.update(entry.name for entry in entries)
+    for column, entry in record.columns.items():
+        needed.names.update(ref.name for ref in (entry.units, entry.quarantine, entry.statistics))
+        encoding = layout.encoding_folder(column, entry.fingerprint)
+        needed.names.add(f"{encoding}/encoding.json")
+        writes = needed.writes.setdefault(encoding, set())
+        revs = served.setdefault(encoding, {})
+        for unit in read_units(folder, entry.units):
+            writes.add(UnitObject(unit.unit.unit, unit.rev, unit.write_id))
+            revs[unit.unit.unit] = max(unit.rev, revs.get(unit.unit.unit, -1))
+
+
+def _encoding_of(name: str) -> str:
+    return "/".join(name.split("/")[:3])
+
+
+def _kind(name: str) -> str:
+    return name.partition("/")[0] if "/" in name else "other"
+
+
+def _deletion_rank(name: str) -> int:
+    """Return when an object goes: what names others before what is named, tombstones last."""
+    if layout.parse_tombstone_name(name) is not None:
+        return 3
+    if "/commits/" in name:
+        return 0
+    return 2 if name.endswith("/encoding.json") else 1

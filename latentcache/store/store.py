@@ -1,0 +1,331 @@
+"""A store: one folder, one plan, many encodings; everything else in this package hangs off it."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentcache.core.errors import StoreError
+from latentcache.core.seeds import new_write_id
+from latentcache.core.units import UnitId, UnitRange
+from latentcache.storage import CreateIfAbsentSupport, Folder, StorageError
+from latentcache.store import annotations, commits, layout, plan_tables, publish, snapshots
+from latentcache.store.column_tables import ColumnChange
+from latentcache.store.commits import CommitRef
+from latentcache.store.records import (
+    Commit,
+    EncodingRecord,
+    Generation,
+    SnapshotRecord,
+    StoreRecord,
+)
+from latentcache.store.snapshots import Pin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from latentcache.store.plan_draft import GenerationDraft
+    from latentcache.store.reader import Snapshot
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A handle on one store; holds no state of it, so it travels to other processes.
+
+    Attributes:
+        folder: Where the store lies.
+        store_id: 16 hex digits that stay the same wherever it is moved.
+    """
+
+    folder: Folder
+    store_id: str
+
+    @classmethod
+    def open(cls, url: str | Path) -> "Store":
+        """Return the store at ``url``.
+
+        Raises:
+            StoreError: There is none, it cannot be read, or it has another format version.
+        """
+        folder = Folder.open(url)
+        store = cls._open(folder)
+        if store is None:
+            raise StoreError(
+                f"store must be a folder with a {layout.STORE_NAME}, got {folder.label} without "
+                f"one; create a store with latentcache build or plan"
+            )
+        return store
+
+    @classmethod
+    def create(cls, url: str | Path) -> "Store":
+        """Return a new, empty store at ``url``.
+
+        Raises:
+            StoreError: There is a store already, or other files; or it cannot be written.
+        """
+        folder = Folder.open(url)
+        if cls._open(folder) is not None:
+            raise StoreError(f"store must not exist yet, got {folder.label}; open it instead")
+        return cls._create(folder)
+
+    @classmethod
+    def open_or_create(cls, url: str | Path) -> "Store":
+        """Return the store at ``url``, created if there is nothing.
+
+        Raises:
+            StoreError: There is something else, another format version, or no permission.
+        """
+        folder = Folder.open(url)
+        return cls._open(folder) or cls._create(folder)
+
+    @classmethod
+    def _open(cls, folder: Folder) -> "Store | None":
+        try:
+            data = folder.read(layout.STORE_NAME)
+        except FileNotFoundError:
+            return None
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"store must be a readable folder, got {(error.strerror or str(error)).lower()!r} "
+                f"({folder.label}); choose another or change its permissions"
+            ) from error
+        record = StoreRecord.parse(data, where=f"{folder.label}/{layout.STORE_NAME}")
+        return cls(folder, record.store_id)
+
+    @classmethod
+    def _create(cls, folder: Folder) -> "Store":
+        if not folder.is_empty():
+            raise StoreError(
+                f"store must be an empty or new folder, got {folder.label} with other files in "
+                f"it; choose another"
+            )
+        if not folder.is_local:
+            _warn_if_weak(folder)
+        write_id = new_write_id()
+        record = StoreRecord(write_id=write_id, store_id=write_id)
+        folder.create_if_absent(layout.STORE_NAME, record.to_bytes(), write_id=write_id)
+        # Whoever won, the store is the one that can be read now.
+        store = cls._open(folder)
+        assert store is not None
+        return store
+
+    def generations(self) -> list[Generation]:
+        """Return the plan's generations, oldest first; [] before the first plan.
+
+        Raises:
+            StoreError: A generation does not continue the one before it.
+        """
+        found: list[Generation] = []
+        while True:
+            name = layout.plan_name(len(found))
+            try:
+                data = self.folder.read(name)
+            except FileNotFoundError:
+                return found
+            generation = Generation.parse(data, where=name)
+            expected = found[-1].digest if found else None
+            if (generation.number, generation.parent) != (len(found), expected):
+                raise StoreError(
+                    f"generation must be {len(found)} on parent {expected}, got "
+                    f"{generation.number} on {generation.parent} ({name}); the plan is damaged"
+                )
+            found.append(generation)
+
+    def write_generation(self, draft: "GenerationDraft") -> Generation:
+        """Write the tables of a generation, then the record that makes it exist.
+
+        Args:
+            draft: Its shards continue the numbering of the store's last generation.
+
+        Raises:
+            StoreError: Another run planned this generation meanwhile, and otherwise.
+        """
+        from latentcache.store.plan_draft import write_tables  # noqa: PLC0415  loads pyarrow
+
+        before = self.generations()
+        number = len(before)
+        next_shard = sum(generation.num_shards for generation in before)
+        if draft.runs and draft.runs[0].first_shard != next_shard:
+            raise ValueError(
+                f"first_shard must be {next_shard}, got {draft.runs[0].first_shard} "
+                f"(generation {number}); continue the numbering of the last generation"
+            )
+        parent = before[-1].digest if before else None
+        ours = write_tables(self.folder, draft, number=number, parent=parent)
+        name = layout.plan_name(number)
+        if self.folder.create_if_absent(name, ours.to_bytes(), write_id=ours.write_id):
+            return ours
+        theirs = Generation.parse(self.folder.read(name), where=name)
+        if _content(theirs) == _content(ours):
+            return theirs
+        raise StoreError(
+            f"generation {number} must be planned once, got plans with options "
+            f"{theirs.options_digest} ({theirs.num_rows} rows, in the store) and "
+            f"{ours.options_digest} ({ours.num_rows} rows, ours); run it again to go on with "
+            f"the one in the store"
+        )
+
+    def read_rows(self, unit: UnitRange, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Return a unit's plan rows, in row order."""
+        return plan_tables.read_rows(self.folder, self._generation(unit.generation), unit, columns)
+
+    def read_rejects(self, generation: Generation) -> "pa.Table":
+        """Return the rows that planning refused."""
+        return plan_tables.read_rejects(self.folder, generation)
+
+    def write_annotations(
+        self, generation: Generation, name: str, tables: Iterable["pa.Table"]
+    ) -> annotations.AnnotationFile:
+        """Write the next revision of an annotation; see ``store.annotations``."""
+        return annotations.write_annotations(self.folder, generation, name, tables)
+
+    def annotation(self, generation: Generation, name: str) -> annotations.Annotation | None:
+        """Return the newest revision of an annotation for one generation, or None."""
+        return annotations.open_annotation(self.folder, generation, name)
+
+    def write_encoding(self, record: EncodingRecord) -> EncodingRecord:
+        """Pin an encoding and return what is pinned: ``record``, or what was there before."""
+        name = layout.encoding_name(record.column, record.fingerprint)
+        if self.folder.create_if_absent(name, record.to_bytes(), write_id=record.write_id):
+            return record
+        return EncodingRecord.parse(self.folder.read(name), where=name)
+
+    def columns(self) -> list[str]:
+        """Return the names of the columns that have any encoding, sorted."""
+        return list(self.folder.list_folders(layout.ENCODINGS_FOLDER))
+
+    def encodings(self, column: str) -> list[EncodingRecord]:
+        """Return all encodings of a column, by fingerprint."""
+        prefix = f"{layout.ENCODINGS_FOLDER}/{layout.checked_column(column)}"
+        found = []
+        for fingerprint in self.folder.list_folders(prefix):
+            name = layout.encoding_name(column, fingerprint)
+            try:
+                data = self.folder.read(name)
+            except FileNotFoundError:  # dropped by gc, or not pinned yet
+                continue
+            found.append(EncodingRecord.parse(data, where=name))
+        return found
+
+    def read_encoding(self, column: str, fingerprint: str) -> EncodingRecord:
+        """Return one encoding.
+
+        Raises:
+            StoreError: There is none; those that exist are shown.
+        """
+        name = layout.encoding_name(column, fingerprint)
+        try:
+            return EncodingRecord.parse(self.folder.read(name), where=name)
+        except FileNotFoundError:
+            known = [record.fingerprint for record in self.encodings(column)]
+            raise StoreError(
+                f"encoding must be one of {', '.join(known) or 'none yet'}, got {fingerprint!r} "
+                f"(column {column}); run latentcache encode"
+            ) from None
+
+    def units(self, record: EncodingRecord) -> list[UnitRange]:
+        """Return all units of all generations for an encoding, in (shard, part) order."""
+        return [
+            unit
+            for generation in self.generations()
+            for unit in generation.units(rows_per_unit=record.rows_per_unit)
+        ]
+
+    def commits(self, record: EncodingRecord) -> dict[UnitId, CommitRef]:
+        """Return the commit of each unit that would serve it, from one listing of names."""
+        found = commits.list_candidates(self.folder, record.column, record.fingerprint)
+        return commits.best_commits(found)
+
+    def read_commit(self, ref: CommitRef) -> Commit:
+        """Return the record that ``ref`` names."""
+        return commits.read_commit(self.folder, ref)
+
+    def publish(
+        self,
+        changes: Sequence[ColumnChange],
+        *,
+        allow_partial: bool = False,
+        base: int | None = None,
+    ) -> "Snapshot":
+        """Return the snapshot that serves all ``changes``, published unless it is there.
+
+        Args:
+            changes: Columns to serve from their newest commits, at most one per column.
+            allow_partial: Publish columns that have missing rows.
+            base: Number of the newest snapshot when the caller began, 0 if there was none;
+                None means now. A column that was given another encoding since is refused.
+
+        Raises:
+            StoreError: A column is incomplete, or changed meanwhile.
+        """
+        target = publish.PublishTarget(
+            folder=self.folder, store_id=self.store_id, generations=self.generations()
+        )
+        if base is None:
+            seen = snapshots.read_newest_snapshot(self.folder)
+        else:
+            seen = snapshots.read_snapshot(self.folder, base) if base else None
+        record = publish.publish_snapshot(target, changes, allow_partial=allow_partial, base=seen)
+        return self._open_snapshot(record)
+
+    def snapshots(self) -> list[int]:
+        """Return the numbers of the snapshots that exist, ascending."""
+        return snapshots.list_snapshots(self.folder)
+
+    def snapshot(self, number: int | None = None) -> "Snapshot":
+        """Return snapshot ``number``, or the newest.
+
+        Raises:
+            StoreError: There is none.
+        """
+        if number is not None:
+            return self._open_snapshot(snapshots.read_snapshot(self.folder, number))
+        record = snapshots.read_newest_snapshot(self.folder)
+        if record is None:
+            raise StoreError(
+                f"store must have a snapshot, got none yet ({self.folder.label}); run "
+                f"latentcache build, or publish what there is with --partial"
+            )
+        return self._open_snapshot(record)
+
+    def pinned_snapshot(self, pin: Pin) -> "Snapshot":
+        """Return the snapshot that ``pin`` means.
+
+        Raises:
+            StoreError: The store is another one, or its snapshot differs; both are shown.
+        """
+        return self._open_snapshot(snapshots.read_pinned_snapshot(self.folder, pin))
+
+    def _open_snapshot(self, record: SnapshotRecord) -> "Snapshot":
+        from latentcache.store.reader import open_snapshot  # noqa: PLC0415  reader needs Store
+
+        return open_snapshot(self, record)
+
+    def _generation(self, number: int) -> Generation:
+        name = layout.plan_name(number)
+        return Generation.parse(self.folder.read(name), where=name)
+
+
+def _content(generation: Generation) -> tuple[object, ...]:
+    """Return what makes two plans the same: all but names and write ids."""
+    parts = tuple((part.sha256, part.num_rows) for part in generation.parts)
+    tables = tuple(
+        table.sha256 if table else None for table in (generation.rejects, generation.retired)
+    )
+    return (generation.options_digest, generation.seed, generation.runs, parts, tables)
+
+
+def _warn_if_weak(folder: Folder) -> None:
+    support = folder.probe_create_if_absent()
+    if support is not CreateIfAbsentSupport.EXCLUSIVE:
+        logger.warning(
+            "%s %s: publish from one run at a time; a lost snapshot is made again from the "
+            "commits, nothing else is at stake",
+            folder.label,
+            support.value,
+        )
