@@ -1,0 +1,31 @@
+"""From a corpus to a plan: sources, buckets, geometry, shards and rows."""
+
+from latentcache.plan.assign import Assignment, assign
+from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
+from latentcache.plan.listing import ListedMedia, ListingTotals
+from latentcache.plan.options import PlanOptions
+from latentcache.plan.reading import open_source, read_source, read_sources
+from latentcache.plan.scanned import ScannedMedia, read_captions
+from latentcache.plan.sources import Corpus, CorpusKind, Listing, detect_corpus, open_corpus
+
+__all__ = [
+    "Assignment",
+    "Corpus",
+    "CorpusKind",
+    "ListedMedia",
+    "Listing",
+    "ListingTotals",
+    "PlanOptions",
+    "ScannedMedia",
+    "assign",
+    "bucket_lines",
+    "bucket_table",
+    "choose_bucket",
+    "detect_corpus",
+    "fit",
+    "open_corpus",
+    "open_source",
+    "read_captions",
+    "read_source",
+    "read_sources",
+]

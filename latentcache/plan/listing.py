@@ -1,0 +1,124 @@
+"""What a listing yields: media found in a corpus, before anyone has opened them."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote_to_bytes
+
+from latentcache.core.media import SourceRef, sample_key
+from latentcache.core.rejects import Reject
+
+_IMAGES = """
+.jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
+.jp2 .j2k .jpf .jpx .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .psd .qoi .dds
+"""
+_VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
+
+IMAGE_EXTENSIONS = frozenset(_IMAGES.split())
+VIDEO_EXTENSIONS = frozenset(_VIDEOS.split())
+MEDIA_EXTENSIONS = IMAGE_EXTENSIONS | VIDEO_EXTENSIONS
+
+MEMBERS_PER_RUN = 256
+"""Members of a tar, or rows of a Parquet file, that are placed together."""
+
+_ESCAPED = "./"
+
+Annotation = str | int | float | bool | list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedMedia:
+    """One sample that a corpus lists.
+
+    Attributes:
+        source: Where its bytes are.
+        version: mtime or etag of the file that holds it; nominates changes.
+        annotations: Fields known without opening it, by name.
+        width_px: What a manifest claims, or None; checked when the pixels are decoded.
+        height_px: As ``width_px``.
+        sidecar: Name of a text file with its caption, relative to the root; empty without one.
+        position: Member index in a tar, row in a manifest, 0 for a file.
+        is_member: Whether ``position`` also says which samples lie together.
+        reject: Why the record cannot be used, if so.
+        window: Tells apart two rejects of one source; part of the key.
+    """
+
+    source: SourceRef
+    version: str = ""
+    annotations: Mapping[str, Annotation] = field(default_factory=dict)
+    width_px: int | None = None
+    height_px: int | None = None
+    sidecar: str = ""
+    position: int = 0
+    is_member: bool = False
+    reject: Reject | None = None
+    window: str = ""
+
+    @property
+    def key(self) -> str:
+        """The sample's 20 hex digits."""
+        return sample_key(self.source, window=self.window)
+
+    @property
+    def run(self) -> int:
+        """Index of the run of members it lies in; -1 for a file of its own."""
+        return self.position // MEMBERS_PER_RUN if self.is_member else -1
+
+
+@dataclass(slots=True)
+class ListingTotals:
+    """Counts of one pass over a corpus; complete once the pass has ended.
+
+    Attributes:
+        num_listed: Samples yielded, rejected records included.
+        num_bytes: Known payload bytes of them.
+        ignored: Files that are neither media nor anything about them, by extension.
+        warnings: What went wrong without costing a sample, by sentence.
+    """
+
+    num_listed: int = 0
+    num_bytes: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+
+def bad_record(reason: str) -> Reject:
+    """Return the reject of a record that makes no sense."""
+    return Reject(code="bad_record", stage="scan", reason=reason)
+
+
+def extension_of(name: str) -> str:
+    """Return the lower-case extension with its dot, or an empty text."""
+    return posixpath.splitext(name)[1].lower()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a part of a relative path starts with a dot or is macOS archive litter."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def portable_path(name: str) -> str:
+    """Return ``name`` as text that UTF-8 can hold.
+
+    File names are bytes; Python shows undecodable ones as lone surrogates, which no
+    table can store. Such a name becomes ``./`` and its percent-encoded bytes. No other
+    listed path starts with ``./``, so :func:`file_name` takes it back exactly.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return _ESCAPED + quote(name.encode("utf-8", "surrogateescape"))
+    return name
+
+
+def file_name(path: str) -> str:
+    """Return the file name that :func:`portable_path` wrote."""
+    if path.startswith(_ESCAPED):
+        return unquote_to_bytes(path.removeprefix(_ESCAPED)).decode("utf-8", "surrogateescape")
+    return path
+
+
+def storable_text(text: str) -> str:
+    """Return ``text`` without lone surrogates, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,104 @@
+"""Plan options: what a user decides about buckets, crops and shards, before any file is opened."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.fingerprint import fingerprint
+from latentcache.core.media import Bucket
+
+SHARD_PIXEL_BYTES = 512 * 2**20
+"""A shard of automatic size holds about this much 8-bit RGB: minutes of work for one GPU,
+and a tar of a few to a few hundred MiB for the usual 8x to 32x encoders."""
+
+MIN_SHARD_ROWS, MAX_SHARD_ROWS = 16, 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """How a corpus becomes buckets, crops, shards and rows. All sizes in pixels."""
+
+    resolution_px: int = 512
+    """Pixel budget: a bucket holds at most ``resolution_px ** 2`` pixels."""
+    square: bool = False
+    """One square bucket, everything cropped to it."""
+    step_px: int = 0
+    """Bucket sides are multiples of this; 0 chooses 64, or 32 below 512: legal for nearly every
+    VAE with its patching, so that swapping the encoder keeps the plan."""
+    max_aspect: float = 2.0
+    """Longest side over shortest side of a bucket."""
+    min_bucket: int = 1
+    """A bucket with fewer samples is merged into the nearest one by aspect; 1 merges none, so
+    that the bucket of a picture does not depend on the other pictures."""
+    max_upscale: float = 2.0
+    """Largest enlargement. At 2 a quarter of the bucket's pixels are real; beyond it a model
+    would learn the resize filter more than the photo. 1 refuses every enlargement."""
+    max_crop: float = 0.5
+    """Largest share of the resized picture that the centre crop may cut away."""
+    rows_per_shard: int = 0
+    """Rows of a full shard; 0 chooses the power of two with about 512 MiB of RGB pixels."""
+    seed: int = 0
+    """Keys the hash that places samples in shards."""
+    include: str = ""
+    """Glob over paths relative to the corpus root, e.g. ``train/*.tar``; empty takes all."""
+    any_extension: bool = False
+    """List files of a folder corpus whatever their extension."""
+    path_column: str = ""
+    """Manifest column with the path or the bytes; empty looks for the usual names."""
+    caption_column: str = ""
+    """Manifest column that becomes ``caption``; empty looks for the usual names."""
+    label_column: str = ""
+    """Manifest column that becomes ``label``; empty looks for the usual names."""
+
+    def __post_init__(self) -> None:
+        _at_least("resolution_px", self.resolution_px, 16)
+        _at_least("step_px", self.step_px, 0)
+        _at_least("min_bucket", self.min_bucket, 1)
+        _at_least("rows_per_shard", self.rows_per_shard, 0)
+        _at_least("max_aspect", self.max_aspect, 1.0)
+        _at_least("max_upscale", self.max_upscale, 1.0)
+        if not 0.0 <= self.max_crop < 1.0:
+            raise ConfigError(
+                f"max_crop must be at least 0 and below 1, got {self.max_crop} (plan options); "
+                "0.5 lets half of a picture be cut away"
+            )
+        if self.rows_per_shard & (self.rows_per_shard - 1):
+            near = 1 << (self.rows_per_shard.bit_length() - 1)
+            raise ConfigError(
+                f"rows_per_shard must be a power of two, got {self.rows_per_shard} "
+                f"(plan options); use {near} or {2 * near}"
+            )
+        if self.resolution_px % self.resolved_step_px:
+            below = self.resolution_px // self.resolved_step_px * self.resolved_step_px
+            raise ConfigError(
+                f"resolution_px must be a multiple of step_px = {self.resolved_step_px}, "
+                f"got {self.resolution_px} (plan options); "
+                f"use {below or self.resolved_step_px} or give step_px"
+            )
+
+    @property
+    def resolved_step_px(self) -> int:
+        """The step in use."""
+        return self.step_px or (64 if self.resolution_px >= 512 else 32)
+
+    def shard_rows(self, bucket: Bucket) -> int:
+        """Return the rows of a full shard of ``bucket``, from geometry and options alone."""
+        if self.rows_per_shard:
+            return self.rows_per_shard
+        fitting = max(1, SHARD_PIXEL_BYTES // bucket.rgb_bytes)
+        return min(MAX_SHARD_ROWS, max(MIN_SHARD_ROWS, 1 << (fitting.bit_length() - 1)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every option with automatic ones resolved, as the plan records it."""
+        return {**asdict(self), "step_px": self.resolved_step_px}
+
+    def digest(self) -> str:
+        """Return the fingerprint of all options: two plans with one digest follow one rule."""
+        return fingerprint(self.as_dict())
+
+
+def _at_least(name: str, value: float, smallest: float) -> None:
+    if not value >= smallest:
+        raise ConfigError(
+            f"{name} must be at least {smallest}, got {value} (plan options); choose a larger one"
+        )

@@ -1,0 +1,230 @@
+"""Reading the bytes of planned samples: files, tar members by range, Parquet cells by row.
+
+A member's name is never followed as a path: a tar is read by offset and size, a Parquet
+file by row number.
+"""
+
+import io
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from latentcache.core.errors import ConfigError, MediaError
+from latentcache.core.media import SourceRef
+from latentcache.plan.cells import read_cells
+from latentcache.plan.listing import file_name
+from latentcache.storage import Folder
+
+MAX_SOURCE_BYTES = 2 * 2**30
+"""A larger single sample is refused before it is read."""
+
+NUM_REMOTE_READERS = 8
+HEADER_BLOCK_BYTES = 64 * 2**10
+"""One request of this size holds nearly every header; see docs/benchmarks when it moves."""
+
+
+def read_source(root: Folder, source: SourceRef) -> bytes:
+    """Return the bytes of one sample.
+
+    Raises:
+        MediaError: ``unreadable``, ``empty``, ``truncated`` or ``unsupported`` (too large).
+    """
+    data = read_sources(root, [source])[0]
+    if isinstance(data, MediaError):
+        raise data
+    return data
+
+
+def read_sources(root: Folder, sources: Sequence[SourceRef]) -> list[bytes | MediaError]:
+    """Return the bytes of each sample, or why they cannot be had, in the order asked for.
+
+    The cells of one Parquet file are read together; a remote root is read by several
+    threads.
+    """
+    results: dict[int, bytes | MediaError] = {}
+    files: dict[str, list[int]] = defaultdict(list)
+    plain = []
+    for index, source in enumerate(sources):
+        if _is_cell(source):
+            files[source.path].append(index)
+        else:
+            plain.append(index)
+    if root.is_local or len(plain) < 2:
+        results.update((index, _read_plain(root, sources[index])) for index in plain)
+    else:
+        with ThreadPoolExecutor(NUM_REMOTE_READERS) as pool:
+            found = pool.map(lambda index: _read_plain(root, sources[index]), plain)
+            results.update(zip(plain, found, strict=True))
+    for path, indices in files.items():
+        cells = _read_cells(root, path, [sources[index].member for index in indices])
+        results.update((index, cells[sources[index].member]) for index in indices)
+    return [results[index] for index in range(len(sources))]
+
+
+@contextmanager
+def open_source(root: Folder, source: SourceRef) -> Iterator[tuple[BinaryIO, int]]:
+    """Yield a seekable file over one sample, and its size in bytes; reads what is asked for.
+
+    Raises:
+        MediaError: ``unreadable`` or ``empty``.
+    """
+    if _is_cell(source):
+        data = read_source(root, source)
+        yield io.BytesIO(data), len(data)
+        return
+    try:
+        folder, name = locate(root, source.path)
+        file, size_bytes = _open(folder, name, source)
+    except (OSError, ValueError, ConfigError) as error:
+        raise _failure(error) from error
+    with file:
+        if size_bytes == 0:
+            raise MediaError("empty", "the file has no bytes")
+        yield file, size_bytes
+
+
+def _open(folder: Folder, name: str, source: SourceRef) -> tuple[BinaryIO, int]:
+    start, size_bytes = max(0, source.offset_bytes), source.size_bytes
+    if source.offset_bytes < 0 and folder.is_local:
+        file = folder.open_read(name)
+        return file, file.seek(0, io.SEEK_END) and _rewound(file)
+    if size_bytes < 0:
+        facts = folder.stat(name)
+        if facts is None:
+            raise FileNotFoundError(name)
+        size_bytes = facts.size_bytes
+    window = _Window(folder, name, start, size_bytes)
+    return cast(BinaryIO, io.BufferedReader(window, HEADER_BLOCK_BYTES)), size_bytes
+
+
+def _rewound(file: BinaryIO) -> int:
+    """Return the size of a file that stands at its end, and go back to its start."""
+    size_bytes = file.tell()
+    file.seek(0)
+    return size_bytes
+
+
+class _Window(io.RawIOBase):
+    """A range of one object as a file; each read is one request."""
+
+    def __init__(self, folder: Folder, name: str, start: int, size_bytes: int) -> None:
+        self._folder, self._name = folder, name
+        self._start, self._size_bytes = start, size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}
+        self._position = max(0, origin[whence] + offset)
+        return self._position
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # the protocol's Buffer is 3.12's
+        length = min(len(buffer), max(0, self._size_bytes - self._position))
+        if length == 0:
+            return 0
+        first = self._start + self._position
+        data = self._folder.read(self._name, start=first, end=first + length)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def locate(root: Folder, path: str) -> tuple[Folder, str]:
+    """Return the folder and the name in it of a listed path.
+
+    Paths relative to the root stay in it. A manifest may also hold URLs, absolute
+    paths and paths that lead out of the root; these were the user's to write.
+    """
+    name = file_name(path)
+    is_url = "://" in name
+    if not is_url and not name.startswith(("/", "../")):
+        return root, name
+    if not is_url and not name.startswith("/"):
+        name = _joined(root.url, name)
+    parent, _, last = name.rpartition("/")
+    return Folder.open(parent or "/"), last
+
+
+def _joined(url: str, name: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + posixpath.normpath(posixpath.join(rest, name))
+
+
+def _is_cell(source: SourceRef) -> bool:
+    return bool(source.member) and source.offset_bytes < 0
+
+
+def _read_plain(root: Folder, source: SourceRef) -> bytes | MediaError:
+    if source.size_bytes > MAX_SOURCE_BYTES:
+        return _too_large(source.size_bytes)
+    try:
+        folder, name = locate(root, source.path)
+        if source.offset_bytes >= 0:
+            end = source.offset_bytes + source.size_bytes
+            data = folder.read(name, start=source.offset_bytes, end=end)
+        else:
+            data = _read_whole(folder, name)
+    except MediaError as error:
+        return error
+    except (OSError, ValueError, ConfigError) as error:
+        return _failure(error)
+    if not data:
+        return MediaError("empty", "the file has no bytes")
+    if source.offset_bytes >= 0 and len(data) != source.size_bytes:
+        return MediaError(
+            "truncated", f"the tar ends {source.size_bytes - len(data)} bytes before the member"
+        )
+    return data
+
+
+def _read_whole(folder: Folder, name: str) -> bytes:
+    if folder.is_local:
+        with folder.open_read(name) as file:
+            data = file.read(MAX_SOURCE_BYTES + 1)
+    else:
+        facts = folder.stat(name)
+        if facts is not None and facts.size_bytes > MAX_SOURCE_BYTES:
+            raise _too_large(facts.size_bytes)
+        data = folder.read(name)
+    if len(data) > MAX_SOURCE_BYTES:
+        raise _too_large(len(data))
+    return data
+
+
+def _read_cells(root: Folder, path: str, members: list[str]) -> dict[str, bytes | MediaError]:
+    results: dict[str, bytes | MediaError] = {}
+    try:
+        folder, name = locate(root, path)
+        with folder.open_read(name) as file:
+            for member, data in read_cells(file, sorted(set(members))):
+                results[member] = data if data else MediaError("empty", "the cell has no bytes")
+    except (OSError, ValueError, ConfigError) as error:
+        failure = _failure(error)
+        return {member: results.get(member, failure) for member in members}
+    return results
+
+
+def _too_large(size_bytes: int) -> MediaError:
+    return MediaError(
+        "unsupported", f"the file has {size_bytes / 2**30:.1f} GiB, the limit is 2 GiB"
+    )
+
+
+def _failure(error: Exception) -> MediaError:
+    """Return why bytes cannot be had; holds no path, for a reason must not name one."""
+    if isinstance(error, FileNotFoundError):
+        return MediaError("unreadable", "the file is missing")
+    if isinstance(error, (IsADirectoryError, NotADirectoryError)):
+        return MediaError("unreadable", "there is a folder where the file should be")
+    if isinstance(error, OSError):
+        words = (error.strerror or type(error).__name__).lower()
+        return MediaError("unreadable", f"reading it failed: {words}", is_transient=True)
+    return MediaError("unreadable", "its name or its container cannot be used")

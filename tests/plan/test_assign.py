@@ -1,0 +1,204 @@
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latentcache.core.media import Bucket, MediaInfo, SourceRef
+from latentcache.core.rejects import Reject
+from latentcache.plan.assign import Assignment, assign
+from latentcache.plan.listing import ListedMedia
+from latentcache.plan.options import PlanOptions
+from latentcache.plan.scanned import ScannedMedia
+from latentcache.store.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
+
+
+def scanned(path: str, size: tuple[int, int] = (600, 400), **listed: Any) -> ScannedMedia:
+    media = ListedMedia(source=SourceRef(path=path, size_bytes=10), **listed)
+    info = MediaInfo(width_px=size[0], height_px=size[1], format="PNG", mode="RGB")
+    return ScannedMedia.of(media, media.reject or info)
+
+
+def member(tar: str, index: int, size: tuple[int, int] = (300, 300)) -> ScannedMedia:
+    media = ListedMedia(
+        source=SourceRef(
+            path=tar, member=f"{index:05d}.jpg", offset_bytes=512 * index, size_bytes=10
+        ),
+        position=index,
+        is_member=True,
+    )
+    info = MediaInfo(width_px=size[0], height_px=size[1], format="JPEG", mode="RGB")
+    return ScannedMedia.of(media, info)
+
+
+def tables(plan: Assignment) -> tuple[pa.Table, pa.Table, list[dict[str, Any]]]:
+    rows = pa.concat_tables([PLAN_SCHEMA.empty_table(), *plan.iter_rows()]).unify_dictionaries()
+    rejects = pa.concat_tables([REJECTS_SCHEMA.empty_table(), *plan.iter_rejects()])
+    return rows, rejects, [r for table in plan.iter_annotations() for r in table.to_pylist()]
+
+
+SIZES = st.sampled_from([(640, 480), (480, 640), (512, 512), (100, 90), (3000, 200), (1, 1)])
+ITEMS = st.lists(st.tuples(st.integers(0, 40), SIZES, st.text(max_size=3)), max_size=60)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=ITEMS,
+    order=st.randoms(use_true_random=False),
+    chunk=st.integers(1, 20),
+    flush_rows=st.sampled_from([1, 7, 10_000]),
+    least=st.integers(1, 12),
+)
+def test_plan_depends_on_the_set_of_samples_alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    items: list[tuple[int, tuple[int, int], str]],
+    order: random.Random,
+    chunk: int,
+    flush_rows: int,
+    least: int,
+) -> None:
+    options = PlanOptions(resolution_px=256, min_bucket=least, rows_per_shard=8)
+    media = [
+        scanned(f"{number}.jpg", size, annotations={"caption": text}, position=position)
+        for position, (number, size, text) in enumerate(items)
+    ]
+    shuffled = order.sample(media, len(media))
+    chunks = [shuffled[i : i + chunk] for i in range(0, len(shuffled), chunk)]
+    first = assign([media], options, tmp_path_factory.mktemp("first"))
+    second = assign(chunks, options, tmp_path_factory.mktemp("second"), flush_rows=flush_rows)
+    assert first.runs == second.runs
+    for one, other in zip(tables(first), tables(second), strict=True):
+        assert one == other
+    assert first.num_rows + first.num_rejects == len(media)
+    check_numbering(first)
+
+
+def check_numbering(plan: Assignment) -> None:
+    rows, rejects, annotations = tables(plan)
+    places = [
+        (shard, row, str(run.bucket))
+        for run in plan.runs
+        for shard in range(run.first_shard, run.first_shard + run.num_shards)
+        for row in range(run.rows_in_shard(shard))
+    ]
+    columns = (rows["shard"], rows["row"], rows["bucket"])
+    assert list(zip(*(column.to_pylist() for column in columns), strict=True)) == places
+    assert len(rows) == plan.num_rows == sum(run.num_rows for run in plan.runs)
+    assert len(rejects) == plan.num_rejects == sum(plan.reject_codes.values())
+    assert len(annotations) in (0, len(rows))
+    keys = rows["key"].to_pylist() + rejects["key"].to_pylist()
+    assert len(set(keys)) == len(keys)
+
+
+def test_another_seed_places_otherwise(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg") for n in range(50)]
+    keys = []
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows, _, _ = tables(assign([media], PlanOptions(seed=seed), folder))
+        keys.append(rows["key"].to_pylist())
+    assert keys[0] != keys[1]
+    assert sorted(keys[0]) == sorted(keys[1])
+
+
+def test_members_of_a_run_stay_together_in_order(tmp_path: Path) -> None:
+    media = [member(tar, index) for tar in ("a.tar", "b.tar") for index in range(600)]
+    rows, _, _ = tables(assign([media], PlanOptions(), tmp_path))
+    found = list(zip(rows["path"].to_pylist(), rows["offset_bytes"].to_pylist(), strict=True))
+    runs = [(path, offset // 512 // 256) for path, offset in found]
+    changes = 1 + sum(a != b for a, b in pairwise(runs))
+    assert changes == len(set(runs)) == 6
+    for run in set(runs):
+        offsets = [offset for (_, offset), r in zip(found, runs, strict=True) if r == run]
+        assert offsets == sorted(offsets)
+
+
+def test_geometry_is_of_the_bucket_that_the_row_has(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg", (640, 427)) for n in range(3)]
+    rows, _, _ = tables(assign([media], PlanOptions(resolution_px=256), tmp_path))
+    row = rows.to_pylist()[0]
+    assert row["bucket"] == "1x192x320"
+    resized = (row["resized_width_px"], row["resized_height_px"])
+    assert (resized, row["crop_left_px"], row["crop_top_px"]) == ((320, 214), 0, 11)
+    assert row["start_s"] is None
+
+
+def test_second_mention_of_a_file_is_a_reject_of_its_own(tmp_path: Path) -> None:
+    media = [scanned("a.jpg", position=3), scanned("a.jpg", position=1), scanned("b.jpg")]
+    rows, rejects, _ = tables(assign([media], PlanOptions(), tmp_path))
+    assert sorted(rows["path"].to_pylist()) == ["a.jpg", "b.jpg"]
+    assert rejects["code"].to_pylist() == ["duplicate"]
+    assert rejects["path"].to_pylist() == ["a.jpg"]
+    assert set(rejects["key"].to_pylist()).isdisjoint(rows["key"].to_pylist())
+
+
+def test_rejects_keep_their_reason(tmp_path: Path) -> None:
+    reject = Reject(code="unreadable", stage="scan", reason="gone", is_transient=True)
+    media = [scanned("a.jpg", reject=reject), scanned("b.jpg", (4, 4)), scanned("c.jpg", (0, 5))]
+    plan = assign([media], PlanOptions(), tmp_path)
+    _, rejects, _ = tables(plan)
+    found = {row["path"]: row for row in rejects.to_pylist()}
+    assert (found["a.jpg"]["reason"], found["a.jpg"]["is_transient"]) == ("gone", True)
+    assert found["b.jpg"]["code"] == "too_small"
+    assert found["c.jpg"]["code"] == "corrupt"
+    assert plan.runs == ()
+
+
+def test_merged_bucket_refuses_what_it_would_cut_too_much(tmp_path: Path) -> None:
+    tall, wide = (400, 680), (680, 400)
+    media = [scanned(f"{n}.jpg", wide) for n in range(20)] + [scanned("tall.jpg", tall)]
+    options = PlanOptions(resolution_px=256, min_bucket=5)
+    plan = assign([media], options, tmp_path)
+    assert [(run.bucket, run.num_rows) for run in plan.runs] == [(Bucket(1, 192, 320), 20)]
+    assert plan.reject_codes == {"too_narrow": 1}
+
+
+def test_shards_continue_after_the_previous_generation(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg", size) for n in range(20) for size in [(500 + n, 500)]]
+    plan = assign([media], PlanOptions(rows_per_shard=8), tmp_path, first_shard=7)
+    assert [(run.first_shard, run.num_shards) for run in plan.runs] == [(7, 3)]
+
+
+def annotated(values: Sequence[Any]) -> list[ScannedMedia]:
+    return [
+        scanned(f"{n}.jpg", annotations={} if value is None else {"x": value})
+        for n, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        pytest.param([1, None, 2], pa.int64(), id="whole-numbers"),
+        pytest.param([1, 2.5], pa.float64(), id="numbers"),
+        pytest.param([True, False], pa.bool_(), id="flags"),
+        pytest.param([1, "a"], pa.string(), id="mixed"),
+        pytest.param(["a", ["b", "c"]], pa.list_(pa.string()), id="several-captions"),
+    ],
+)
+def test_annotation_column_has_the_narrowest_type(
+    tmp_path: Path, values: list[Any], kind: pa.DataType
+) -> None:
+    plan = assign([annotated(values)], PlanOptions(), tmp_path)
+    assert plan.annotation_schema == pa.schema([("x", kind)])
+    rows, _, found = tables(plan)
+    by_path = dict(zip(rows["path"].to_pylist(), (row["x"] for row in found), strict=True))
+    for number, value in enumerate(values):
+        given = by_path[f"{number}.jpg"]
+        assert given == value or given == str(value) or given == [value]
+
+
+def test_large_corpus_is_one_sorted_whole(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg", (300 + n % 7, 300)) for n in range(3000)]
+    chunks = [media[i : i + 100] for i in range(0, 3000, 100)]
+    spilled = assign(chunks, PlanOptions(), tmp_path, flush_rows=500)
+    rows, _, _ = tables(spilled)
+    assert pc.count_distinct(rows["key"]).as_py() == 3000
+    check_numbering(spilled)

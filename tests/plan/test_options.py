@@ -1,0 +1,62 @@
+import pytest
+
+from latentcache.core.config import config_from_mapping
+from latentcache.core.errors import ConfigError
+from latentcache.core.media import Bucket
+from latentcache.plan.options import PlanOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"resolution_px": 0}, "resolution_px must be at least 16, got 0"),
+        ({"resolution_px": 500}, "resolution_px must be a multiple of step_px = 32, got 500.*480"),
+        ({"resolution_px": 500, "step_px": 64}, "use 448 or give step_px"),
+        ({"max_aspect": 0.5}, r"max_aspect must be at least 1.0, got 0.5"),
+        ({"max_aspect": float("nan")}, "max_aspect must be"),
+        ({"max_upscale": 0.9}, "max_upscale must be at least 1.0"),
+        ({"max_crop": 1.0}, "max_crop must be at least 0 and below 1, got 1.0"),
+        ({"min_bucket": 0}, "min_bucket must be at least 1"),
+        ({"rows_per_shard": 100}, "rows_per_shard must be a power of two, got 100.*64 or 128"),
+        ({"rows_per_shard": -1}, "rows_per_shard must be at least 0"),
+    ],
+)
+def test_bad_options_are_refused_in_a_sentence(options: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        PlanOptions(**options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_options_come_from_a_recipe() -> None:
+    options = config_from_mapping(PlanOptions, {"resolution_px": 256, "square": True}, where="x")
+    assert options == PlanOptions(resolution_px=256, square=True)
+
+
+@pytest.mark.parametrize(
+    ("resolution_px", "step_px"), [(256, 32), (480, 32), (512, 64), (1024, 64)]
+)
+def test_step_is_64_and_32_below_512(resolution_px: int, step_px: int) -> None:
+    assert PlanOptions(resolution_px=resolution_px).resolved_step_px == step_px
+
+
+@pytest.mark.parametrize(
+    ("bucket", "num_rows"),
+    [
+        pytest.param(Bucket(1, 512, 512), 512, id="512"),
+        pytest.param(Bucket(1, 256, 256), 2048, id="256"),
+        pytest.param(Bucket(1, 32, 32), 8192, id="at-most"),
+        pytest.param(Bucket(81, 480, 832), 16, id="at-least"),
+    ],
+)
+def test_shards_hold_about_512_mib_of_pixels(bucket: Bucket, num_rows: int) -> None:
+    assert PlanOptions().shard_rows(bucket) == num_rows
+    assert PlanOptions(rows_per_shard=64).shard_rows(bucket) == 64
+
+
+def test_digest_covers_every_option_and_resolves_automatic_ones() -> None:
+    plain = PlanOptions()
+    assert plain.digest() == PlanOptions(step_px=64).digest()
+    changed = {
+        *(PlanOptions(seed=1).digest(), PlanOptions(square=True).digest()),
+        *(PlanOptions(max_crop=0.4).digest(), PlanOptions(include="a*").digest()),
+    }
+    assert len(changed | {plain.digest()}) == 5
