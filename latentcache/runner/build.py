@@ -1,0 +1,72 @@
+"""The jobs of the first user: plan, encode, build; each one call that starts and ends Ray."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from latentcache.core.errors import RunError
+from latentcache.runner.cluster import ClusterFacts, connected
+from latentcache.runner.encoding import EncodeRequest, EncodeResult, encode_into
+from latentcache.runner.options import Resources
+from latentcache.runner.planning import PlanRequest, PlanResult, plan_into
+from latentcache.runner.progress import Reporter
+from latentcache.store import Store
+
+
+class RunStoppedError(RunError):
+    """The user stopped the run; what it committed is kept."""
+
+
+def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
+    """Plan a corpus into the store, or find that it is planned; see ``plan_into``."""
+    store = Store.open_or_create(store_url)
+    with _run(request.resources) as facts:
+        return plan_into(store, request, facts=facts, reporter=reporter)
+
+
+def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
+    """Encode one column of a planned store and publish it; see ``encode_into``."""
+    store = Store.open(store_url)
+    with _run(request.resources) as facts:
+        return encode_into(store, request, facts=facts, reporter=reporter)
+
+
+def build(
+    store_url: str, plan: PlanRequest, encode: EncodeRequest, *, reporter: Reporter
+) -> tuple[PlanResult, EncodeResult]:
+    """Plan, encode and publish: the main job. What is there already is not done again."""
+    store = Store.open_or_create(store_url)
+    with _run(encode.resources) as facts:
+        planned = plan_into(store, plan, facts=facts, reporter=reporter)
+        return planned, encode_into(store, encode, facts=facts, reporter=reporter)
+
+
+@contextmanager
+def _run(resources: Resources) -> Iterator[ClusterFacts]:
+    """Yield a connected cluster; Ctrl-C and SIGTERM end it at once with a sentence."""
+    try:
+        with _sigterm_as_interrupt(), connected(resources.address) as facts:
+            yield facts
+    except KeyboardInterrupt:
+        raise RunStoppedError(
+            "stopped; every unit that was committed is kept, run the same command again to go on"
+        ) from None
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM, as schedulers and ``ray job stop`` send it, like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,113 @@
+"""Ray: started here for a local run, joined for a cluster run, always given back.
+
+Supported: Ray 2.52 to 2.60. Local runs use ``address="local"``, never a cluster that
+happens to be there.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from latentcache.core.errors import RunError
+
+_OBJECT_STORE_BYTES = 2 * 2**30
+"""Enough for the window of decoded pixels of one machine; Ray's default takes 30 % of memory."""
+
+_WINDOW_SHARE = 0.3
+"""Largest share of an object store that decoded pixels may fill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFacts:
+    """What the run has to work with.
+
+    Attributes:
+        num_cpus: Over all nodes.
+        num_gpus: Over all nodes.
+        num_nodes: Alive now.
+        object_store_bytes: Of the smallest node.
+        is_local: Started by this process.
+    """
+
+    num_cpus: int
+    num_gpus: int
+    num_nodes: int
+    object_store_bytes: int
+    is_local: bool
+
+    def window_bytes(self, num_actors: int) -> int:
+        """Return how many bytes of decoded pixels one actor may have in flight."""
+        actors_per_node = -(-num_actors // max(1, self.num_nodes))
+        return int(_WINDOW_SHARE * self.object_store_bytes / max(1, actors_per_node))
+
+
+@contextmanager
+def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterFacts]:
+    """Yield what the cluster has; a cluster started here is ended here.
+
+    Args:
+        address: ``local``, ``auto`` or ``host:port``.
+        num_cpus: Cores a local Ray may use; None for all.
+
+    Raises:
+        RunError: No cluster answers at ``address``.
+    """
+    # Workers without a GPU must still see none rather than all of them.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_local = address == "local"
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if is_local:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                object_store_memory=_local_object_store_bytes(),
+                # A laptop's run must not listen to its network.
+                _node_ip_address="127.0.0.1",
+                **settings,
+            )
+        else:
+            ray.init(address=address, ignore_reinit_error=True, **settings)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        raise RunError(
+            f"address must be a running Ray cluster, got {address!r} ({first_line}); "
+            "start one with infra/start_head.sh, or use --address local"
+        ) from None
+    try:
+        yield cluster_facts(is_local=is_local)
+    finally:
+        ray.shutdown()
+
+
+def cluster_facts(*, is_local: bool) -> ClusterFacts:
+    """Return what the connected cluster has now."""
+    nodes = [node for node in _nodes() if node["Alive"]]
+    resources = [node["Resources"] for node in nodes]
+    stores = [int(each.get("object_store_memory", 0)) for each in resources]
+    return ClusterFacts(
+        num_cpus=int(sum(each.get("CPU", 0) for each in resources)),
+        num_gpus=int(sum(each.get("GPU", 0) for each in resources)),
+        num_nodes=len(nodes),
+        object_store_bytes=min((size for size in stores if size), default=_OBJECT_STORE_BYTES),
+        is_local=is_local,
+    )
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
+
+
+def _local_object_store_bytes() -> int:
+    shm = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None  # noqa: PTH112
+    free = shm.f_bavail * shm.f_frsize if shm else _OBJECT_STORE_BYTES
+    # Ray refuses less than 75 MiB, and falls back to /tmp when shared memory is short.
+    return max(80 * 2**20, min(_OBJECT_STORE_BYTES, int(free * 0.8)))

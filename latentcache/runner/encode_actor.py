@@ -1,0 +1,278 @@
+"""The encode actor: one per GPU, owner of its units, its encoder and its decode tasks.
+
+Three kinds of threads: ``units`` carry one unit each, ``control`` answers the driver at
+any time, and the encoder's own thread is the only one that touches the module.
+"""
+
+import json
+import logging
+import threading
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from latentcache.core.errors import LatentCacheError
+from latentcache.core.fields import Field
+from latentcache.core.fingerprint import canonical_json
+from latentcache.core.media import Bucket
+from latentcache.core.units import UnitRange
+from latentcache.decode import ImageLimits, ImageTransform
+from latentcache.encoders import (
+    Encoder,
+    EncoderOptions,
+    EncoderSpec,
+    encoding_identity,
+    load_encoder,
+    stored_fields,
+)
+from latentcache.runner.batch_encoder import BatchEncoder, EncodePolicy
+from latentcache.runner.collector import PLAN_COLUMNS
+from latentcache.runner.decoding import DecodeSettings
+from latentcache.runner.device import (
+    CPU_PIXELS_PER_BATCH,
+    device_name,
+    fitting_pixels,
+    software_facts,
+)
+from latentcache.runner.options import EncodeOptions
+from latentcache.runner.probing import check_same_probe, probe
+from latentcache.runner.unit_run import (
+    UnitCounters,
+    UnitOrder,
+    UnitOutcome,
+    UnitRun,
+    UnitTools,
+)
+from latentcache.runner.window import ByteWindow
+from latentcache.store import EncodingRecord, Store
+
+MAX_UNIT_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSetup:
+    """All that an actor is given; small, because a large one could not be restarted (ray#53727).
+
+    Attributes:
+        store_url: Where units go.
+        encode: What is asked of the encoder.
+        device: ``cpu`` or ``cuda``.
+        threads: Torch threads on a CPU.
+        window_bytes: Decoded pixels in flight.
+        limits: Images beyond them are refused.
+        time_limit_s: Per sample, decode.
+        scratch: Folder for tars under way; "" for the system's.
+    """
+
+    store_url: str
+    encode: EncodeOptions
+    device: str
+    threads: int
+    window_bytes: int
+    limits: ImageLimits
+    time_limit_s: float
+    scratch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderDescription:
+    """What the driver must know of a loaded encoder, as plain values.
+
+    Attributes:
+        identity: What the fingerprint covers.
+        spec: All declarations, as JSON.
+        fields: Stored fields.
+        probe: For ``encoding.json``.
+        bytes_per_pixel: Stored bytes per source pixel, from the probe.
+        max_batch: The encoder's own limit, or None.
+        pixels_per_batch: Chosen for this device.
+        refusals: Per bucket that does not fit, why.
+        device_name: For people.
+    """
+
+    identity: dict[str, Any]
+    spec: dict[str, Any]
+    fields: tuple[Field, ...]
+    normalizer: dict[str, Any] | None
+    transform: dict[str, Any]
+    probe: dict[str, Any]
+    bytes_per_pixel: float
+    max_batch: int | None
+    pixels_per_batch: int
+    refusals: dict[str, str]
+    device_type: str
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorProgress:
+    """Running totals of one actor since it started."""
+
+    rows_done: int
+    rows_rejected: int
+    source_bytes: int
+    encode_busy_s: float
+    decode_busy_s: float
+    tasks_pending: int
+    window_used_bytes: int
+
+
+class EncodeWorker:
+    """What the actor does; a plain class so that it can be read and tested without Ray."""
+
+    def __init__(self, setup: ActorSetup, ledger: Any = None) -> None:
+        """Keep what is given; the encoder is loaded by the first call that needs it.
+
+        An error raised here would reach the driver as text only (Ray keeps no cause).
+
+        Args:
+            setup: Of the run.
+            ledger: Handle of the driver's ledger actor, for careful units.
+        """
+        logging.getLogger("latentcache").setLevel(logging.WARNING)
+        self._setup = setup
+        self._ledger = ledger
+        self._cancelled = threading.Event()
+        self._counters = UnitCounters()
+        self._window = ByteWindow(setup.window_bytes)
+        self._transform = ImageTransform(background=setup.encode.background)
+        self._begun = threading.Event()
+        self._begin_error: LatentCacheError | None = None
+
+    @cached_property
+    def _encoder(self) -> BatchEncoder:
+        return BatchEncoder(self._make_encoder, policy=self._policy, threads=self._setup.threads)
+
+    def describe(self, buckets: list[str]) -> EncoderDescription:
+        """Return what the loaded encoder is, does with the probe, and refuses of ``buckets``.
+
+        Raises:
+            EncoderError: It cannot be loaded, or its probe shows that it is not usable.
+        """
+        spec = self._encoder.encoder.spec
+        encode = self._setup.encode
+        measured = probe(self._encoder)
+        parsed = [Bucket.parse(text) for text in buckets]
+        refusals = {str(bucket): spec.refusal(bucket) for bucket in parsed}
+        admitted = [bucket for bucket in parsed if refusals[str(bucket)] is None]
+        return EncoderDescription(
+            identity=encoding_identity(
+                spec,
+                policy=encode.policy,
+                storage_dtype=self._storage_dtype,
+                transform_identity=self._transform.identity(),
+                seed=encode.seed,
+                batch={"size": encode.batch_size} if encode.batch_size else {},
+            ),
+            spec=json.loads(canonical_json(spec)),
+            fields=self._encoder.policy.fields,
+            normalizer=None if spec.normalizer is None else asdict(spec.normalizer),
+            transform=self._transform.identity(),
+            probe=measured.values,
+            bytes_per_pixel=measured.bytes_per_pixel,
+            max_batch=1 if spec.is_batch_coupled else spec.max_batch,
+            pixels_per_batch=self._pixels_per_batch(admitted),
+            refusals={name: reason for name, reason in refusals.items() if reason},
+            device_type=self._encoder.encoder.device.type,
+            device_name=device_name(self._encoder.encoder.device),
+        )
+
+    def begin(self, record: EncodingRecord) -> None:
+        """Take the encoding that all later units belong to, and check that this is its encoder.
+
+        An error is kept for the units, whose outcome the driver waits for.
+        """
+        try:
+            measured = probe(self._encoder)
+            dtype = self._encoder.encoder.spec.compute_dtype
+            check_same_probe(record.probe, measured.values, dtype=dtype)
+            self._store = Store.open(self._setup.store_url)
+            self._tools = self._make_tools(record)
+        except LatentCacheError as error:
+            self._begin_error = error
+        finally:
+            self._begun.set()
+
+    def run_unit(self, order: UnitOrder) -> UnitOutcome:
+        """Encode and commit one unit; see ``UnitRun.run``."""
+        self._begun.wait()
+        if self._begin_error is not None:
+            raise self._begin_error
+        table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
+        return UnitRun(order, table, self._tools).run()
+
+    def progress(self) -> ActorProgress:
+        """Return the running totals."""
+        counters = self._counters
+        return ActorProgress(
+            rows_done=counters.rows_done,
+            rows_rejected=counters.rows_rejected,
+            source_bytes=counters.source_bytes,
+            encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
+            decode_busy_s=counters.decode_busy_s,
+            tasks_pending=counters.tasks_pending,
+            window_used_bytes=self._window.used_bytes,
+        )
+
+    def cancel(self) -> None:
+        """Abandon all units under way; nothing of them is committed."""
+        self._cancelled.set()
+
+    def _make_tools(self, record: EncodingRecord) -> UnitTools:
+        return UnitTools(
+            store=self._store.folder,
+            record=record,
+            encoder=self._encoder,
+            settings=DecodeSettings(
+                transform=self._transform,
+                limits=self._setup.limits,
+                time_limit_s=self._setup.time_limit_s,
+            ),
+            window=self._window,
+            cancelled=self._cancelled,
+            counters=self._counters,
+            note=self._note,
+            software=software_facts(self._encoder.encoder.device, self._setup.threads),
+            scratch=Path(self._setup.scratch) if self._setup.scratch else None,
+        )
+
+    def _note(self, unit: UnitRange, place: str) -> None:
+        if self._ledger is not None:
+            ray.get(self._ledger.note.remote(str(unit.unit), place))
+
+    def _make_encoder(self, dtype: str | None) -> Encoder:
+        encode = self._setup.encode
+        return load_encoder(
+            encode.encoder,
+            EncoderOptions(
+                device=self._setup.device,
+                dtype=dtype or (None if encode.dtype == "auto" else encode.dtype),
+                is_offline=encode.is_offline,
+            ),
+        )
+
+    @property
+    def _storage_dtype(self) -> str | None:
+        asked = self._setup.encode.storage_dtype
+        return None if asked == "auto" else asked
+
+    def _policy(self, spec: EncoderSpec) -> EncodePolicy:
+        encode = self._setup.encode
+        fields = stored_fields(spec, encode.policy, self._storage_dtype)
+        return EncodePolicy(fields=fields, policy=encode.policy, seed=encode.seed)
+
+    def _pixels_per_batch(self, admitted: list[Bucket]) -> int:
+        if self._encoder.encoder.device.type == "cpu" or not admitted:
+            return CPU_PIXELS_PER_BATCH
+        return fitting_pixels(self._encoder, max(admitted, key=lambda each: each.num_pixels))
+
+
+# Restarts are the driver's business: it must know which units died with an actor.
+EncodeActor: Any = ray.remote(  # Ray's stubs know no concurrency groups
+    max_restarts=0,
+    max_task_retries=0,
+    concurrency_groups={"units": MAX_UNIT_THREADS, "control": 2},
+)(EncodeWorker)  # type: ignore[call-overload]

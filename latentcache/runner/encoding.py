@@ -1,0 +1,337 @@
+"""From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from latentcache.core.errors import EncoderError, StoreError
+from latentcache.core.fingerprint import fingerprint
+from latentcache.core.rejects import BY_OPTION
+from latentcache.core.seeds import new_write_id
+from latentcache.core.units import UnitId
+from latentcache.decode import ImageLimits
+from latentcache.runner.actor_pool import ActorPool
+from latentcache.runner.cluster import ClusterFacts
+from latentcache.runner.dispatch import Dispatcher, DispatchResult, QuarantineLimit
+from latentcache.runner.encode_actor import ActorSetup, EncoderDescription
+from latentcache.runner.options import EncodeOptions, Resources
+from latentcache.runner.progress import Reporter
+from latentcache.runner.unit_run import UnitOrder
+from latentcache.stats import merge_arrays
+from latentcache.store import (
+    BatchRule,
+    ColumnChange,
+    EncodingRecord,
+    Generation,
+    Store,
+)
+
+MAX_TAR_BYTES = 2**30
+_MAX_ROWS_PER_UNIT = 8192
+_MAX_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeResult:
+    """What a run left behind.
+
+    Attributes:
+        fingerprint: Of the encoding that serves the column.
+        snapshot: Number of the snapshot that serves it, or None if none was published.
+        planned: Live samples; ``encoded + quarantined + missing``.
+        num_bytes: Of the column's tars.
+        newly_encoded: By this run.
+        newly_quarantined: By this run.
+        elapsed_s: From the first unit given out to the last one done.
+        limit_sentence: Why the quarantine limit is passed; "" if it is not.
+    """
+
+    column: str
+    fingerprint: str
+    snapshot: int | None
+    planned: int
+    encoded: int
+    quarantined: int
+    missing: int
+    num_bytes: int
+    newly_encoded: int
+    newly_quarantined: int
+    elapsed_s: float
+    num_actors: int
+    threads: int
+    device_type: str
+    limit_sentence: str = ""
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether more samples are quarantined than allowed."""
+        return bool(self.limit_sentence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeRequest:
+    """What one run of one column is asked.
+
+    Attributes:
+        allow_partial: Publish even if rows are missing.
+        retry_quarantined: Run units again whose rejects are transient.
+        rerun: Units to run again whatever they hold, as a repair does.
+    """
+
+    column: str
+    encode: EncodeOptions
+    resources: Resources
+    allow_partial: bool = False
+    retry_quarantined: bool = False
+    rerun: frozenset[UnitId] = frozenset()
+
+
+def encode_into(
+    store: Store, request: EncodeRequest, *, facts: ClusterFacts, reporter: Reporter
+) -> EncodeResult:
+    """Encode what ``request.column`` lacks and publish it.
+
+    Raises:
+        EncoderError: The encoder cannot be loaded or does not fit the plan.
+        StoreError: The store has no plan, or this machine computes other values.
+        QuarantineLimitError: Too many samples were rejected; what was done is kept.
+    """
+    generations = store.generations()
+    if not generations:
+        raise StoreError(
+            f"store must have a plan, got none ({store.folder.label}); "
+            "run `latentcache plan CORPUS STORE` first"
+        )
+    resources = request.resources
+    device = _device(resources, facts)
+    pool = _new_pool(store, request, facts, device, threads=resources.threads)
+    try:
+        description = pool.start(_buckets(generations))
+        _check_buckets(description, request.encode)
+        record = store.write_encoding(_record(request, description, generations))
+        if record.threads != resources.threads and device == "cpu":
+            reporter.message(
+                f"this encoding was begun with {record.threads} threads per actor; keeping that"
+            )
+            pool.stop()
+            pool = _new_pool(store, request, facts, device, threads=record.threads)
+            pool.start([])
+        orders = _orders(store, record, generations, request)
+        _announce(reporter, record, orders, len(store.units(record)))
+        elapsed_s, result = 0.0, DispatchResult()
+        num_actors = len(pool.actors)
+        if orders:
+            dispatcher = Dispatcher(
+                store,
+                record,
+                pool,
+                units_in_flight=resources.units_in_flight,
+                limit=_limit(generations, resources),
+                reporter=reporter,
+            )
+            pool.begin(record)
+            result = dispatcher.run(orders)
+            elapsed_s = dispatcher.elapsed_s
+    finally:
+        pool.stop()
+    return _publish(store, record, request, result, elapsed_s=elapsed_s, num_actors=num_actors)
+
+
+def _publish(
+    store: Store,
+    record: EncodingRecord,
+    request: EncodeRequest,
+    result: DispatchResult,
+    *,
+    elapsed_s: float,
+    num_actors: int,
+) -> EncodeResult:
+    change = ColumnChange(record=record, merge_statistics=merge_arrays)
+    snapshot = store.publish([change], allow_partial=request.allow_partial)
+    entry = snapshot.columns[request.column].entry
+    return EncodeResult(
+        column=request.column,
+        fingerprint=record.fingerprint,
+        snapshot=snapshot.number,
+        planned=entry.num_planned,
+        encoded=entry.num_encoded,
+        quarantined=entry.num_quarantined,
+        missing=entry.num_missing,
+        num_bytes=entry.num_bytes,
+        newly_encoded=result.num_encoded,
+        newly_quarantined=result.num_quarantined,
+        elapsed_s=elapsed_s,
+        num_actors=num_actors,
+        threads=record.threads,
+        device_type=record.device_type,
+        limit_sentence=_final_limit(store, snapshot.number, request),
+    )
+
+
+def _device(resources: Resources, facts: ClusterFacts) -> str:
+    """Return ``cuda`` where the run has GPUs and is not told otherwise."""
+    if resources.device == "cuda" and not facts.num_gpus:
+        raise EncoderError(
+            f"device must be one the cluster has, got cuda with {facts.num_gpus} GPUs in "
+            f"{facts.num_nodes} nodes; use --device cpu"
+        )
+    if resources.device != "auto":
+        return resources.device
+    return "cuda" if facts.num_gpus else "cpu"
+
+
+def _new_pool(
+    store: Store, request: EncodeRequest, facts: ClusterFacts, device: str, *, threads: int
+) -> ActorPool:
+    resources = request.resources
+    wanted = resources.num_actors or (
+        facts.num_gpus if device == "cuda" else facts.num_cpus // threads
+    )
+    setup = ActorSetup(
+        store_url=store.folder.url,
+        encode=request.encode,
+        device=device,
+        threads=threads,
+        window_bytes=facts.window_bytes(max(1, wanted)),
+        limits=ImageLimits(max_pixels=resources.max_image_pixels),
+        time_limit_s=resources.time_limit_s,
+        scratch=resources.scratch,
+    )
+    return ActorPool(setup, resources, facts)
+
+
+def _buckets(generations: list[Generation]) -> list[str]:
+    return sorted({str(run.bucket) for each in generations for run in each.runs})
+
+
+def _check_buckets(description: EncoderDescription, encode: EncodeOptions) -> None:
+    """Refuse an encoder that the plan does not fit, with every bucket that is in the way."""
+    if description.refusals:
+        reasons = "; ".join(description.refusals.values())
+        raise EncoderError(
+            f"encoder must take every bucket of the plan, got {len(description.refusals)} that "
+            f"{encode.encoder} refuses ({reasons}); plan with another --resolution or --step, or "
+            "choose another encoder"
+        )
+
+
+def _record(
+    request: EncodeRequest, description: EncoderDescription, generations: list[Generation]
+) -> EncodingRecord:
+    encode = request.encode
+    largest = max((run.bucket.num_pixels for each in generations for run in each.runs), default=1)
+    max_batch = encode.batch_size or _MAX_BATCH
+    if description.max_batch is not None:
+        max_batch = min(max_batch, description.max_batch)
+    pixels = largest * encode.batch_size if encode.batch_size else description.pixels_per_batch
+    return EncodingRecord(
+        write_id=new_write_id(),
+        column=request.column,
+        fingerprint=fingerprint(description.identity),
+        identity=description.identity,
+        spec={**description.spec, "source": encode.encoder},
+        fields=description.fields,
+        normalizer=description.normalizer,
+        policy=encode.policy,
+        transform=description.transform,
+        rows_per_unit=_rows_per_unit(description.bytes_per_pixel * largest),
+        batch=BatchRule(pixels=pixels, max=max_batch),
+        threads=request.resources.threads,
+        device_type=description.device_type,
+        probe=description.probe,
+    )
+
+
+def _rows_per_unit(largest_row_bytes: float) -> int:
+    """Return R: the largest power of two of rows whose tar stays under 1 GiB."""
+    fitting = max(1, int(MAX_TAR_BYTES / (largest_row_bytes + 2048)))
+    return min(_MAX_ROWS_PER_UNIT, 1 << (fitting.bit_length() - 1))
+
+
+def _orders(
+    store: Store,
+    record: EncodingRecord,
+    generations: list[Generation],
+    request: EncodeRequest,
+) -> list[UnitOrder]:
+    """Return what is missing or to be done again, from one listing of the commits."""
+    committed = store.commits(record)
+    again = request.rerun
+    if request.retry_quarantined:
+        again |= _transient_units(store, record)
+    orders = []
+    for generation in generations:
+        for unit in generation.units(rows_per_unit=record.rows_per_unit):
+            ref = committed.get(unit.unit)
+            rev = 0
+            if ref is not None:
+                if unit.unit not in again:
+                    continue
+                rev = ref.rev + 1
+            orders.append(
+                UnitOrder(
+                    unit=unit,
+                    corpus_url=generation.corpus_url,
+                    generation_digest=generation.digest,
+                    rev=rev,
+                )
+            )
+    return orders
+
+
+def _transient_units(store: Store, record: EncodingRecord) -> frozenset[UnitId]:
+    """Return the units whose quarantine in the newest snapshot may be a passing trouble."""
+    if not store.snapshots():
+        return frozenset()
+    view = store.snapshot().columns.get(record.column)
+    if view is None or view.record.digest != record.digest:
+        return frozenset()
+    return frozenset(
+        UnitId(row["shard"], row["row"] // record.rows_per_unit)
+        for row in view.quarantine().to_pylist()
+        if row["is_transient"] and row["shard"] >= 0
+    )
+
+
+def _announce(
+    reporter: Reporter, record: EncodingRecord, orders: list[UnitOrder], num_units: int
+) -> None:
+    num_rows = sum(order.unit.num_rows for order in orders)
+    name = record.spec["name"]
+    if not orders:
+        reporter.message(f"{record.column}: all {num_units} units are encoded with {name} already")
+    elif len(orders) < num_units:
+        reporter.message(
+            f"{record.column}: {len(orders)} of {num_units} units to do ({num_rows} samples); "
+            "the others are there"
+        )
+    else:
+        reporter.message(f"{record.column}: {num_rows} samples in {num_units} units with {name}")
+
+
+def _limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:
+    planned = Counter[str]()
+    for each in generations:
+        planned.update(each.totals.get("rejects_by_code", {}))
+    return QuarantineLimit(
+        share=resources.max_quarantine,
+        seen_before=planned.total(),
+        rejected_before=_counted(planned).total(),
+    )
+
+
+def _counted(codes: Counter[str]) -> Counter[str]:
+    """Return the codes that count towards the limit."""
+    left_out = {code.word for code in BY_OPTION}
+    return Counter({code: count for code, count in codes.items() if code not in left_out})
+
+
+def _final_limit(store: Store, snapshot: int, request: EncodeRequest) -> str:
+    """Return the sentence for a finished column whose quarantine is too large, or ''."""
+    view = store.snapshot(snapshot).columns[request.column]
+    codes = Counter(str(code) for code in view.quarantine()["code"].to_pylist())
+    result = DispatchResult(
+        num_encoded=view.num_encoded,
+        num_quarantined=view.num_quarantined,
+        rejects=_counted(codes),
+    )
+    return QuarantineLimit(share=request.resources.max_quarantine).passed(result) or ""

@@ -1,0 +1,83 @@
+"""What a run may be told: one frozen config for every way of starting it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from latentcache.core.errors import ConfigError
+
+Policy = Literal["moments", "mode", "sample"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeOptions:
+    """What is asked of the encoder; everything here can change a stored value.
+
+    Attributes:
+        encoder: As on the command line: ``dct``, ``tiny:PATH``, ``sdxl:HUB_ID``, ``module:Class``.
+        policy: What is stored of a posterior.
+        dtype: Compute dtype, or ``auto`` for the encoder's own choice on its device.
+        storage_dtype: Dtype of stored float fields, or ``auto``.
+        batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
+        background: RGB under transparent pixels.
+        seed: Keys the draws of ``policy="sample"``.
+        is_offline: Never ask a model hub.
+    """
+
+    encoder: str = "dct"
+    policy: Policy = "moments"
+    dtype: str = "auto"
+    storage_dtype: str = "auto"
+    batch_size: int = 0
+    background: tuple[int, ...] = (255, 255, 255)
+    seed: int = 0
+    is_offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy not in ("moments", "mode", "sample"):
+            raise ConfigError(f"policy must be moments, mode or sample, got {self.policy!r}")
+        if not 0 <= self.batch_size <= 4096 or self.batch_size & (self.batch_size - 1):
+            raise ConfigError(
+                f"batch_size must be a power of two up to 4096, got {self.batch_size}; "
+                "0 chooses by pixels"
+            )
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Where a run happens and how much it may take; nothing here changes a stored value
+    except ``device`` and ``threads``, which are pinned in the encoding's record.
+
+    Attributes:
+        address: ``local`` starts Ray by itself; ``auto`` or ``host:port`` joins a cluster.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        num_actors: Encode actors; 0 means one per GPU, or cores / threads on a CPU.
+        threads: Torch threads per encode actor on a CPU.
+        units_in_flight: Units per actor; the second hides the decode of the first.
+        time_limit_s: Per sample, decode.
+        max_quarantine: Largest share of rejected samples, judged after 200.
+        max_image_pixels: Larger images are refused as decompression bombs.
+        scratch: Folder for tars on their way to a remote store; empty for the system's.
+    """
+
+    address: str = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_actors: int = 0
+    threads: int = 1
+    units_in_flight: int = 2
+    time_limit_s: float = 30.0
+    max_quarantine: float = 0.05
+    max_image_pixels: int = 178_956_970
+    scratch: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.max_quarantine <= 1.0:
+            raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
+        if self.time_limit_s <= 0:
+            raise ConfigError(f"time_limit_s must be positive, got {self.time_limit_s}")
+        if self.threads < 1 or self.num_actors < 0 or not 1 <= self.units_in_flight <= 8:
+            raise ConfigError(
+                "threads must be at least 1, num_actors at least 0 and units_in_flight 1 to 8, got "
+                f"{self.threads}, {self.num_actors} and {self.units_in_flight}"
+            )

@@ -1,0 +1,182 @@
+"""From a corpus to a plan: list, scan, place, write; or keep the plan that is there."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from latentcache.core.errors import StoreError
+from latentcache.decode import ImageLimits
+from latentcache.plan import (
+    Assignment,
+    Corpus,
+    Listing,
+    ListingTotals,
+    PlanOptions,
+    assign,
+    open_corpus,
+)
+from latentcache.runner.cluster import ClusterFacts
+from latentcache.runner.options import Resources
+from latentcache.runner.progress import Reporter
+from latentcache.runner.scan import ScanSettings, scan
+from latentcache.store import Generation, GenerationDraft, Store
+
+_SCAN_CHUNK = 250
+"""Files per scan task: a fraction of a second of headers, so that progress moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is asked of a plan.
+
+    Attributes:
+        corpus_url: A folder, a tar, a manifest, or a folder of those; local or any fsspec URL.
+        corpus_kind: ``folder``, ``webdataset`` or ``manifest``; "" finds out.
+        options: Buckets, crops and shards.
+        resources: Where the scan runs.
+    """
+
+    corpus_url: str
+    options: PlanOptions
+    resources: Resources
+    corpus_kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanResult:
+    """What a plan holds.
+
+    Attributes:
+        generation: As written, or as found.
+        is_new: Whether this run made it.
+        rejects_by_code: Samples refused while planning; empty for a plan that was found.
+    """
+
+    generation: Generation
+    is_new: bool
+    rejects_by_code: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftedPlan:
+    """A plan that nothing has been written of.
+
+    Attributes:
+        corpus: Root of the sources, and how they were read.
+        assignment: Rows, rejects and annotations.
+        totals: What the listing counted.
+    """
+
+    corpus: Corpus
+    assignment: Assignment
+    totals: ListingTotals
+
+
+def plan_into(
+    store: Store, request: PlanRequest, *, facts: ClusterFacts, reporter: Reporter
+) -> PlanResult:
+    """Return the store's plan of the corpus: the one that is there, or a new one.
+
+    Raises:
+        StoreError: The store has a plan of another corpus or made with other options.
+        ConfigError: The corpus is missing, empty or not readable as one.
+    """
+    generations = store.generations()
+    if generations:
+        newest = generations[-1]
+        _check_same_plan(newest, request)
+        reporter.message(
+            f"plan: {newest.num_rows + newest.num_rejects} samples, made before; nothing is scanned"
+        )
+        return PlanResult(
+            generation=newest,
+            is_new=False,
+            rejects_by_code=newest.totals.get("rejects_by_code", {}),
+        )
+    with drafted_plan(request, facts=facts, reporter=reporter) as drafted:
+        generation = _write(store, drafted, request.options)
+        return PlanResult(
+            generation=generation, is_new=True, rejects_by_code=drafted.assignment.reject_codes
+        )
+
+
+@contextmanager
+def drafted_plan(
+    request: PlanRequest, *, facts: ClusterFacts, reporter: Reporter
+) -> Iterator[DraftedPlan]:
+    """Yield the plan of the corpus; its tables live as long as the context.
+
+    Raises:
+        ConfigError: The corpus is missing, empty or not readable as one.
+    """
+    corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    listing = Listing(corpus, request.options)
+    resources = request.resources
+    settings = ScanSettings(
+        corpus=corpus.root,
+        limits=ImageLimits(max_pixels=resources.max_image_pixels),
+        time_limit_s=resources.time_limit_s,
+    )
+    with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
+        chunks = listing.chunks(_SCAN_CHUNK)
+        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter)
+        assignment = assign(scanned, request.options, Path(scratch))
+        for warning, count in listing.totals.warnings.items():
+            reporter.message(f"{warning} ({count}x)" if count > 1 else warning)
+        yield DraftedPlan(corpus=corpus, assignment=assignment, totals=listing.totals)
+
+
+def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
+    assignment = drafted.assignment
+    draft = GenerationDraft(
+        corpus_url=drafted.corpus.root.url,
+        corpus_kind=drafted.corpus.kind,
+        options=options.as_dict(),
+        seed=options.seed,
+        runs=assignment.runs,
+        rows=assignment.iter_rows(),
+        rejects=assignment.iter_rejects(),
+        totals={
+            "listed": drafted.totals.num_listed,
+            "rows": assignment.num_rows,
+            "rejects": assignment.num_rejects,
+            "rejects_by_code": dict(assignment.reject_codes),
+            "bytes": assignment.num_bytes,
+            "ignored": dict(drafted.totals.ignored),
+        },
+    )
+    generation = store.write_generation(draft)
+    for name in assignment.annotation_schema.names:
+        store.write_annotations(generation, name, _values(assignment, name))
+    return generation
+
+
+def _values(assignment: Assignment, name: str) -> Iterator[pa.Table]:
+    """Yield one annotation with the places of its rows, as the store takes it."""
+    pairs = zip(assignment.iter_rows(), assignment.iter_annotations(), strict=True)
+    for rows, annotations in pairs:
+        table = rows.select(["shard", "row"]).append_column("value", annotations[name])
+        yield table.filter(pc.is_valid(table["value"]))
+
+
+def _check_same_plan(found: Generation, request: PlanRequest) -> None:
+    asked = request.options.as_dict()
+    differing = [name for name, value in asked.items() if found.options.get(name) != value]
+    if differing:
+        then = ", ".join(f"{name}={found.options.get(name)!r}" for name in differing)
+        now = ", ".join(f"{name}={asked[name]!r}" for name in differing)
+        raise StoreError(
+            f"plan options must be those of the store's plan ({then}), got {now}; "
+            "give the same options, or build into another store"
+        )
+    root = open_corpus(request.corpus_url, request.corpus_kind).root.url
+    if root != found.corpus_url:
+        raise StoreError(
+            f"corpus must be the one that the store was planned from ({found.corpus_url}), got "
+            f"{root}; give that one, or build into another store"
+        )
