@@ -104,7 +104,8 @@ def merge_arrays(parts: Iterable[Arrays]) -> dict[str, NDArray[np.generic]]:
     be a part again. Memory is that of one result; ``parts`` may be an iterator.
 
     Args:
-        parts: ``stats.*`` arrays of units; arrays of other names are ignored.
+        parts: ``stats.<field>.<class>.<name>`` arrays of units, with or without ``stats.``;
+            arrays of other names are ignored. The result has the prefix.
 
     Raises:
         ValueError: Parts of different encodings: channels or kinds differ.
@@ -139,9 +140,11 @@ def _read_parts(
 ) -> dict[tuple[str, FrameClass], LatentStatistics | CodeUsage]:
     groups: dict[tuple[str, FrameClass], dict[str, NDArray[np.generic]]] = defaultdict(dict)
     for key, array in arrays.items():
-        if key.startswith(_PREFIX):
-            field, name, item = key.removeprefix(_PREFIX).rsplit(".", 2)
-            groups[field, _frame_class(name)][item] = array
+        # Stores may take the prefix off what they hand back; without it only a name of
+        # three parts can be one of ours.
+        parts = key.removeprefix(_PREFIX).rsplit(".", 2)
+        if len(parts) == 3:
+            groups[parts[0], _frame_class(parts[1])][parts[2]] = array
     return {
         key: CodeUsage.from_arrays(group)
         if is_code_usage(group)

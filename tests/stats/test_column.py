@@ -36,6 +36,15 @@ def test_a_merged_part_merges_on_as_if_never_stopped(accumulate: Accumulate) -> 
         assert resumed[name].tobytes() == array.tobytes()
 
 
+def test_names_may_come_without_their_prefix(accumulate: Accumulate) -> None:
+    part = accumulate([clips()], "CTHW")
+    bare = {name.removeprefix("stats."): array for name, array in part.items()}
+    merged = merge_arrays([bare, part])
+    assert merged.keys() == part.keys()
+    assert_array_equal(merged["stats.z.first.count"], 2 * part["stats.z.first.count"])
+    assert ColumnStatistics.from_arrays(bare).primary is not None
+
+
 def test_nothing_merges_to_nothing() -> None:
     assert merge_arrays([]) == {}
     statistics = ColumnStatistics.from_arrays({})
