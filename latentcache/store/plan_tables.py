@@ -4,6 +4,7 @@ Row groups hold whole shards, so reading a unit decodes the one group that holds
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -125,8 +126,7 @@ def iter_rows(
     """Yield a generation's plan rows in order, one row group at a time."""
     names = list(PLAN_SCHEMA.names if columns is None else columns)
     for part in generation.parts:
-        with folder.open_read(part.name) as file:
-            parquet = pq.ParquetFile(file)
+        with _opened(folder, part.name) as parquet:
             for group in range(parquet.num_row_groups):
                 yield parquet.read_row_group(group, columns=names)
 
@@ -155,8 +155,26 @@ def read_retired(folder: Folder, generation: Generation) -> pa.Table:
 def _read_small(folder: Folder, ref: TableRef | None, schema: pa.Schema) -> pa.Table:
     if ref is None:
         return schema.empty_table()
-    with folder.open_read(ref.name) as file:
-        return pq.read_table(file, schema=schema)
+    with _opened(folder, ref.name) as parquet:
+        return parquet.read().select(schema.names).cast(schema)
+
+
+@contextmanager
+def _opened(
+    folder: Folder, name: str, metadata: pq.FileMetaData | None = None
+) -> Iterator[pq.ParquetFile]:
+    try:
+        with folder.open_read(name) as file, pq.ParquetFile(file, metadata=metadata) as parquet:
+            yield parquet
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            f"plan table must be in the store, got none ({name} in {folder.label}); restore it"
+        ) from None
+    except pa.ArrowException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ShardCorruptError(
+            f"plan table must be Parquet, got {reason!r} ({name} in {folder.label}); restore it"
+        ) from None
 
 
 def _group_of(folder: Folder, part: PlanPart, shard: int) -> int:
@@ -168,8 +186,8 @@ def _group_of(folder: Folder, part: PlanPart, shard: int) -> int:
 @lru_cache(maxsize=64)
 def _footer(folder: Folder, name: str) -> tuple[pq.FileMetaData, np.ndarray[Any, Any]]:
     """Return a part's footer and the last shard of each row group."""
-    with folder.open_read(name) as file:
-        metadata = pq.ParquetFile(file).metadata
+    with _opened(folder, name) as parquet:
+        metadata = parquet.metadata
     column = metadata.schema.names.index("shard")
     groups = range(metadata.num_row_groups)
     statistics = (metadata.row_group(group).column(column).statistics for group in groups)
@@ -179,6 +197,5 @@ def _footer(folder: Folder, name: str) -> tuple[pq.FileMetaData, np.ndarray[Any,
 # Units are read one after the other, and many share a group: two groups of 64 k rows stay.
 @lru_cache(maxsize=2)
 def _read_group(folder: Folder, name: str, group: int, names: tuple[str, ...]) -> pa.Table:
-    with folder.open_read(name) as file:
-        parquet = pq.ParquetFile(file, metadata=_footer(folder, name)[0])
+    with _opened(folder, name, _footer(folder, name)[0]) as parquet:
         return parquet.read_row_group(group, columns=sorted({*names, "shard"})).combine_chunks()
