@@ -1,0 +1,83 @@
+"""The same promises over a real HTTP S3 server."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from latentcache.core.seeds import new_write_id
+from latentcache.storage import CreateIfAbsentSupport, Folder, RetryPolicy, StorageError
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def folder(s3_url: str) -> Folder:
+    return Folder.open(f"{s3_url}/deep/store")
+
+
+def test_objects_come_back_and_listings_are_never_cached(folder: Folder, tmp_path: Path) -> None:
+    assert folder.is_empty()
+    folder.write("a/x", b"0123456789")
+    other = pickle.loads(pickle.dumps(folder))
+    assert [info.name for info in other.list()] == ["a/x"]
+    folder.write("a/y", b"1")
+    source = tmp_path / "z"
+    source.write_bytes(b"zzz")
+    folder.upload("b/z", source)
+    assert sorted(info.name for info in other.list()) == ["a/x", "a/y", "b/z"]
+    assert list(other.list_folders()) == ["a", "b"]
+    assert other.read("a/x", start=2, end=4) == b"23"
+    assert other.read("a/x", start=8) == b"89"
+    with other.open_read("a/x") as file:
+        file.seek(9)
+        assert file.read() == b"9"
+    stat, listed = folder.stat("a/x"), next(iter(folder.list("a")))
+    assert stat.size_bytes == 10
+    assert stat.version == listed.version != ""
+    assert abs(stat.modified_s - listed.modified_s) < 2
+    assert folder.stat("a") is None
+    with pytest.raises(FileNotFoundError):
+        folder.read("absent")
+    folder.delete(["a/x", "a/y", "b/z", "absent"])
+    assert list(other.list()) == []
+
+
+def test_a_name_that_begins_alike_is_not_in_the_folder(folder: Folder) -> None:
+    folder.write("commits/1", b"")
+    folder.write("commits-old/1", b"")
+    assert [info.name for info in folder.list("commits")] == ["commits/1"]
+
+
+def test_of_many_threads_one_wins(folder: Folder) -> None:
+    def race(racer: int) -> tuple[str, bool]:
+        write_id = new_write_id()
+        return write_id, folder.create_if_absent("x", write_id.encode(), write_id=write_id)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(race, range(8)))
+    winners = [write_id for write_id, won in outcomes if won]
+    assert winners == [folder.read("x").decode()]
+
+
+def test_the_probe_finds_conditional_writes(folder: Folder) -> None:
+    assert folder.probe_create_if_absent() is CreateIfAbsentSupport.EXCLUSIVE
+    assert folder.is_empty()
+
+
+def test_the_clock_is_the_servers(folder: Folder) -> None:
+    folder.write("x", b"")
+    assert abs(folder.now_s() - folder.stat("x").modified_s) < 60
+
+
+def test_a_missing_bucket_and_a_dead_endpoint_are_one_sentence(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StorageError, match=r"destination must exist, got .*create the bucket"):
+        Folder.open("s3://no-such-bucket-here/x").write("a", b"")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    dead = Folder("s3://bucket/other", RetryPolicy(attempts=1))
+    with pytest.raises(OSError, match=r"storage must be reachable|127\.0\.0\.1") as caught:
+        dead.read("a")
+    assert "testing-secret" not in str(caught.value)
