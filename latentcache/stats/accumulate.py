@@ -3,6 +3,8 @@
 A finite batch takes the fast path; one NaN sends its batch through the plain formulas.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,15 +67,28 @@ class LatentAccumulator:
         self._covariance = merge_present(self._covariance, parts[2])
 
     def add_posterior(
-        self, logvar: NDArray[np.generic], posterior_mean: NDArray[np.generic] | None
+        self,
+        logvar: NDArray[np.generic],
+        posterior_mean: NDArray[np.generic] | None,
+        *,
+        is_drawn: bool,
     ) -> None:
-        """Add the posterior of the batch just added."""
+        """Add the posterior of the batch just added.
+
+        Args:
+            logvar: Log-variances (B, C or 1, ...).
+            posterior_mean: Means (B, C, ...); default: the batch just added.
+            is_drawn: The batch just added holds draws, which stand in for their means.
+        """
         rows, squares = self._last_rows, self._last_squares
         if posterior_mean is not None:
             rows, squares = as_rows(posterior_mean, patch_size=self._patch_size), None
         sums = self._posterior_reducer.reduce(
             rows, as_rows(logvar, patch_size=self._patch_size), squares
         )
+        if is_drawn:
+            # The square of a draw has the posterior's variance in it already.
+            sums = replace(sums, kl_sum=sums.kl_sum - 0.5 * sums.variance_sum)
         self._posterior = merge_present(self._posterior, sums)
 
     def result(self) -> LatentStatistics:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -34,7 +34,7 @@ class FieldLatents:
         """All latent frames together; samples are counted once."""
         parts = list(self.classes.values())
         pooled = reduce(LatentStatistics.merge, parts)
-        return _with_num_samples(pooled, max(part.num_samples for part in parts))
+        return replace(pooled, num_samples=max(part.num_samples for part in parts))
 
     @property
     def is_sampled(self) -> bool:
@@ -54,12 +54,7 @@ class FieldCodes:
         """All latent frames together; samples are counted once."""
         parts = list(self.classes.values())
         pooled = reduce(CodeUsage.merge, parts)
-        return CodeUsage(
-            num_samples=max(part.num_samples for part in parts),
-            book=pooled.book,
-            code=pooled.code,
-            count=pooled.count,
-        )
+        return replace(pooled, num_samples=max(part.num_samples for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +153,3 @@ def _frame_class(name: str) -> FrameClass:
         if name == known:
             return known
     raise ValueError(f"class must be one of {', '.join(FRAME_CLASSES)}, got {name!r}")
-
-
-def _with_num_samples(statistics: LatentStatistics, num_samples: int) -> LatentStatistics:
-    return LatentStatistics(
-        num_samples=num_samples,
-        num_frames=statistics.num_frames,
-        num_pixels=statistics.num_pixels,
-        moments=statistics.moments,
-        histogram=statistics.histogram,
-        covariance=statistics.covariance,
-        packed=statistics.packed,
-        posterior=statistics.posterior,
-    )

@@ -69,8 +69,8 @@ class UnitStatistics:
             stored: Fields (B, *axes) as stored, rounded to the storage dtype, in float32.
             posterior_logvar: Log-variance with the primary field's axes, C of size 1 where
                 it is shared. Default: the stored ``logvar``, if there is one.
-            posterior_mean: Posterior mean where the stored field is a draw, without which
-                a draw's posterior is not counted.
+            posterior_mean: Posterior mean where the stored field is a draw. Without it the
+                KL is estimated from the draws: without bias, as ``E[z^2] = mu^2 + sigma^2``.
 
         Raises:
             ValueError: The encoder has no Gaussian posterior, or axes do not fit.
@@ -125,8 +125,9 @@ class UnitStatistics:
         for name, frames in split_frames(values, field).items():
             accumulator = self._accumulator(field, name, frames.shape[1])
             accumulator.add(frames, num_latent_frames(frames, field))
-            if name in logvars and (field.kind != "sample" or name in means):
-                accumulator.add_posterior(logvars[name], means.get(name))
+            if name in logvars:
+                is_drawn = field.kind == "sample" and name not in means
+                accumulator.add_posterior(logvars[name], means.get(name), is_drawn=is_drawn)
 
     def _accumulator(self, field: Field, name: FrameClass, num_channels: int) -> LatentAccumulator:
         key = (field.name, name)

@@ -192,17 +192,21 @@ def test_a_batch_of_other_axes_is_refused(make_field: Callable[..., Field]) -> N
         UnitStatistics([make_field()], "point").add({"mean": normal(4, 8, 8)})
 
 
-def test_posterior_of_drawn_samples_needs_their_means(make_field: Callable[..., Field]) -> None:
-    mean, logvar, drawn = normal(2, 3, 4, 4), normal(2, 3, 4, 4), normal(2, 3, 4, 4)
-    without = UnitStatistics([make_field("sample")], "gaussian")
-    without.add({"sample": drawn}, logvar)
-    assert only(without.arrays()).posterior is None
-    unit = UnitStatistics([make_field("sample")], "gaussian")
-    unit.add({"sample": drawn}, logvar, mean)
+def test_posterior_of_drawn_samples_is_that_of_their_means(
+    make_field: Callable[..., Field],
+) -> None:
+    mean, logvar = normal(32, 3, 16, 16), normal(32, 3, 16, 16, mean=-1.0)
+    drawn = mean + np.exp(0.5 * logvar) * normal(*mean.shape)
     means = UnitStatistics([make_field()], "gaussian")
     means.add({"mean": mean}, logvar)
-    ours, theirs = only(unit.arrays()).posterior, only(means.arrays()).posterior
-    assert ours is not None
-    assert theirs is not None
-    assert_allclose(ours.kl_sum, theirs.kl_sum, rtol=1e-12)
-    assert_allclose(ours.variance, theirs.variance, rtol=1e-12)
+    expected = only(means.arrays())
+    assert expected.posterior is not None
+    for known_mean, tolerance in ((mean, 1e-12), (None, 0.02)):
+        unit = UnitStatistics([make_field("sample")], "gaussian")
+        unit.add({"sample": drawn}, logvar, known_mean)
+        statistics = only(unit.arrays())
+        assert statistics.posterior is not None
+        assert_allclose(statistics.posterior.variance, expected.posterior.variance, rtol=1e-12)
+        assert_allclose(statistics.posterior.kl_sum, expected.posterior.kl_sum, rtol=tolerance)
+        total = expected.latent_variance(is_sampled=False)
+        assert_allclose(statistics.latent_variance(is_sampled=True), total, rtol=0.02)
