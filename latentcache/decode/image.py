@@ -49,6 +49,8 @@ def decode_image(
     Raises:
         MediaError: The file cannot be decoded whole, or is not of the planned size.
     """
+    assert geometry.crop_left_px + bucket.width_px <= geometry.resized_width_px
+    assert geometry.crop_top_px + bucket.height_px <= geometry.resized_height_px
     with open_image(BytesIO(data), size_bytes=len(data), limits=limits) as image:
         orientation = read_orientation(image)
         _check_size(oriented_size(image.size, orientation), geometry)

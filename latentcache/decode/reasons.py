@@ -56,7 +56,7 @@ def media_error(
     """
     if isinstance(error, MediaError):
         return error
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and _is_input_output(error):
         return _reject(RejectCode.UNREADABLE, _input_output(error), is_transient=True)
     if isinstance(error, Image.DecompressionBombError):
         return _reject(RejectCode.BOMB, "the picture has more pixels than the limit")
@@ -79,7 +79,11 @@ def classify(error: BaseException, *, stage: str) -> Reject:
         error: A ``MediaError`` or whatever else reading the sample raised.
         stage: ``scan`` or ``decode``.
     """
-    described = media_error(error)
+    if isinstance(error, (MediaError, OSError, MemoryError)) or came_from_pillow(error):
+        described = media_error(error)
+    else:
+        reason = f"reading the file failed in an unforeseen way ({type(error).__name__})"
+        described = _reject(RejectCode.UNREADABLE, reason, is_transient=True)
     return Reject(
         code=described.code,
         stage=stage,
@@ -123,6 +127,13 @@ def _decoder_functions(traceback: TracebackType | None) -> list[str]:
 
 def _reject(code: RejectCode, reason: str, *, is_transient: bool = False) -> MediaError:
     return MediaError(code.word, reason, is_transient=is_transient)
+
+
+def _is_input_output(error: OSError) -> bool:
+    """Return whether storage failed; Pillow's own ``OSError`` about bad bytes has no errno."""
+    if error.errno is not None or isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    return not came_from_pillow(error)
 
 
 def _input_output(error: OSError) -> str:

@@ -216,6 +216,13 @@ def test_missing_and_forbidden_files_say_so(error, words) -> None:
     assert "/x" not in reject.reason
 
 
+def test_storage_that_gives_up_and_unforeseen_errors_may_be_tried_again() -> None:
+    for error in (TimeoutError(), ConnectionResetError(), OSError("endpoint gone"), KeyError("x")):
+        reject = classify(error, stage="scan")
+        assert (reject.code, reject.is_transient) == ("unreadable", True)
+        assert reject.reason
+
+
 def reject_of(data: bytes, geometry):
     try:
         decode_image(data, Bucket(1, 32, 32), geometry, transform=ImageTransform(), limits=LIMITS)
