@@ -1,0 +1,153 @@
+"""Figures: inline SVG that takes its colours from the page, so it works light and dark."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from latentcache.report.facts import BucketFacts, ChannelFacts
+from latentcache.report.markup import Attributes, Markup, element, join
+from latentcache.report.units import SIGMA, TIMES, format_count, format_number
+
+Floats = npt.NDArray[np.float64]
+
+NUM_BARS = 72
+"""Bars of a histogram: about two pixels each at the width they are drawn."""
+_WIDTH, _PLOT_TOP, _PLOT_BOTTOM, _HEIGHT = 180, 22, 84, 100
+_TAIL_SHARE = 0.002
+"""Share of the values left outside a histogram's axis, on both sides together."""
+
+
+def histogram_svg(channel: ChannelFacts) -> Markup:
+    """Return the histogram of one channel; the axis leaves out the outermost 0.2 %."""
+    low, high = display_range(channel)
+    bars = rebin(channel, np.linspace(low, high, NUM_BARS + 1))
+    label = (
+        f"channel {channel.index}: mean {format_number(channel.mean)}, "
+        f"standard deviation {format_number(channel.std)}"
+    )
+    marks = [
+        _line("axis", 0, _PLOT_BOTTOM, _WIDTH, _PLOT_BOTTOM),
+        _area(bars),
+        *_zero_line(low, high),
+        _text(4, 14, f"c{channel.index}", {"class": "name"}),
+        _text(_WIDTH - 4, 14, f"{SIGMA} {format_number(channel.std)}", {"text-anchor": "end"}),
+        _text(4, 96, format_number(low), {}),
+        _text(_WIDTH - 4, 96, format_number(high), {"text-anchor": "end"}),
+    ]
+    return _svg(_WIDTH, _HEIGHT, label, marks)
+
+
+def display_range(channel: ChannelFacts) -> tuple[float, float]:
+    """Return the values between which nearly all of a channel lies, from its exact bins."""
+    total = int(channel.count.sum())
+    if total == 0:
+        return 0.0, 1.0
+    below = np.cumsum(channel.count)
+    first = int(np.searchsorted(below, total * _TAIL_SHARE / 2, side="right"))
+    last = int(np.searchsorted(below, total * (1 - _TAIL_SHARE / 2)))
+    low = max(float(channel.low[first]), channel.minimum)
+    high = min(float(channel.high[min(last, len(below) - 1)]), channel.maximum)
+    if not low < high:
+        return low - 0.5, low + 0.5
+    return low, high
+
+
+def rebin(channel: ChannelFacts, edges: Floats) -> Floats:
+    """Return how many values lie between ``edges``, each exact bin spread evenly.
+
+    The counts of whole bins are exact; a bin that an edge cuts is shared by overlap, which
+    is what a picture 72 bars wide can show.
+    """
+    below = np.concatenate([[0.0], np.cumsum(channel.count, dtype=np.float64)])
+    cumulative = np.empty(len(edges))
+    for index, edge in enumerate(edges):
+        whole = int(np.searchsorted(channel.high, edge, side="right"))
+        inside = 0.0
+        if whole < len(channel.low) and channel.low[whole] < edge:
+            width = channel.high[whole] - channel.low[whole]
+            inside = channel.count[whole] * (edge - channel.low[whole]) / width
+        cumulative[index] = below[whole] + inside
+    bars: Floats = np.diff(cumulative)
+    return bars
+
+
+def bucket_svg(buckets: Sequence[BucketFacts]) -> Markup:
+    """Return one row per bucket: its shape to scale, and a bar for its samples."""
+    row, left, right = 30, 118, 560
+    most = max((bucket.num_samples for bucket in buckets), default=1)
+    longest = max((max(b.height_px, b.width_px) for b in buckets), default=1)
+    marks = []
+    for index, bucket in enumerate(buckets):
+        middle = index * row + row / 2
+        width, height = 24 * bucket.width_px / longest, 24 * bucket.height_px / longest
+        bar = max(1.5, (right - left - 60) * bucket.num_samples / most)
+        marks += [
+            _rect("pale", 14 - width / 2, middle - height / 2, width, height),
+            _text(
+                34, middle + 4, f"{bucket.width_px} {TIMES} {bucket.height_px}", {"class": "name"}
+            ),
+            _rect("bar", left, middle - 8, bar, 16),
+            _text(left + bar + 6, middle + 4, format_count(bucket.num_samples), {}),
+        ]
+    label = f"samples in each of {len(buckets)} buckets"
+    return _svg(right, max(row, row * len(buckets)), label, marks)
+
+
+def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
+    """Return one bar cut into encoded, quarantined and missing samples."""
+    total = max(1, encoded + quarantined + missing)
+    width, at = 560.0, 0.0
+    marks = []
+    for style, part in (("bar", encoded), ("warn", quarantined), ("pale", missing)):
+        # A single lost sample among millions must still be seen.
+        length = max(3.0, width * part / total) if part else 0.0
+        if length:
+            marks.append(_rect(style, min(at, width - length), 0, length, 14))
+        at += length
+    label = f"{encoded} encoded, {quarantined} quarantined, {missing} missing"
+    return _svg(width, 14, label, marks)
+
+
+def _area(bars: Floats) -> Markup:
+    """Return the histogram as one closed path of steps."""
+    highest = float(bars.max()) or 1.0
+    step = _WIDTH / len(bars)
+    path = [f"M0 {_PLOT_BOTTOM}"]
+    for index, count in enumerate(bars):
+        y = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * float(count) / highest
+        path.append(f"V{y:.1f}H{(index + 1) * step:.1f}")
+    path.append(f"V{_PLOT_BOTTOM}Z")
+    return element("path", {"class": "bar", "d": "".join(path)})
+
+
+def _zero_line(low: float, high: float) -> list[Markup]:
+    if not low < 0 < high or not math.isfinite(high - low):
+        return []
+    x = round(_WIDTH * -low / (high - low), 1)
+    return [_line("zero", x, _PLOT_TOP, x, _PLOT_BOTTOM)]
+
+
+def _svg(width: float, height: float, label: str, marks: Sequence[Markup]) -> Markup:
+    attributes: Attributes = {
+        "viewBox": f"0 0 {width:g} {height:g}",
+        "role": "img",
+        "aria-label": label,
+    }
+    return element("svg", attributes, join(marks))
+
+
+def _text(x: float, y: float, text: str, attributes: Attributes) -> Markup:
+    return element("text", {"x": f"{x:g}", "y": f"{y:g}", **attributes}, text)
+
+
+def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+    return element("line", {"class": style, **{name: f"{v:g}" for name, v in ends.items()}})
+
+
+def _rect(style: str, x: float, y: float, width: float, height: float) -> Markup:
+    sides = {"x": x, "y": y, "width": width, "height": height}
+    values = {name: f"{value:.1f}" for name, value in sides.items()}
+    return element("rect", {"class": style, "rx": 2, **values})

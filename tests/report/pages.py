@@ -1,0 +1,95 @@
+"""Facts for pages, made up: small, with every character that HTML minds."""
+
+import numpy as np
+
+from latentcache.encoders import list_encoders
+from latentcache.report.facts import (
+    BucketFacts,
+    ChannelFacts,
+    ColumnFacts,
+    DemoPage,
+    FieldFacts,
+    KillTest,
+    QuarantinedSample,
+    Reconstruction,
+    Step,
+    StorePage,
+    UnitDigests,
+)
+from latentcache.report.projection import project
+from latentcache.stats.histogram import HistogramCounter
+
+HOSTILE = "<script>alert('1')</script> & \"quotes\" \udcff"
+
+
+def channels(values_NCP: "np.ndarray") -> tuple[ChannelFacts, ...]:
+    counter = HistogramCounter(values_NCP.shape[1])
+    counter.add(values_NCP)
+    histogram = counter.result()
+    facts = []
+    for index in range(values_NCP.shape[1]):
+        low, high, count = histogram.channel(index)
+        values = values_NCP[:, index]
+        facts.append(
+            ChannelFacts(
+                index=index,
+                mean=float(values.mean()),
+                std=float(values.std()),
+                minimum=float(values.min()),
+                maximum=float(values.max()),
+                num_nonfinite=0,
+                low=low,
+                high=high,
+                count=count,
+            )
+        )
+    return tuple(facts)
+
+
+def store_page(title: str = "a red circle") -> StorePage:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    row = Reconstruction(
+        title=title, bucket="1x32x48", original=pixels, decoded=pixels, psnr_db=30.0,
+        latent=pixels[::8, ::8],
+    )  # fmt: skip
+    values = random.normal(size=(4, 3, 100)).astype(np.float32)
+    return StorePage(
+        store="build/demo/store",
+        snapshot=1,
+        column=ColumnFacts(
+            column="latents", encoder="dct", fingerprint="0123456789abcdef", stored="z float16",
+            made_on="cpu", num_planned=243, num_encoded=240, num_quarantined=3, num_missing=0,
+            num_bytes=8_000_000, num_units=2,
+        ),
+        fields=(FieldFacts(name="z", frames="all", num_samples=4, channels=channels(values)),),
+        buckets=(
+            BucketFacts(height_px=256, width_px=192, num_frames=1, num_samples=240, num_shards=2),
+        ),
+        quarantine=(
+            QuarantinedSample(
+                source=title, stage="scan", code="empty", reason=title, is_transient=False
+            ),
+        ),
+        reconstructions=(row,),
+    )  # fmt: skip
+
+
+def demo_facts(title: str = "a red circle", *, is_equal: bool = True) -> DemoPage:
+    second = "a" * 64 if is_equal else "b" * 64
+    units = tuple(
+        UnitDigests(
+            unit=f"{index:08d}-0000", bucket="1x256x192", num_samples=120, tar=("a" * 64, second),
+            meta=("c" * 64, "c" * 64), was_committed_before_kill=index == 0,
+        )
+        for index in range(2)
+    )  # fmt: skip
+    return DemoPage(
+        store=store_page(title),
+        kill_test=KillTest(command="latentcache build", num_committed_at_kill=1, units=units),
+        projection=project(list_encoders()),
+        steps=(Step(what="draw", result="243 files", elapsed_s=1.0),),
+        mean_psnr_db=30.0,
+        min_psnr_db=25.0,
+        machine="2 cores",
+    )
