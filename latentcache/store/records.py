@@ -99,7 +99,7 @@ class Record:
         values["digest"] = sha256_hex(data)
         try:
             return cls.from_json(values, where=where)
-        except (ConfigError, ValueError, KeyError, TypeError) as error:
+        except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"record must be a {cls.kind} of format {FORMAT}, got one that does not parse: "
                 f"{error} ({where}); it is damaged or was written by other software"
