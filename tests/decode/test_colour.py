@@ -1,6 +1,7 @@
 """Each colour mode becomes 8-bit sRGB by the rule that decode.colour states."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -19,6 +20,41 @@ def red_green_swapped_profile() -> bytes:
     data = srgb_profile()
     swapped = data.replace(b"rXYZ", b"????", 1).replace(b"gXYZ", b"rXYZ", 1)
     return swapped.replace(b"????", b"gXYZ", 1)
+
+
+def icc_profile(device_class: bytes, space: bytes, connection: bytes, tags: dict) -> bytes:
+    """Return an ICC profile, version 2, made of the given tags."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    text = b"text\0\0\0\0drawn\0\0\0"
+    description = b"desc\0\0\0\0" + struct.pack(">I", 6) + b"drawn\0" + bytes(78)
+    tags = {b"wtpt": white, b"cprt": text, b"desc": description, **tags}
+    offset = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        padded = value + bytes(-len(value) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(value))
+        body += padded
+    size = offset + len(body)
+    header = struct.pack(">I4sI", size, bytes(4), 0x02400000) + device_class + space + connection
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return header + bytes(128 - len(header)) + table + body
+
+
+def linear_grey_profile() -> bytes:
+    """Return a profile of greys whose numbers are proportional to light."""
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
+    return icc_profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve})
+
+
+def cyan_is_black_profile() -> bytes:
+    """Return a profile of a press whose cyan ink is black and whose other inks are clear."""
+    ramp = bytes(range(256))
+    white, black = bytes([255, 128, 128]), bytes([0, 128, 128])
+    grid = b"".join(black if corner >= 8 else white for corner in range(16))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4 + grid + ramp * 3
+    return icc_profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table, b"A2B1": table})
 
 
 def tiff(image: Image.Image, encode) -> bytes:
@@ -148,3 +184,18 @@ def test_lab_becomes_the_colours_it_names(draw, encode, decode) -> None:
     lab.save(buffer, "TIFF")
     pixels = decode(buffer.getvalue()).astype(int)
     assert np.abs(pixels - np.asarray(picture).astype(int)).mean() < 3
+
+
+def test_grey_profiles_are_applied(encode, decode) -> None:
+    data = encode(Image.new("L", (16, 16), 128), "PNG", icc_profile=linear_grey_profile())
+    # Half the light is 188 in sRGB.
+    assert np.abs(decode(data)[8, 8].astype(int) - 188).max() <= 1
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk_profiles_are_applied(encode, decode, format) -> None:
+    profile = cyan_is_black_profile()
+    cyan = encode(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), format, icc_profile=profile)
+    magenta = encode(Image.new("CMYK", (16, 16), (0, 255, 0, 0)), format, icc_profile=profile)
+    assert decode(cyan)[8, 8].max() <= 4
+    assert decode(magenta)[8, 8].min() >= 251
