@@ -15,7 +15,7 @@ class StoppedError(BaseException):
     """As sudden as SIGKILL: nothing may catch it and tidy up."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Countdown:
     """How many writes are left; it stops before the next one, or right after the last."""
 
