@@ -19,6 +19,9 @@ END_OF_ARCHIVE = bytes(2 * BLOCK_BYTES)
 MAX_MEMBER_BYTES = 8**11 - 1
 """USTAR writes sizes as 11 octal digits: 8 GiB less one byte."""
 
+_JOIN_BYTES = 128 * 1024
+"""Below this a copy costs less than hashing and writing piece by piece."""
+
 _NAME_BYTES = 100
 _CHECKSUM = slice(148, 156)
 _NO_METADATA_MODE = b"0000644\0"
@@ -155,11 +158,16 @@ class TarWriter:
             ValueError: The key is not 20 hex digits, or the member too long.
         """
         layout = self._layout_for(fields)
-        write = self._sink.write
-        write(layout.tar_header.for_key(key) + layout.tensor_header)
-        for name in layout.order:
-            write(fields[name].data)
-        write(layout.padding)
+        pieces: list[bytes | bytearray | memoryview] = [
+            layout.tar_header.for_key(key),
+            layout.tensor_header,
+        ]
+        pieces += [fields[name].data for name in layout.order]
+        pieces.append(layout.padding)
+        if layout.payload_bytes <= _JOIN_BYTES:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self._sink.write(piece)
         self.offsets.append((self.num_bytes + BLOCK_BYTES, layout.tar_header.size_bytes))
         self.num_bytes += layout.stride
 
