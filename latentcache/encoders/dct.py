@@ -45,13 +45,13 @@ class DctConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.block <= 64:
             raise ConfigError(f"block must be 2 to 64 px, got {self.block} (dct); use 8")
-        for name in ("keep_luma", "keep_chroma", "keep"):
-            kept, most = getattr(self, name), self.block**2
-            least = 0 if name == "keep" else 1
-            if not least <= kept <= most:
+        most = self.block**2
+        for name in ("keep",) if self.keep else ("keep_luma", "keep_chroma"):
+            kept = getattr(self, name)
+            if not 1 <= kept <= most:
                 raise ConfigError(
-                    f"{name} must be {least} to {most} for blocks of {self.block} px, "
-                    f"got {kept} (dct); keep fewer or use larger blocks"
+                    f"{name} must be 1 to {most} for blocks of {self.block} px, got {kept} (dct); "
+                    "keep fewer or use larger blocks"
                 )
 
     @property

@@ -1,0 +1,73 @@
+"""Tiny random checkpoints of the real classes, saved and loaded by the real code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+TINY_CONFIGS: dict[str, dict[str, Any]] = {
+    "AutoencoderKL": {
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "latent_channels": 4,
+        "norm_num_groups": 4,
+        "scaling_factor": 0.13025,
+        "force_upcast": False,
+    },
+    "AutoencoderKLFlux2": {
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "latent_channels": 32,
+        "norm_num_groups": 4,
+    },
+    "AutoencoderDC": {
+        "latent_channels": 32,
+        "attention_head_dim": 4,
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+        "encoder_layers_per_block": (1, 1, 1, 1),
+        "decoder_layers_per_block": (1, 1, 1, 1),
+        "encoder_qkv_multiscales": ((), (), (), (5,)),
+        "decoder_qkv_multiscales": ((), (), (), (5,)),
+        "encoder_block_types": ("ResBlock", "ResBlock", "ResBlock", "EfficientViTBlock"),
+        "decoder_block_types": ("ResBlock", "ResBlock", "ResBlock", "EfficientViTBlock"),
+        "scaling_factor": 0.41407,
+        "encoder_out_shortcut": False,
+        "decoder_in_shortcut": False,
+    },
+    "AutoencoderTiny": {
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+        "num_encoder_blocks": (1, 1, 1, 1),
+        "num_decoder_blocks": (1, 1, 1, 1),
+        "latent_channels": 6,
+    },
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_torch_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def save_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a tiny random checkpoint and returns its folder."""
+
+    def save(class_name: str, *, seed: int = 0, **changes: Any) -> Path:
+        import diffusers  # noqa: PLC0415  takes seconds, most tests do without
+
+        torch.manual_seed(seed)
+        module = getattr(diffusers, class_name)(**{**TINY_CONFIGS[class_name], **changes})
+        if class_name == "AutoencoderKLFlux2":
+            module.bn.running_mean.uniform_(-1, 1)
+            module.bn.running_var.uniform_(0.5, 2)
+        folder = tmp_path_factory.mktemp(class_name)
+        module.save_pretrained(folder)
+        return folder
+
+    return save

@@ -1,0 +1,94 @@
+"""What a user types finds its encoder, or is refused with the nearest name."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.encoders import Encoder, EncoderOptions, load_encoder, registry
+from latentcache.testing.fakes import FakeEncoder
+
+CPU = EncoderOptions(device="cpu")
+
+
+def test_knobs_in_the_text_reach_the_encoder() -> None:
+    encoder = load_encoder("dct:keep=6,block=4", CPU)
+    assert encoder.spec.knobs == {"block": 4, "keep_luma": 6, "keep_chroma": 6}
+    assert encoder.spec.spatial_factor == (4, 4)
+
+
+def test_knobs_in_the_options_give_way_to_the_text() -> None:
+    options = EncoderOptions(device="cpu", knobs={"block": 4, "keep": 2})
+    assert load_encoder("dct:block=16", options).spec.knobs["block"] == 16
+    assert load_encoder("dct", options).spec.knobs["keep_luma"] == 2
+
+
+def test_module_and_class_are_imported() -> None:
+    encoder = load_encoder("latentcache.testing.fakes:SlowEncoder:seconds=0.5", CPU)
+    assert isinstance(encoder, Encoder)
+    assert encoder.spec.name == "SlowEncoder"
+
+
+def test_entry_point_is_found_and_given_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "latentcache.testing.fakes:FakeEncoder", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [entry])
+    encoder = load_encoder("mine:once=never", CPU)
+    assert isinstance(encoder, FakeEncoder)
+    assert encoder.settings == {"once": "never"}
+
+
+def test_broken_entry_point_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "latentcache.nowhere:Encoder", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [entry])
+    with pytest.raises(EncoderError, match=r"mine = latentcache\.nowhere:Encoder"):
+        load_encoder("mine", CPU)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("dctt", "did you mean 'dct'"),
+        ("sdx:folder/of/weights", "did you mean 'sdxl'"),
+        ("no_such_module:Encoder", "got 'no_such_module'"),
+        ("latentcache.testing.fakes:NoSuchEncoder", "has no 'NoSuchEncoder'"),
+        ("sdxl", "encoder must be sdxl:FOLDER or sdxl:HUB_ID"),
+        ("", "got ''"),
+    ],
+)
+def test_unknown_name_is_refused_in_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_encoder(text, CPU)
+
+
+def test_encoder_known_for_estimates_only_is_refused() -> None:
+    with pytest.raises(EncoderError, match="known for estimates only"):
+        load_encoder("wan:some/weights", CPU)
+
+
+@pytest.mark.parametrize(("device", "sentence"), [("gpu", "use auto"), ("cuda:99", "use cpu")])
+def test_missing_device_is_refused(device: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_encoder("dct", EncoderOptions(device=device))
+
+
+def test_unknown_dtype_is_refused() -> None:
+    with pytest.raises(ConfigError, match="dtype must be one of"):
+        EncoderOptions(dtype="int8")
+
+
+def test_package_and_spec_load_no_torch() -> None:
+    code = (
+        "import sys, latentcache.encoders, latentcache.encoders.spec, latentcache.encoders.options;"
+        "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_dct_loads_no_diffusers() -> None:
+    code = (
+        "import sys; from latentcache.encoders import load_encoder; load_encoder('dct');"
+        "sys.exit('diffusers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
