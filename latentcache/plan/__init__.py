@@ -2,6 +2,7 @@
 
 from latentcache.plan.assign import Assignment, assign
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
+from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
 from latentcache.plan.listing import ListedMedia, ListingTotals
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.reading import open_source, read_source, read_sources
@@ -12,9 +13,11 @@ __all__ = [
     "Assignment",
     "Corpus",
     "CorpusKind",
+    "EncoderCost",
     "ListedMedia",
     "Listing",
     "ListingTotals",
+    "PlanEstimate",
     "PlanOptions",
     "ScannedMedia",
     "assign",
@@ -22,6 +25,7 @@ __all__ = [
     "bucket_table",
     "choose_bucket",
     "detect_corpus",
+    "estimate",
     "fit",
     "open_corpus",
     "open_source",

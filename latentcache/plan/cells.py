@@ -1,6 +1,8 @@
 """Pictures inside Parquet files: which column holds them, and reading their rows."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ BYTES_COLUMNS = (
     *("image_bytes", "bytes", "data", "content"),
 )
 READ_ROWS = 32
-"""Rows decoded at a time: a row group may hold gigabytes."""
+"""Rows decoded at a time."""
 
 
 def bytes_column(file: BinaryIO, given: str = "") -> tuple[str, bool]:
@@ -40,49 +42,78 @@ def cell_member(row: int, column: str = "") -> str:
     return f"{row}@{column}" if column else str(row)
 
 
-def read_cells(file: BinaryIO, members: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the bytes of cells, in the order of rows; None for a null one.
+class CellReader:
+    """The pictures of one Parquet file, by row; made for rows that come in ascending order.
 
-    Only row groups that are needed are read, a few rows at a time.
-
-    Raises:
-        ValueError: A member is no cell of this file.
+    A row group may hold gigabytes, so it is decoded a few rows at a time and going
+    back starts the group again.
     """
-    table = open_parquet(file)
-    if table is None:
-        raise ValueError("the file is not Parquet")
-    by_column: dict[str, dict[int, str]] = {}
-    for member in members:
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Open the file.
+
+        Raises:
+            ValueError: It is not Parquet.
+        """
+        table = open_parquet(file)
+        if table is None:
+            raise ValueError("the file is not Parquet")
+        self._file, self._table = file, table
+        counts = [table.metadata.row_group(g).num_rows for g in range(table.num_row_groups)]
+        self._group_ends = list(accumulate(counts))
+        self._usual = bytes_column(file)[0]
+        self._column = ""
+        self._group = -1
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._cells: pa.Array[Any] = pa.array([], pa.binary())
+        self._first = 0
+        """Row of the first of ``_cells``."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+        self._file.close()
+
+    def read(self, member: str) -> bytes | None:
+        """Return the bytes of one cell, or None for a null.
+
+        Raises:
+            ValueError: There is no such row or column.
+            OSError: The file cannot be read or is damaged.
+        """
         number, _, column = member.partition("@")
-        by_column.setdefault(column, {})[int(number)] = member
-    for column, rows in by_column.items():
-        name = column or bytes_column(file)[0]
-        if name not in table.schema_arrow.names or max(rows) >= table.metadata.num_rows:
+        column = column or self._usual
+        is_row = number.isdecimal() and self._group_ends and int(number) < self._group_ends[-1]
+        if not is_row or column not in self._table.schema_arrow.names:
             raise ValueError("the file has no such row or column any more")
-        for row, data in _read_rows(table, name, sorted(rows)):
-            yield rows[row], data
+        row = int(number)
+        group = bisect_right(self._group_ends, row)
+        if (column, group) != (self._column, self._group) or row < self._first:
+            self._start(column, group)
+        while row >= self._first + len(self._cells):
+            self._advance()
+        value = self._cells[row - self._first].as_py()
+        return value.get("bytes") if isinstance(value, dict) else value
 
+    def _advance(self) -> None:
+        group, self._group = self._group, -1  # after a failure the next read starts again
+        batch = next(self._batches, None)
+        if batch is None:
+            raise ValueError("the file has fewer rows than its footer says")
+        self._first += len(self._cells)
+        self._cells = batch.column(0)
+        self._group = group
 
-def _read_rows(
-    table: pq.ParquetFile, column: str, rows: Sequence[int]
-) -> Iterator[tuple[int, bytes | None]]:
-    wanted = set(rows)
-    is_struct = pa.types.is_struct(table.schema_arrow.field(column).type)
-    leaf = f"{column}.bytes" if is_struct else column
-    first = 0
-    for group in range(table.num_row_groups):
-        num_rows = table.metadata.row_group(group).num_rows
-        last_wanted = max((r for r in rows if first <= r < first + num_rows), default=-1)
-        row = first
-        batches = table.iter_batches(batch_size=READ_ROWS, row_groups=[group], columns=[leaf])
-        while row <= last_wanted:
-            cells = next(batches).column(0)
-            for offset in range(len(cells)):
-                if row + offset in wanted:
-                    value = cells[offset].as_py()
-                    yield row + offset, value.get("bytes") if isinstance(value, dict) else value
-            row += len(cells)
-        first += num_rows
+    def _start(self, column: str, group: int) -> None:
+        self._column, self._group = column, group
+        self._first = self._group_ends[group - 1] if group else 0
+        self._cells = pa.array([], pa.binary())
+        is_struct = pa.types.is_struct(self._table.schema_arrow.field(column).type)
+        self._batches = self._table.iter_batches(
+            batch_size=READ_ROWS,
+            row_groups=[group],
+            columns=[f"{column}.bytes" if is_struct else column],
+        )
 
 
 def _holds_bytes(table: pq.ParquetFile, field: "pa.Field[Any]") -> bool:

@@ -4,6 +4,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from latentcache.core.media import SourceRef, sample_key
@@ -81,6 +82,11 @@ class ListingTotals:
     num_bytes: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a plan generation records."""
+        ignored = dict(sorted(self.ignored.items()))
+        return {"listed": self.num_listed, "bytes": self.num_bytes, "ignored": ignored}
 
 
 def bad_record(reason: str) -> Reject:

@@ -1,11 +1,11 @@
 """Parquet, JSONL and CSV manifests: one row per picture, by path or with its bytes.
 
-Letters: none; rows are numbered from 0 in Parquet and from 1 in text files.
+Rows are numbered from 0 in Parquet and from 1 in text files.
 """
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from latentcache.core.errors import ConfigError
@@ -20,6 +20,7 @@ from latentcache.plan.listing import (
     portable_path,
 )
 from latentcache.plan.options import PlanOptions
+from latentcache.plan.reading import locate
 from latentcache.plan.records import (
     MANIFEST_EXTENSIONS,
     PARQUET_EXTENSIONS,
@@ -120,7 +121,7 @@ def _folder_of_paths(root: Folder, name: str, path_column: str) -> str:
     own = posixpath.dirname(name)
     first = next((r for r in iter_records(root, name) if isinstance(r, Record)), None)
     path = _text_of(first.fields.get(path_column)) if first else ""
-    if not own or not path or "://" in path or path.startswith("/"):
+    if not own or _problem_of(path, path_column) or "://" in path or path.startswith("/"):
         return own
     below_own = posixpath.normpath(posixpath.join(own, path))
     below_root = posixpath.normpath(path)
@@ -150,7 +151,20 @@ def _at_path(root: Folder, layout: _Layout, record: Record, options: PlanOptions
     if problem:
         return _rejected(layout.name, record.position, problem)
     source = SourceRef(path=portable_path(_relative(root, layout.folder, path)))
-    return _listed(source, record, options, {layout.path_column})
+    try:
+        source, version = _with_facts(root, source)
+    except (ConfigError, OSError):
+        return _rejected(layout.name, record.position, "the row's path cannot be opened")
+    return _listed(source, record, options, {layout.path_column}, version=version)
+
+
+def _with_facts(root: Folder, source: SourceRef) -> tuple[SourceRef, str]:
+    """Return ``source`` with its size, and its version, where asking costs no request."""
+    folder, name = locate(root, source.path)
+    facts = folder.stat(name) if folder.is_local else None
+    if facts is None:
+        return source, ""
+    return replace(source, size_bytes=facts.size_bytes), facts.version
 
 
 def _listed(
@@ -180,7 +194,7 @@ def _is_length(value: Any) -> bool:
 
 
 def _problem_of(path: str, column: str) -> str:
-    if not path or "\0" in path or path.endswith("/"):
+    if "\0" in path or posixpath.basename(path) in ("", ".", ".."):
         return f"the row has no file in its {column!r} column"
     if path.startswith(("http://", "https://")):
         return "the row holds a web address; download the pictures first, e.g. with img2dataset"

@@ -5,16 +5,20 @@ file by row number.
 """
 
 import io
+import os
 import posixpath
-from collections import defaultdict
+import threading
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+import pyarrow as pa
+
 from latentcache.core.errors import ConfigError, MediaError
 from latentcache.core.media import SourceRef
-from latentcache.plan.cells import read_cells
+from latentcache.plan.cells import CellReader
 from latentcache.plan.listing import file_name
 from latentcache.storage import Folder
 
@@ -201,15 +205,42 @@ def _read_whole(folder: Folder, name: str) -> bytes:
 
 def _read_cells(root: Folder, path: str, members: list[str]) -> dict[str, bytes | MediaError]:
     results: dict[str, bytes | MediaError] = {}
-    try:
-        folder, name = locate(root, path)
-        with folder.open_read(name) as file:
-            for member, data in read_cells(file, sorted(set(members))):
-                results[member] = data if data else MediaError("empty", "the cell has no bytes")
-    except (OSError, ValueError, ConfigError) as error:
-        failure = _failure(error)
-        return {member: results.get(member, failure) for member in members}
+    with _readers_lock:
+        for member in sorted(set(members), key=_row_of):
+            try:
+                data = _cell_reader(root, path).read(member)
+            except (OSError, ValueError, ConfigError, pa.ArrowException) as error:
+                results[member] = _failure(error)
+            else:
+                results[member] = data or MediaError("empty", "the cell has no bytes")
     return results
+
+
+def _row_of(member: str) -> tuple[str, int]:
+    number, _, column = member.partition("@")
+    return column, int(number) if number.isdecimal() else -1
+
+
+# Samples are asked for a few at a time and in order: the next call goes on where this one
+# ended, instead of decoding a row group from its start again.
+_readers: "OrderedDict[tuple[Folder, str, str, int], CellReader]" = OrderedDict()
+_readers_lock = threading.Lock()
+_MAX_READERS = 4
+
+
+def _cell_reader(root: Folder, path: str) -> CellReader:
+    folder, name = locate(root, path)
+    facts = folder.stat(name)
+    if facts is None:
+        raise FileNotFoundError(name)
+    # A reader does not survive a fork, nor a file that was replaced.
+    key = (folder, name, facts.version, os.getpid())
+    if key not in _readers:
+        _readers[key] = CellReader(folder.open_read(name))
+        while len(_readers) > _MAX_READERS:
+            _readers.popitem(last=False)[1].close()
+    _readers.move_to_end(key)
+    return _readers[key]
 
 
 def _too_large(size_bytes: int) -> MediaError:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,7 @@ MAX_LINE_BYTES = 64 * 2**20
 """A longer line of JSONL, or cell of CSV, is refused: bytes belong in Parquet."""
 
 BATCH_ROWS = 1000
+READ_BUFFER_BYTES = 2**20
 
 _FLOAT = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 
@@ -53,7 +54,7 @@ def iter_records(root: Folder, name: str) -> Iterator[Record | BrokenRecord]:
         if extension in PARQUET_EXTENSIONS:
             yield from _iter_parquet(file)
         elif extension in CSV_EXTENSIONS:
-            yield from _iter_csv(file, is_tabbed=extension == ".tsv")
+            yield from _iter_csv(file, extension)
         else:
             yield from _iter_jsonl(file)
 
@@ -61,7 +62,8 @@ def iter_records(root: Folder, name: str) -> Iterator[Record | BrokenRecord]:
 def open_parquet(file: BinaryIO) -> pq.ParquetFile | None:
     """Return the Parquet file, or None if these bytes are not one."""
     try:
-        return pq.ParquetFile(file)
+        # Without a buffer the whole column of a row group is read at once.
+        return pq.ParquetFile(file, buffer_size=READ_BUFFER_BYTES)
     except (pa.ArrowException, OSError):  # Arrow raises OSError for a broken footer
         return None
 
@@ -111,40 +113,45 @@ def is_binary(kind: pa.DataType) -> bool:
 
 
 def _iter_jsonl(file: BinaryIO) -> Iterator[Record | BrokenRecord]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES):
-        number += 1
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            _skip_line(file)
-            yield BrokenRecord(number, "the line is longer than 64 MiB")
-            continue
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").strip()
-        if not text:
-            continue
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError):
-            yield BrokenRecord(number, "the line is not JSON")
-            continue
-        if isinstance(fields, dict):
-            yield Record(number, fields)
-        else:
-            yield BrokenRecord(number, "the line is not a JSON object")
+    # Remote files cannot limit the length of a line.
+    with io.BufferedReader(cast(io.RawIOBase, file), READ_BUFFER_BYTES) as lines:
+        number = 0
+        while line := lines.readline(MAX_LINE_BYTES):
+            number += 1
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                while (rest := lines.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                yield BrokenRecord(number, "the line is longer than 64 MiB")
+            elif record := _json_record(line, number):
+                yield record
 
 
-def _skip_line(file: BinaryIO) -> None:
-    while (part := file.readline(MAX_LINE_BYTES)) and not part.endswith(b"\n"):
-        pass
-
-
-def _iter_csv(file: BinaryIO, *, is_tabbed: bool) -> Iterator[Record | BrokenRecord]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+def _json_record(line: bytes, number: int) -> Record | BrokenRecord | None:
+    """Return the record of one line, or None for an empty one."""
+    text = line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").strip()
+    if not text:
+        return None
     try:
-        rows = csv.reader(text, delimiter="\t" if is_tabbed else ",")
-        yield from _csv_rows(rows)
-    finally:
-        text.detach()
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return BrokenRecord(number, "the line is not JSON")
+    if isinstance(fields, dict):
+        return Record(number, fields)
+    return BrokenRecord(number, "the line is not a JSON object")
+
+
+def _iter_csv(file: BinaryIO, extension: str) -> Iterator[Record | BrokenRecord]:
+    with _text(file) as text:
+        yield from _csv_rows(_csv_reader(text, extension))
+
+
+def _text(file: BinaryIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _csv_reader(text: io.TextIOWrapper, extension: str) -> Any:
+    csv.field_size_limit(MAX_LINE_BYTES)
+    return csv.reader(text, delimiter="\t" if extension == ".tsv" else ",")
 
 
 def _csv_rows(rows: Any) -> Iterator[Record | BrokenRecord]:
@@ -187,10 +194,11 @@ def column_names(root: Folder, name: str) -> list[str]:
             table = open_parquet(file)
             return list(table.schema_arrow.names) if table else []
         if extension in CSV_EXTENSIONS:
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-            rows = csv.reader(text, delimiter="\t" if extension == ".tsv" else ",")
-            names = [cell.strip() for cell in next(rows, [])]
-            text.detach()
-            return names
+            with _text(file) as text:
+                try:
+                    header: list[str] = next(_csv_reader(text, extension), [])
+                except csv.Error:
+                    return []
+                return [cell.strip() for cell in header]
         first = next((r for r in _iter_jsonl(file) if isinstance(r, Record)), None)
         return list(first.fields) if first else []

@@ -89,17 +89,17 @@ def _split_file(url: str) -> tuple[Folder, str]:
     """Return (root, file) for a URL that may name a file."""
     parent, _, name = url.rstrip("/").rpartition("/")
     extension = extension_of(name)
-    if name and not name.startswith("."):
-        folder = Folder.open(parent or ("/" if url.startswith("/") else "."))
-        is_file = (not parent.endswith(":/")) and folder.stat(name) is not None
-        if is_file and extension in MANIFEST_EXTENSIONS | {TAR_EXTENSION}:
-            return folder, name
-        if is_file:
-            raise ConfigError(
-                f"corpus must be a folder, a .tar or a manifest (.parquet, .jsonl, .csv), got "
-                f"the file {name} ({folder.label}); name the folder it lies in"
-            )
-    return Folder.open(url), ""
+    if not extension or parent.endswith((":", ":/")):
+        return Folder.open(url), ""
+    folder = Folder.open(parent or ("/" if url.startswith("/") else "."))
+    if folder.stat(name) is None:
+        return Folder.open(url), ""
+    if extension in MANIFEST_EXTENSIONS | {TAR_EXTENSION}:
+        return folder, name
+    raise ConfigError(
+        f"corpus must be a folder, a .tar or a manifest (.parquet, .jsonl, .csv), got "
+        f"the file {name} ({folder.label}); name the folder it lies in"
+    )
 
 
 def _sampled_kinds(root: Folder) -> Counter[str]:
@@ -181,8 +181,9 @@ class Listing:
         if not self.totals.num_listed:
             ignored = ", ".join(f"{n} {name}" for name, n in self.totals.ignored.most_common(5))
             raise ConfigError(
-                f"corpus must hold at least one picture, got none and {ignored or 'nothing else'} "
-                f"({self._corpus.label}); check the path, --corpus-kind and the include option"
+                "corpus must hold at least one picture, got none but "
+                f"{ignored or 'an empty table'} ({self._corpus.label}); "
+                "check the path, --corpus-kind and the include option"
             )
 
     def _media(self) -> Iterator[ListedMedia]:
