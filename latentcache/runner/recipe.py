@@ -14,7 +14,9 @@ from typing import Any
 from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.errors import ConfigError
 from latentcache.plan.options import PlanOptions
+from latentcache.runner.encoding import EncodeRequest
 from latentcache.runner.options import EncodeOptions, Resources
+from latentcache.runner.planning import PlanRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class Recipe:
 
     corpus: str = ""
     """Folder or URL of the media; may be empty where a plan exists already."""
+    corpus_kind: str = ""
+    """``folder``, ``webdataset`` or ``manifest``; empty finds out."""
     store: str = ""
     """Folder or URL of the store."""
     column: str = "latents"
@@ -34,6 +38,25 @@ class Recipe:
     plan: PlanOptions = field(default_factory=PlanOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     resources: Resources = field(default_factory=Resources)
+
+    def plan_request(self) -> PlanRequest:
+        """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
+        return PlanRequest(
+            corpus_url=self.corpus,
+            corpus_kind=self.corpus_kind,
+            options=self.plan,
+            resources=self.resources,
+        )
+
+    def encode_request(self) -> EncodeRequest:
+        """Return what ``runner.build`` and ``runner.encode_column`` are asked."""
+        return EncodeRequest(
+            column=self.column,
+            encode=self.encode,
+            resources=self.resources,
+            allow_partial=self.partial,
+            retry_quarantined=self.retry_quarantined,
+        )
 
 
 def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:

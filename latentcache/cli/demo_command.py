@@ -1,0 +1,17 @@
+"""``latentcache demo``: the whole way on a corpus drawn on the spot."""
+
+from pathlib import Path
+
+import click
+
+from latentcache.cli.progress import reporting
+
+
+@click.command(short_help="See it work: a drawn corpus, a store, a page.")
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+def demo(out: Path) -> None:
+    """Draw a corpus, build a store from it, kill a build and go on, and write OUT/index.html."""
+    from latentcache.cli.demo import run_demo
+
+    with reporting() as reporter:
+        run_demo(out, reporter)

@@ -1,0 +1,37 @@
+"""``latentcache encode``: a column more, or another encoder for one."""
+
+import click
+
+from latentcache.cli.flags import (
+    config_flags,
+    encode_flags,
+    json_flag,
+    recipe_of,
+    resource_flags,
+    run_flags,
+    seed_flag,
+)
+from latentcache.cli.progress import reporting
+from latentcache.cli.results import print_encode_result
+
+
+@click.command(short_help="Add a column, or swap the encoder of one.")
+@click.argument("store", required=False)
+@encode_flags
+@seed_flag("encode.seed")
+@run_flags
+@resource_flags
+@config_flags
+@json_flag
+@click.pass_context
+def encode(context: click.Context, store: str | None, as_json: bool) -> None:
+    """Encode the planned STORE with one encoder and publish a snapshot that serves it.
+
+    Nothing is scanned again. Snapshots that exist stay readable.
+    """
+    recipe = recipe_of(context, store=store)
+    from latentcache import runner
+
+    with reporting() as reporter:
+        result = runner.encode_column(recipe.store, recipe.encode_request(), reporter=reporter)
+    print_encode_result(context, result, as_json=as_json)

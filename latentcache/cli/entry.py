@@ -1,0 +1,95 @@
+"""The way in and out of every command: the group, what errors look like, exit codes."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from latentcache import __version__
+from latentcache.cli.build import build
+from latentcache.cli.demo_command import demo
+from latentcache.cli.encode import encode
+from latentcache.cli.encoders import encoders
+from latentcache.cli.gc import gc
+from latentcache.cli.plan import plan
+from latentcache.cli.show import show
+from latentcache.cli.stats import stats
+from latentcache.cli.status import status
+from latentcache.cli.verify import verify
+from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
+
+FAILED, WRONG_USAGE, DAMAGED, STOPPED = 1, 2, 3, 130
+"""Exit codes; 130 is what a shell makes of SIGINT."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="latentcache", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens underneath.")
+def cli(verbose: bool) -> None:
+    """Turn images and videos into a store of latents, and look after it.
+
+    Running a command again finishes what is missing and changes nothing else. Corpus and
+    store may be local folders or URLs such as s3://bucket/folder.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
+
+
+for _command in (build, plan, encode, status, stats, verify, show, gc, encoders, demo):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code of one command, with errors told on stderr."""
+    try:
+        result = cli.main(args=arguments, prog_name="latentcache", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has left; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _tell("stopped; run the same command again to go on", STOPPED)
+    except (LatentCacheError, OSError) as error:
+        return _tell(sentence_of(error), exit_code_of(error))
+    except Exception:  # noqa: BLE001  the last place to say something helpful
+        traceback.print_exc()
+        return _tell(
+            f"this should not happen: please report it with the lines above and "
+            f"the version, latentcache {__version__}",
+            FAILED,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what a person is told of an error."""
+    if isinstance(error, LatentCacheError) or not isinstance(error, OSError):
+        return str(error)
+    what = (error.strerror or str(error) or type(error).__name__).lower()
+    return f"{what}: {os.fsdecode(error.filename)}" if error.filename else what
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return the exit code that an error ends the process with."""
+    if isinstance(error, ConfigError):
+        return WRONG_USAGE
+    if isinstance(error, QuarantineLimitError):
+        return DAMAGED
+    return STOPPED if type(error).__name__ == "RunStoppedError" else FAILED
+
+
+def _tell(sentence: str, code: int) -> int:
+    click.echo(f"error: {sentence}" if code != STOPPED else sentence, err=True)
+    return code

@@ -1,0 +1,296 @@
+"""Flags: what a person types daily, each one an override of one key of the recipe.
+
+No default is written here. A flag that is not given leaves its key to the recipe file, or
+to the config that owns it; ``--help`` asks that config what it would be.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from latentcache.cli.values import COLOUR, SHARE
+
+if TYPE_CHECKING:
+    from latentcache.runner.recipe import Recipe
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+_OVERRIDES = "latentcache.overrides"
+_CONFIG, _SETTINGS = "latentcache.config", "latentcache.settings"
+
+
+class RecipeOption(click.Option):
+    """An option that sets ``keys`` of the recipe and is no argument of the command."""
+
+    def __init__(self, *args: Any, keys: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(*args, expose_value=False, callback=_keep, **kwargs)
+        self.keys = keys
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's line of ``--help``, with the default its config has."""
+        record = super().get_help_record(ctx)
+        if record is None or self.is_flag:
+            return record
+        shown = _shown(_default_of(self.keys[0]))
+        return (record[0], f"{record[1]}  [default: {shown}]") if shown else record
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    assert isinstance(parameter, RecipeOption)
+    if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+        overrides = context.meta.setdefault(_OVERRIDES, {})
+        overrides.update(dict.fromkeys(parameter.keys, value))
+
+
+def _default_of(key: str) -> Any:
+    from latentcache.runner.recipe import Recipe
+
+    return reduce(getattr, key.split("."), Recipe())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return "" if value in ("", None) else str(value)
+
+
+def _option(
+    *names: str, key: str, also: str = "", **settings: Any
+) -> Callable[[CommandT], CommandT]:
+    keys = (key, also) if also else (key,)
+    return click.option(*names, cls=RecipeOption, keys=keys, **settings)
+
+
+def _all(*options: Callable[[CommandT], CommandT]) -> Callable[[CommandT], CommandT]:
+    def decorate(command: CommandT) -> CommandT:
+        return reduce(lambda done, option: option(done), reversed(options), command)
+
+    return decorate
+
+
+def plan_flags(command: CommandT) -> CommandT:
+    """Add the flags that decide buckets, crops and shards."""
+    return _all(
+        _option(
+            "--resolution", key="plan.resolution_px", type=int, metavar="PX",
+            help="Pixel budget of a bucket: PX * PX.",
+        ),
+        _option("--square", key="plan.square", is_flag=True, help="One square bucket."),
+        _option(
+            "--min-bucket", key="plan.min_bucket", type=int, metavar="N",
+            help="Merge buckets with fewer samples into the nearest one.",
+        ),
+        _option(
+            "--max-upscale", key="plan.max_upscale", type=float, metavar="X",
+            help="Leave out what would be enlarged more than this.",
+        ),
+        _option(
+            "--rows-per-shard", key="plan.rows_per_shard", type=int, metavar="N",
+            help="Samples of a full shard, a power of two; 0 chooses.",
+        ),
+        _option(
+            "--corpus-kind", key="corpus_kind", metavar="KIND",
+            help="folder, webdataset or manifest, where it cannot be told from the files.",
+        ),
+    )(command)  # fmt: skip
+
+
+def seed_flag(*keys: str) -> Callable[[CommandT], CommandT]:
+    """Add ``--seed``, which sets ``keys``."""
+    return _option(
+        "--seed", key=keys[0], also="".join(keys[1:]), type=int, metavar="N",
+        help="Everything drawn at random follows from it.",
+    )  # fmt: skip
+
+
+def encode_flags(command: CommandT) -> CommandT:
+    """Add the flags that decide what is computed and stored."""
+    return _all(
+        _option(
+            "--encoder", key="encode.encoder", metavar="NAME",
+            help="dct, tiny:PATH, sdxl:PATH_OR_HUB_ID, module:Class; see `latentcache encoders`.",
+        ),
+        _option("--column", key="column", metavar="NAME", help="What the result is called."),
+        _option(
+            "--posterior", key="encode.policy", type=click.Choice(["moments", "mode", "sample"]),
+            help="What is stored of a Gaussian posterior.",
+        ),
+        _option("--dtype", key="encode.dtype", metavar="DTYPE", help="The encoder computes in it."),
+        _option(
+            "--storage-dtype", key="encode.storage_dtype", metavar="DTYPE",
+            help="Stored floats are rounded to it.",
+        ),
+        _option(
+            "--batch-size", key="encode.batch_size", type=int, metavar="N",
+            help="Samples per encoder call, a power of two; 0 chooses.",
+        ),
+        _option(
+            "--background", key="encode.background", type=COLOUR,
+            help="Shows through transparent pixels: R,G,B or #rrggbb.",
+        ),
+        _option(
+            "--offline", key="encode.is_offline", is_flag=True, help="Never ask a model hub."
+        ),
+    )(command)  # fmt: skip
+
+
+def run_flags(command: CommandT) -> CommandT:
+    """Add the flags of a run that publishes a column."""
+    return _all(
+        _option(
+            "--partial", key="partial", is_flag=True,
+            help="Publish the column though rows are missing.",
+        ),
+        _option(
+            "--retry-quarantined", key="retry_quarantined", is_flag=True,
+            help="Try again what failed for a reason that may pass.",
+        ),
+    )(command)  # fmt: skip
+
+
+def resource_flags(command: CommandT) -> CommandT:
+    """Add the flags that decide where a run happens and how much it takes."""
+    device = _option(
+        "--device", key="resources.device", type=click.Choice(["auto", "cpu", "cuda"]),
+        help="Where the encoder runs.",
+    )  # fmt: skip
+    return _all(device, cluster_flags)(command)
+
+
+def cluster_flags(command: CommandT) -> CommandT:
+    """Add the flags that say how much of a machine or cluster a run takes."""
+    return _all(
+        _option(
+            "--address", key="resources.address", metavar="ADDRESS",
+            help="local starts Ray; auto or HOST:PORT joins a cluster.",
+        ),
+        _option(
+            "--actors", key="resources.num_actors", type=int, metavar="N",
+            help="Encoders at work; 0 takes one per GPU, or fills the cores.",
+        ),
+        _option(
+            "--threads", key="resources.threads", type=int, metavar="N",
+            help="Threads of each encoder on a CPU.",
+        ),
+        _option(
+            "--time-limit", key="resources.time_limit_s", type=float, metavar="SECONDS",
+            help="A sample that takes longer to decode is quarantined.",
+        ),
+        _option(
+            "--max-quarantine", key="resources.max_quarantine", type=SHARE,
+            help="Fail when a larger share of samples is rejected.",
+        ),
+    )(command)  # fmt: skip
+
+
+def config_flags(command: CommandT) -> CommandT:
+    """Add ``--config`` and ``--set``, for everything that has no flag."""
+    config = click.option(
+        "--config", metavar="FILE.toml", type=click.Path(path_type=Path), expose_value=False,
+        callback=_note(_CONFIG), help="Read a recipe; flags win over it.",
+    )  # fmt: skip
+    setting = click.option(
+        "--set", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
+        callback=_note(_SETTINGS), help="Set any key of the recipe.",
+    )  # fmt: skip
+    return _all(config, setting)(command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingOptions:
+    """What is needed to go back from latents to pixels.
+
+    Attributes:
+        encoder: Where the weights are now, as NAME:PATH; None as recorded.
+        corpus: Where the corpus lies now; None as recorded.
+        device: To decode on.
+        is_offline: Never ask a model hub.
+    """
+
+    encoder: str | None
+    corpus: str | None
+    device: str
+    is_offline: bool
+
+
+def decoding_flags(command: CommandT) -> CommandT:
+    """Add the flags of whatever decodes stored latents; read them with ``decoding_of``."""
+    return _all(
+        click.option(
+            "--encoder", callback=_note("encoder"), metavar="NAME", expose_value=False,
+            help="Where the encoder's weights are now, as NAME:PATH.",
+        ),
+        click.option(
+            "--corpus", callback=_note("corpus"), metavar="URL", expose_value=False,
+            help="Where the corpus lies now.",
+        ),
+        click.option(
+            "--device", callback=_note("device"), type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto", show_default=True, help="Where the encoder runs.", expose_value=False,
+        ),
+        click.option(
+            "--offline", callback=_note("is_offline"), is_flag=True, expose_value=False,
+            help="Never ask a model hub.",
+        ),
+    )(command)  # fmt: skip
+
+
+def decoding_of(context: click.Context) -> DecodingOptions:
+    """Return what the flags of ``decoding_flags`` say."""
+    names = [field.name for field in fields(DecodingOptions)]
+    return DecodingOptions(**{name: context.meta[name] for name in names})
+
+
+def was_given(context: click.Context, key: str) -> bool:
+    """Return whether a flag, ``--set`` or the recipe file sets ``key``."""
+    from latentcache.core.config import read_toml
+
+    if key in context.meta.get(_OVERRIDES, {}):
+        return True
+    if any(text.partition("=")[0].strip() == key for text in context.meta.get(_SETTINGS, ())):
+        return True
+    values: Any = read_toml(context.meta[_CONFIG]) if context.meta.get(_CONFIG) else {}
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _note(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def note(context: click.Context, _: click.Parameter, value: Any) -> None:
+        context.meta[name] = value
+
+    return note
+
+
+def json_flag(command: CommandT) -> CommandT:
+    """Add ``--json``, passed on as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def recipe_of(context: click.Context, **given: str | None) -> "Recipe":
+    """Return the recipe that the file, ``--set``, the flags and ``given`` make together.
+
+    Args:
+        context: Of the command.
+        given: Arguments of the command by key; None leaves a key to the recipe.
+
+    Raises:
+        ConfigError: A key or value is wrong.
+    """
+    from latentcache.runner.recipe import parse_setting, read_recipe
+
+    overrides = dict(parse_setting(text) for text in context.meta.get(_SETTINGS, ()))
+    overrides |= context.meta.get(_OVERRIDES, {})
+    overrides |= {key: value for key, value in given.items() if value is not None}
+    recipe = read_recipe(context.meta.get(_CONFIG), overrides)
+    for key in given:
+        if not getattr(recipe, key):
+            raise click.MissingParameter(ctx=context, param_hint=key.upper(), param_type="argument")
+    return recipe

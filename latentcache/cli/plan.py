@@ -1,0 +1,75 @@
+"""``latentcache plan``: scan and plan only, or say what it would come to."""
+
+import click
+
+from latentcache.cli.estimates import estimate_json, print_estimate
+from latentcache.cli.flags import (
+    config_flags,
+    encode_flags,
+    json_flag,
+    plan_flags,
+    recipe_of,
+    resource_flags,
+    seed_flag,
+    was_given,
+)
+from latentcache.cli.output import print_json
+from latentcache.cli.progress import reporting
+from latentcache.cli.results import plan_json, print_plan_result
+
+
+@click.command(short_help="Scan and plan only; --estimate says what it would take.")
+@click.argument("corpus", required=False)
+@click.argument("store", required=False)
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Write nothing: print samples, buckets, shards, bytes; with --encoder also hours.",
+)
+@plan_flags
+@seed_flag("plan.seed")
+@encode_flags
+@resource_flags
+@config_flags
+@json_flag
+@click.pass_context
+def plan(
+    context: click.Context,
+    corpus: str | None,
+    store: str | None,
+    estimate: bool,
+    as_json: bool,
+) -> None:
+    """Give every sample of CORPUS its bucket, crop, shard and row in STORE.
+
+    Only headers are read. The encoder's flags matter to --estimate alone, which needs no
+    STORE.
+    """  # fmt: skip
+    if estimate:
+        _estimate(context, corpus, store, as_json=as_json)
+        return
+    recipe = recipe_of(context, corpus=corpus, store=store)
+    from latentcache import runner
+
+    with reporting() as reporter:
+        result = runner.plan_corpus(recipe.store, recipe.plan_request(), reporter=reporter)
+    if as_json:
+        print_json(plan_json(result))
+    else:
+        print_plan_result(result, with_buckets=True)
+
+
+def _estimate(
+    context: click.Context, corpus: str | None, store: str | None, *, as_json: bool
+) -> None:
+    given = {"store": store} if store else {}
+    recipe = recipe_of(context, corpus=corpus, **given)
+    from latentcache import runner
+
+    encode = recipe.encode if was_given(context, "encode.encoder") else None
+    with reporting() as reporter:
+        found = runner.estimate(recipe.plan_request(), encode, reporter=reporter)
+    if as_json:
+        print_json(estimate_json(found))
+    else:
+        print_estimate(found)

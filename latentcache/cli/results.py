@@ -1,0 +1,83 @@
+"""What a run has done, told at its end on stdout."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from latentcache.cli.output import bytes_text, count_text, duration_text, print_json, print_table
+
+if TYPE_CHECKING:
+    from latentcache.runner import EncodeResult, PlanResult
+
+DAMAGED = 3
+"""Exit code: damage was found, or the quarantine is larger than allowed."""
+
+
+def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> None:
+    """Print what a plan holds."""
+    generation = result.generation
+    shards = count_text(generation.num_shards, "shard")
+    buckets = count_text(len(generation.runs), "bucket")
+    how = "planned" if result.is_new else "already planned"
+    click.echo(f"{how}: {count_text(generation.num_rows, 'sample')} in {buckets}, {shards}")
+    if generation.num_rejects:
+        codes = generation.totals.get("rejects_by_code", {}) or dict(result.rejects_by_code)
+        why = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+        click.echo(f"refused: {generation.num_rejects:,} ({why})" if why else "")
+    ignored = generation.totals.get("ignored", {})
+    if ignored:
+        parts = ", ".join(f"{count:,} {name}" for name, count in sorted(ignored.items()))
+        click.echo(f"ignored: {parts}")
+    if with_buckets:
+        print_table(
+            ("bucket", "samples", "shards"),
+            [(str(run.bucket), run.num_rows, run.num_shards) for run in generation.runs],
+        )
+
+
+def plan_json(result: "PlanResult") -> dict[str, object]:
+    """Return what ``plan --json`` prints."""
+    generation = result.generation
+    return {
+        "generation": generation.number,
+        "digest": generation.digest,
+        "new": result.is_new,
+        "planned": generation.num_rows + generation.num_rejects,
+        "rows": generation.num_rows,
+        "refused": generation.num_rejects,
+        "shards": generation.num_shards,
+        "buckets": {str(run.bucket): run.num_rows for run in generation.runs},
+        "totals": generation.totals,
+    }
+
+
+def print_encode_result(context: click.Context, result: "EncodeResult", *, as_json: bool) -> None:
+    """Print what a run left behind; leave with 3 if its quarantine is too large."""
+    if as_json:
+        print_json({**asdict(result), "is_over_limit": result.is_over_limit})
+    else:
+        _print_sum(result)
+    if result.is_over_limit:
+        click.echo(f"error: {result.limit_sentence}", err=True)
+        context.exit(DAMAGED)
+
+
+def _print_sum(result: "EncodeResult") -> None:
+    missing = f" + {result.missing:,} missing" if result.missing else ""
+    click.echo(
+        f"{result.column}: {result.encoded:,} encoded + {result.quarantined:,} quarantined"
+        f"{missing} = {result.planned:,} planned, {bytes_text(result.num_bytes)}"
+    )
+    done = result.newly_encoded + result.newly_quarantined
+    if done and result.elapsed_s > 0:
+        rate = done / result.elapsed_s
+        click.echo(
+            f"this run: {count_text(done, 'sample')} in {duration_text(result.elapsed_s)}, "
+            f"{rate:.4g} samples/s with {count_text(result.num_actors, 'encoder')} "
+            f"on {result.device_type}"
+        )
+    if result.snapshot is not None:
+        click.echo(f"snapshot {result.snapshot} serves it (encoding {result.fingerprint})")
+    if result.quarantined:
+        click.echo("latentcache status --quarantined lists what was left out, and why")

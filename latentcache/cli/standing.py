@@ -1,0 +1,167 @@
+"""How far each encoding is, counted from commits: true while a run is on and after any death."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latentcache.cli.status import quarantine_json
+from latentcache.core.rejects import Reject
+from latentcache.storage import map_ahead
+from latentcache.store import ColumnView, Commit, EncodingRecord, Generation, Snapshot, Store
+from latentcache.store.column_tables import PlanView
+from latentcache.store.commits import CommitRef, commit_mismatch, rank_commits
+from latentcache.store.layout import encoding_folder
+from latentcache.store.meta import read_meta
+
+_LATELY_S = 120.0
+"""A run whose last commit is older is not shown as running."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far one encoding of a column is.
+
+    Attributes:
+        column: Its name.
+        encoder: As the user gave it.
+        fingerprint: Of the encoding.
+        is_served: By the snapshot that was asked for.
+        planned: ``encoded + quarantined + missing``.
+        num_bytes: Of tars.
+        recent: (landed at, rows) of the newest commits, in seconds since the epoch.
+    """
+
+    column: str
+    encoder: str
+    fingerprint: str
+    is_served: bool
+    planned: int
+    encoded: int
+    quarantined: int
+    num_bytes: int
+    num_units_missing: int
+    recent: Sequence[tuple[float, int]] = ()
+
+    @property
+    def missing(self) -> int:
+        """Neither encoded nor quarantined yet."""
+        return self.planned - self.encoded - self.quarantined
+
+    def rate(self, now_s: float) -> float | None:
+        """Return samples per second over the last minutes, or None if no run is on."""
+        lately = [(at, rows) for at, rows in self.recent if now_s - at <= _LATELY_S]
+        if len(lately) < 2:
+            return None
+        first_s = min(at for at, _ in lately)
+        return sum(rows for _, rows in lately) / max(1.0, now_s - first_s)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as ``--json`` shows them."""
+        return {
+            "encoding": self.fingerprint,
+            "encoded": self.encoded,
+            "quarantined": self.quarantined,
+            "missing": self.missing,
+            "bytes": self.num_bytes,
+        }
+
+
+def num_planned(store: Store) -> int:
+    """Return the live samples of the plan, those refused while planning included."""
+    return PlanView.read(store.folder, store.generations()).num_planned
+
+
+def read_standings(
+    store: Store, snapshot: Snapshot | None, column: str | None = None
+) -> list[Standing]:
+    """Return every encoding's standing, by column, the one that is served first."""
+    generations = store.generations()
+    plan = PlanView.read(store.folder, generations)
+    standings = []
+    for name in [column] if column else store.columns():
+        view = snapshot.columns.get(name) if snapshot else None
+        found = [_standing(store, plan, record, view) for record in store.encodings(name)]
+        standings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
+    return standings
+
+
+def _standing(
+    store: Store, plan: PlanView, record: EncodingRecord, view: ColumnView | None
+) -> Standing:
+    is_served = view is not None and view.record.fingerprint == record.fingerprint
+    entry = view.entry if view is not None and is_served else None
+    known = {each.unit.unit: each.rev for each in view.units()} if view and is_served else {}
+    prefix = f"{encoding_folder(record.column, record.fingerprint)}/commits"
+    landed_s = {info.name: info.modified_s for info in store.folder.list(prefix)}
+    units = {each.unit: each for each in store.units(record)}
+    best = {unit: refs[0] for unit, refs in rank_commits(landed_s).items() if unit in units}
+    # What the snapshot has chosen is counted there, once for ever.
+    commits = _valid_commits(store, record, plan.generations, [
+        ref for unit, ref in sorted(best.items()) if unit not in known
+    ])  # fmt: skip
+    rows = {ref.name: units[unit].num_rows for unit, ref in best.items()}
+    refused = sum(each.num_rejects for each in plan.generations)
+    if entry is not None:
+        older = plan.generations[: entry.num_generations]
+        refused -= sum(each.num_rejects for each in older)
+    return Standing(
+        column=record.column,
+        encoder=str(record.spec.get("source") or record.spec.get("name") or "?"),
+        fingerprint=record.fingerprint,
+        is_served=is_served,
+        planned=plan.num_planned,
+        encoded=(entry.num_encoded if entry else 0) + sum(each.num_present for each in commits),
+        quarantined=(entry.num_quarantined if entry else 0)
+        + refused
+        + sum(each.num_rejected for each in commits),
+        num_bytes=(entry.num_bytes if entry else 0)
+        + sum(each.tar.size_bytes for each in commits if each.tar),
+        num_units_missing=len(units) - len(known) - len(commits),
+        recent=[(landed_s[name], count) for name, count in rows.items()],
+    )
+
+
+def _valid_commits(
+    store: Store,
+    record: EncodingRecord,
+    generations: Sequence[Generation],
+    refs: list[CommitRef],
+) -> list[Commit]:
+    """Return the commits that a publisher would take."""
+    digests = {each.number: each.digest for each in generations}
+    return [
+        commit
+        for commit in map_ahead(store.read_commit, refs)
+        if commit_mismatch(commit, record, digests.get(commit.generation, "")) is None
+    ]
+
+
+def unpublished_quarantine(store: Store, column: str | None) -> list[dict[str, Any]]:
+    """Return what was left out so far where no snapshot exists yet."""
+    generations = store.generations()
+    rows = [
+        quarantine_json(row)
+        for generation in generations
+        for row in store.read_rejects(generation).to_pylist()
+    ]
+    for name in [column] if column else store.columns():
+        for record in store.encodings(name):
+            refs = list(store.commits(record).values())
+            for commit in _valid_commits(store, record, generations, refs):
+                if commit.num_rejected:
+                    rows += _rejects_of(store, record, commit)
+    return rows
+
+
+def _rejects_of(store: Store, record: EncodingRecord, commit: Commit) -> list[dict[str, Any]]:
+    unit = next(each for each in store.units(record) if each.unit == commit.unit_id)
+    data = store.folder.read(commit.meta.name)
+    meta = read_meta(data, first_row=unit.first_row, num_rows=unit.num_rows, where=commit.meta.name)
+    planned = store.read_rows(unit, ["key", "path", "member"]).to_pylist()
+    names = Reject.__dataclass_fields__
+    return [
+        quarantine_json(
+            planned[row - unit.first_row] | {name: getattr(reject, name) for name in names}
+        )
+        for row, reject in meta.rejects
+    ]

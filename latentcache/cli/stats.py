@@ -1,0 +1,71 @@
+"""``latentcache stats``: what the latents of a store look like in numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentcache.cli.flags import json_flag
+from latentcache.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from latentcache.stats import ColumnStatistics
+    from latentcache.store import ColumnView
+
+
+@click.command(short_help="Exact statistics of the stored latents.")
+@click.argument("store")
+@click.option("--column", metavar="NAME", help="Only this column.")
+@click.option("--snapshot", type=int, metavar="N", help="Another snapshot than the newest.")
+@json_flag
+def stats(store: str, column: str | None, snapshot: int | None, as_json: bool) -> None:
+    """Print per-channel statistics of STORE's columns, over stored values.
+
+    They speak of the stored field mean, z or sample, before normalisation. The z columns
+    say what normalisation as published makes of them: mean 0 and std 1 if it fits.
+    """
+    from latentcache import open_store
+    from latentcache.stats import ColumnStatistics
+    from latentcache.stats import as_json as statistics_json
+
+    opened = open_store(store).snapshot(snapshot)
+    names = [column] if column else sorted(opened.columns)
+    views = {name: opened.column(name) for name in names}
+    found = {name: ColumnStatistics.from_arrays(view.statistics()) for name, view in views.items()}
+    ops = {name: published_ops(view) for name, view in views.items()}
+    if as_json:
+        print_json(statistics_json(found, ops))
+        return
+    for name in names:
+        _print_column(views[name], found[name], ops[name])
+
+
+def published_ops(view: "ColumnView") -> Sequence[Mapping[str, Any]]:
+    """Return the normalisation that the encoder of a column publishes, as plain JSON."""
+    normalizer = view.record.normalizer
+    return list(normalizer["ops"]) if normalizer else []
+
+
+def _print_column(
+    view: "ColumnView", statistics: "ColumnStatistics", ops: Sequence[Mapping[str, Any]]
+) -> None:
+    from latentcache.stats import (
+        CODES_HEADER,
+        TABLE_HEADER,
+        codes_rows,
+        summary_rows,
+        table_rows,
+    )
+
+    encoder = view.record.spec.get("source") or view.record.spec.get("name")
+    click.echo(f"{view.name} ({encoder}, encoding {view.record.fingerprint})")
+    for name, value in summary_rows(statistics, ops):
+        click.echo(f"  {name}: {value}")
+    for header, rows in (
+        (TABLE_HEADER, table_rows(statistics, ops)),
+        (CODES_HEADER, codes_rows(statistics)),
+    ):
+        if rows:
+            print_table(header, rows)
+    if not statistics.latents and not statistics.codes:
+        click.echo("  no sample is encoded, so there is nothing to count")

@@ -1,0 +1,179 @@
+"""``latentcache verify``: is everything there, is it right, and can it be made right."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentcache.cli.flags import (
+    DecodingOptions,
+    cluster_flags,
+    config_flags,
+    decoding_flags,
+    decoding_of,
+    json_flag,
+)
+from latentcache.cli.output import count_text, print_json
+from latentcache.cli.results import DAMAGED
+
+if TYPE_CHECKING:
+    from latentcache.evaluate import FidelityReport
+    from latentcache.store import Snapshot, VerifyReport
+    from latentcache.store.verify import Damage
+
+_SHOWN_DAMAGE = 50
+
+
+@click.command(short_help="Checksums, shapes, finiteness, alignment; --decode, --repair.")
+@click.argument("store")
+@click.option(
+    "--decode",
+    "num_decoded",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Decode N samples and compare them with their sources (PSNR).",
+)
+@click.option("--repair", is_flag=True, help="Encode again what is damaged, and publish.")
+@click.option("--column", metavar="NAME", help="Only this column.")
+@decoding_flags
+@cluster_flags
+@config_flags
+@json_flag
+@click.pass_context
+def verify(
+    context: click.Context,
+    store: str,
+    num_decoded: int,
+    repair: bool,
+    column: str | None,
+    as_json: bool,
+) -> None:
+    """Compare every byte that the newest snapshot of STORE names with what was recorded.
+
+    Leaves with 3 if anything is damaged (and was not repaired).
+    """  # fmt: skip
+    from latentcache.store import Store
+
+    opened = Store.open(store)
+    found = opened.snapshot()
+    columns = [found.column(column).name] if column else None
+    report = _verify(found, columns)
+    repaired: list[str] = []
+    if repair and not report.ok:
+        from latentcache.cli.repair import repair_damage
+
+        repaired = repair_damage(context, opened, found, report.damaged)
+        found = opened.snapshot()
+        report = _verify(found, columns)
+    fidelity = {}
+    if num_decoded and report.ok:
+        fidelity = _measure(found, columns, num_decoded, decoding_of(context))
+    if as_json:
+        print_json(_verify_json(report, repaired, fidelity))
+    else:
+        _print_report(report, repaired, fidelity)
+    if not report.ok:
+        context.exit(DAMAGED)
+
+
+def _verify(snapshot: "Snapshot", columns: Sequence[str] | None) -> "VerifyReport":
+    from latentcache.store import verify_snapshot
+
+    if not sys.stderr.isatty():
+        return verify_snapshot(snapshot, columns=columns)
+    with click.progressbar(length=1, label="verify", file=sys.stderr) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        return verify_snapshot(snapshot, columns=columns, on_progress=on_progress)
+
+
+def _measure(
+    snapshot: "Snapshot",
+    columns: Sequence[str] | None,
+    num_samples: int,
+    options: DecodingOptions,
+) -> "dict[str, FidelityReport]":
+    """Return the fidelity of every column whose encoder can decode; one that was asked for must."""
+    from latentcache.core.errors import EncoderError
+    from latentcache.evaluate import load_recorded_encoder, measure_fidelity
+
+    reports = {}
+    for name in columns or sorted(snapshot.columns):
+        view = snapshot.column(name)
+        try:
+            encoder = load_recorded_encoder(
+                view.record,
+                encoder=options.encoder,
+                device=options.device,
+                is_offline=options.is_offline,
+            )
+        except EncoderError:
+            if columns or len(snapshot.columns) == 1:
+                raise
+            continue
+        reports[name] = measure_fidelity(view, encoder, num_samples, corpus_url=options.corpus)
+    return reports
+
+
+def _verify_json(
+    report: "VerifyReport", repaired: list[str], fidelity: "dict[str, FidelityReport]"
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "ok": report.ok,
+        "shards": report.num_shards,
+        "samples": report.num_samples,
+        "damaged": [_damage_json(damage) for damage in report.damaged],
+    }
+    if repaired:
+        shown["repaired"] = repaired
+    if fidelity:
+        first, *others = fidelity.values()
+        shown["psnr_db"] = _psnr_json(first)
+        if others:
+            shown["psnr_db_by_column"] = {name: _psnr_json(each) for name, each in fidelity.items()}
+    return shown
+
+
+def _damage_json(damage: "Damage") -> dict[str, Any]:
+    return {**asdict(damage), "unit": str(damage.unit) if damage.unit else None}
+
+
+def _psnr_json(report: "FidelityReport") -> dict[str, Any]:
+    return {
+        "mean": report.mean_db,
+        "min": report.min_db,
+        "samples": report.psnr_db,
+        "skipped": report.skipped,
+    }
+
+
+def _print_report(
+    report: "VerifyReport", repaired: list[str], fidelity: "dict[str, FidelityReport]"
+) -> None:
+    if repaired:
+        click.echo(f"repaired: {', '.join(repaired)}")
+    for damage in report.damaged[:_SHOWN_DAMAGE]:
+        where = f"{damage.column} {damage.unit or ''} {damage.key or ''}".strip() or "plan"
+        click.echo(f"damaged: {' '.join(where.split())}: {damage.what}")
+    if len(report.damaged) > _SHOWN_DAMAGE:
+        click.echo(f"damaged: {len(report.damaged) - _SHOWN_DAMAGE:,} more")
+    seen = f"{count_text(report.num_shards, 'shard')}, {count_text(report.num_samples, 'sample')}"
+    click.echo(f"{'ok' if report.ok else 'damaged'}: {seen}")
+    if not report.ok and not repaired:
+        click.echo("latentcache verify --repair encodes damaged units again")
+    for name, each in fidelity.items():
+        for key, psnr in each.psnr_db.items():
+            click.echo(f"{name} {key} {psnr:.2f} dB")
+        for key, why in each.skipped.items():
+            click.echo(f"{name} {key} not compared: {why}")
+        if each.mean_db is not None and each.min_db is not None:
+            click.echo(
+                f"{name}: PSNR mean {each.mean_db:.2f} dB, min {each.min_db:.2f} dB "
+                f"over {count_text(len(each.psnr_db), 'sample')}"
+            )

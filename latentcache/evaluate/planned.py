@@ -1,0 +1,217 @@
+"""Planned samples: where a stored latent came from, and the pixels its encoder saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
+from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
+from latentcache.core.seeds import keyed_uint64
+from latentcache.decode import ImageLimits, ImageTransform, decode_image
+from latentcache.plan import read_source
+from latentcache.storage import Folder
+from latentcache.store import ColumnView, EncodingRecord
+from latentcache.store.meta import SOURCE_DIGEST_BYTES
+from latentcache.store.plan_tables import find_key, read_rows
+from latentcache.store.records import UnitEntry
+from latentcache.store.unit_reader import read_unit_meta
+
+_KEY_DIGITS = 20
+_GEOMETRY = tuple(field.name for field in fields(Geometry))
+_COLUMNS = ("key", "row", "path", "member", "offset_bytes", "size_bytes", *_GEOMETRY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSample:
+    """One encoded sample with everything that is known of its source.
+
+    Attributes:
+        key: 20 hex digits.
+        unit: That holds it.
+        row: In the shard.
+        corpus_url: Root of the source's path.
+        source: Where its bytes are.
+        geometry: How the source becomes the bucket.
+        source_digest: Of the bytes that were encoded.
+    """
+
+    key: str
+    unit: UnitEntry
+    row: int
+    corpus_url: str
+    source: SourceRef
+    geometry: Geometry
+    source_digest: bytes
+
+    @property
+    def bucket(self) -> Bucket:
+        """Pixel shape."""
+        return self.unit.unit.bucket
+
+
+def choose_samples(column: ColumnView, num_samples: int, *, seed: int = 0) -> list[PlannedSample]:
+    """Return up to ``num_samples`` distinct encoded samples, drawn by keyed hash, in plan order.
+
+    The draw depends on the snapshot and ``seed`` alone, and reads only the units drawn.
+    """
+    entries = [entry for entry in column.units() if entry.num_present]
+    starts = np.cumsum([0, *(entry.num_present for entry in entries)])
+    samples: list[PlannedSample] = []
+    drawn = np.array(_draw(int(starts[-1]), num_samples, seed=seed), dtype=np.int64)
+    homes = np.searchsorted(starts, drawn, side="right") - 1
+    for home in np.unique(homes).tolist():
+        slots = drawn[homes == home] - starts[home]
+        samples += _samples_of(column, entries[home], slots.tolist())
+    return samples
+
+
+def _draw(total: int, wanted: int, *, seed: int) -> list[int]:
+    if wanted >= total:
+        return list(range(total))
+    chosen: set[int] = set()
+    attempt = 0
+    while len(chosen) < wanted:
+        chosen.add(keyed_uint64(seed, "evaluate", attempt) % total)
+        attempt += 1
+    return sorted(chosen)
+
+
+def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> list[PlannedSample]:
+    meta = read_unit_meta(column.folder, entry)
+    rows = meta.rows_present[list(slots)].tolist()
+    generation = column.generations[entry.unit.generation]
+    table = read_rows(column.folder, generation, entry.unit, _COLUMNS)
+    planned = table.take([row - entry.unit.first_row for row in rows]).to_pylist()
+    return [
+        PlannedSample(
+            key=each["key"],
+            unit=entry,
+            row=each["row"],
+            corpus_url=generation.corpus_url,
+            source=SourceRef(
+                path=each["path"],
+                member=each["member"],
+                offset_bytes=each["offset_bytes"],
+                size_bytes=each["size_bytes"],
+            ),
+            geometry=Geometry(**{name: each[name] for name in _GEOMETRY}),
+            source_digest=meta.source_digest[each["row"] - entry.unit.first_row].tobytes(),
+        )
+        for each in planned
+    ]
+
+
+def find_sample(column: ColumnView, text: str) -> PlannedSample:
+    """Return the encoded sample that a user names.
+
+    Args:
+        column: Where to look.
+        text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``.
+
+    Raises:
+        StoreError: There is none, or it is in quarantine (says why).
+    """
+    key = text
+    if len(text) != _KEY_DIGITS or not set(text) <= set("0123456789abcdef"):
+        path, _, member = text.partition("!")
+        key = sample_key(SourceRef(path=path, member=member))
+    generations = [column.generations[number] for number in sorted(column.generations)]
+    position = find_key(column.folder, generations, key)
+    if position is None:
+        raise StoreError(_why_absent(column, key, text))
+    for entry in column.units():
+        unit = entry.unit
+        first, is_shard = unit.first_row, unit.unit.shard == position.shard
+        if is_shard and first <= position.row < first + unit.num_rows:
+            meta = read_unit_meta(column.folder, entry)
+            slot = meta.slot_of(position.row)
+            if slot is None:
+                raise StoreError(_why_absent(column, key, text))
+            return _samples_of(column, entry, [slot])[0]
+    raise StoreError(
+        f"sample must be encoded, got {text!r} which is missing from column {column.name}; "
+        "run latentcache build again"
+    )
+
+
+def _why_absent(column: ColumnView, key: str, text: str) -> str:
+    for row in column.quarantine().to_pylist():
+        if row["key"] == key:
+            source = SourceRef(path=row["path"], member=row["member"]).label
+            return (
+                f"sample must be encoded, got {source} in quarantine ({row['stage']}: "
+                f"{row['reason']}); latentcache status --quarantined lists all of them"
+            )
+    return (
+        f"key must be one of the plan's, or a path relative to the corpus, got {text!r} "
+        f"({column.folder.label}); the tars' member names are keys"
+    )
+
+
+def read_pixels(
+    sample: PlannedSample, record: EncodingRecord, *, corpus_url: str | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return what the encoder saw of ``sample``, uint8 (H, W, 3).
+
+    Args:
+        sample: One image.
+        record: The encoding, whose transform made the pixels.
+        corpus_url: Where the corpus lies now, if it has moved.
+
+    Raises:
+        MediaError: The source cannot be read or decoded, or its bytes are others now.
+        StoreError: The encoding's transform is of another version.
+    """
+    data = read_source(Folder.open(corpus_url or sample.corpus_url), sample.source)
+    digest = blake2b(data, digest_size=SOURCE_DIGEST_BYTES).digest()
+    if any(sample.source_digest) and digest != sample.source_digest:
+        raise MediaError("changed", "its bytes are not the ones that were encoded")
+    return decode_image(
+        data,
+        sample.bucket,
+        sample.geometry,
+        transform=recorded_transform(record.transform),
+        # It was decoded under the limit of its run; asking for it again is no reason to refuse.
+        limits=ImageLimits(max_pixels=2**40),
+    )
+
+
+def recorded_transform(recorded: dict[str, Any]) -> ImageTransform:
+    """Return the transform that an encoding was made with.
+
+    Raises:
+        StoreError: This version has other rules.
+    """
+    values = {name: value for name, value in recorded.items() if name not in ("kind", "resize")}
+    try:
+        transform = ImageTransform(**{**values, "background": tuple(values["background"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreError(
+            f"transform must be one that this version knows, got {recorded} ({error}); "
+            "use the release that wrote the store"
+        ) from None
+    if transform.identity() != {**recorded, "background": transform.background}:
+        raise StoreError(
+            f"transform must be {transform.identity()}, got {recorded}; "
+            "use the release that wrote the store"
+        )
+    return transform
+
+
+def read_stored(column: ColumnView, sample: PlannedSample) -> dict[str, Any]:
+    """Return the stored fields of ``sample``.
+
+    Raises:
+        ShardCorruptError: The tar holds another sample, or other bytes, than the plan says.
+    """
+    stored = column.read_row(sample.unit.unit.unit.shard, sample.row)
+    if stored.key != sample.key:
+        raise ShardCorruptError(
+            f"key of row {sample.row} must be {sample.key}, got {stored.key} "
+            f"({sample.unit.unit.unit}); run latentcache verify --repair"
+        )
+    return dict(stored.fields)

@@ -1,0 +1,82 @@
+"""The encoder that made a column, loaded again to go back from latents to pixels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latentcache.core.errors import EncoderError, StoreError
+from latentcache.encoders import DecodingEncoder, EncoderOptions, load_encoder
+from latentcache.store import EncodingRecord, TensorBytes
+
+_COMPARED = ("impl", "weights_digest", "knobs", "input_range")
+"""What decides how latents become pixels; the compute dtype may differ between devices."""
+
+
+def load_recorded_encoder(
+    record: EncodingRecord,
+    *,
+    encoder: str | None = None,
+    device: str = "auto",
+    is_offline: bool = False,
+) -> DecodingEncoder:
+    """Return the encoder of an encoding, checked to be the one that made it.
+
+    Args:
+        record: The encoding.
+        encoder: As on the command line, where its weights have moved.
+        device: To decode on.
+        is_offline: Never ask a model hub.
+
+    Raises:
+        EncoderError: It cannot be loaded, or cannot decode.
+        StoreError: It is another one; both are shown.
+    """
+    text = encoder or record.spec.get("source") or record.spec.get("name", "")
+    recorded = record.identity["encoder"]
+    options = EncoderOptions(
+        device=device, dtype=_dtype(recorded, device, record), is_offline=is_offline
+    )
+    loaded = load_encoder(text, options)
+    identity = loaded.spec.identity()
+    for name in _COMPARED:
+        if name in recorded and identity[name] != recorded[name]:
+            raise StoreError(
+                f"{name} of the encoder must be {recorded[name]!r} as in the store's "
+                f"{record.column} ({record.fingerprint}), got {identity[name]!r} ({text}); "
+                "name the weights that made it with --encoder"
+            )
+    if not isinstance(loaded, DecodingEncoder):
+        raise EncoderError(
+            f"encoder must be able to decode, got {text} which has no decode method; "
+            "verify without --decode"
+        )
+    return loaded
+
+
+def _dtype(recorded: Mapping[str, Any], device: str, record: EncodingRecord) -> str | None:
+    """Return the recorded compute dtype, unless this is a CPU that would crawl in it."""
+    dtype: str = recorded["compute_dtype"]
+    is_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return None if is_cpu and record.device_type != "cpu" and dtype != "float32" else dtype
+
+
+def decode_fields(encoder: DecodingEncoder, fields: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return the pixels of one image's stored fields, uint8 (H, W, 3)."""
+    batch = {name: _tensor(value)[None].to(encoder.device) for name, value in fields.items()}
+    with torch.inference_mode():
+        pixels_CHW = encoder.decode(batch)[0].float().cpu()
+    low, high = encoder.spec.input_range
+    scaled = ((pixels_CHW - low) / (high - low) * 255.0).clamp(0.0, 255.0).round()
+    pixels: npt.NDArray[np.uint8] = scaled.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return pixels
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    """Return a stored field as a tensor in its storage dtype."""
+    if isinstance(value, TensorBytes):
+        dtype: torch.dtype = getattr(torch, value.dtype)
+        return torch.frombuffer(bytearray(value.data), dtype=dtype).reshape(value.shape)
+    return torch.from_numpy(np.array(value))
