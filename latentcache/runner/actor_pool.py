@@ -130,6 +130,7 @@ class ActorPool:
             if place is not None:
                 deaths[place] += 1
             orders.append(replace(order, is_careful=True, deaths=dict(deaths)))
+        dead.in_flight.clear()
         self.discard(dead)
         self._add()
         return orders
@@ -140,6 +141,19 @@ class ActorPool:
             self._gone.append(actor.last)
         self.actors.remove(actor)
         ray.kill(actor.handle)
+
+    def end_hanging(self) -> int:
+        """Kill actors whose batch takes too long; return how many."""
+        limit_s = self._resources.batch_time_limit_s
+        hanging = [
+            actor
+            for actor in self.actors
+            if actor.last is not None and actor.last.batch_age_s > limit_s
+        ]
+        for actor in hanging:
+            actor.last = replace(actor.last, batch_age_s=0.0) if actor.last else None
+            ray.kill(actor.handle)
+        return len(hanging)
 
     def progress(self) -> list[ActorProgress]:
         """Return the newest answers without waiting for any."""

@@ -107,7 +107,14 @@ class BatchEncoder:
         self.encoder = self._thread.submit(make_encoder, None).result()
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
+        self._batch_started_s: float | None = None
         self._fp32_encoder: Encoder | None = None
+
+    @property
+    def batch_age_s(self) -> float:
+        """Seconds since the batch under way began, 0.0 if there is none."""
+        started_s = self._batch_started_s
+        return 0.0 if started_s is None else time.monotonic() - started_s
 
     def submit(self, batch: EncodeBatch) -> "Future[EncodedBatch]":
         """Return a future of ``batch``, encoded in the order of submission."""
@@ -122,11 +129,12 @@ class BatchEncoder:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _timed_encode(self, batch: EncodeBatch) -> EncodedBatch:
-        started = time.perf_counter()
+        started_s = self._batch_started_s = time.monotonic()
         try:
             return self._encode(batch)
         finally:
-            self.busy_s += time.perf_counter() - started
+            self._batch_started_s = None
+            self.busy_s += time.monotonic() - started_s
 
     def _encode(self, batch: EncodeBatch) -> EncodedBatch:
         positions = [index for index, key in enumerate(batch.keys) if key]

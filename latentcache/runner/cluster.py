@@ -4,16 +4,21 @@ Supported: Ray 2.52 to 2.60. Local runs use ``address="local"``, never a cluster
 happens to be there.
 """
 
+import contextlib
+import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import ray
 
 from latentcache.core.errors import RunError
+
+logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 2 * 2**30
 """Enough for the window of decoded pixels of one machine; Ray's default takes 30 % of memory."""
@@ -69,8 +74,7 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterF
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 object_store_memory=_local_object_store_bytes(),
-                # A laptop's run must not listen to its network.
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=_loopback_address(),
                 **settings,
             )
         else:
@@ -82,7 +86,8 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterF
             "start one with infra/start_head.sh, or use --address local"
         ) from None
     try:
-        yield cluster_facts(is_local=is_local)
+        with contextlib.redirect_stdout(_WithoutRaylet(sys.stdout)):
+            yield cluster_facts(is_local=is_local)
     finally:
         ray.shutdown()
 
@@ -99,6 +104,46 @@ def cluster_facts(*, is_local: bool) -> ClusterFacts:
         object_store_bytes=min((size for size in stores if size), default=_OBJECT_STORE_BYTES),
         is_local=is_local,
     )
+
+
+class _WithoutRaylet(io.TextIOBase):
+    """Standard output less what Ray prints there about workers that we end ourselves.
+
+    Ray 2.60 prints raylet errors to stdout whatever ``log_to_driver`` says, and stdout
+    belongs to results.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_dropping = False
+
+    def write(self, text: str) -> int:
+        """Pass ``text`` on, or to the log if it is the raylet's."""
+        if "(raylet)" in text:
+            logger.info("%s", text.strip())
+            self._is_dropping = not text.endswith("\n")
+        elif self._is_dropping and text == "\n":
+            self._is_dropping = False
+        else:
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream below."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether the stream below is a terminal."""
+        return self._stream.isatty()
+
+
+def _loopback_address() -> str | None:
+    """Return an address that keeps a local run off the network, or None where there is none.
+
+    Ray replaces 127.0.0.1 by the machine's address; the rest of 127/8 it leaves alone, and
+    only Linux answers there.
+    """
+    return "127.0.0.2" if sys.platform == "linux" else None
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -40,6 +40,9 @@ MID_GREY = 128
 
 SOURCE_DIGEST_BYTES = 16
 
+_READ_TIME_LIMITS = 4
+"""A task's bytes may take this many time limits of one sample to arrive."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRow:
@@ -116,7 +119,8 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
     rejects: dict[int, Reject] = {}
     digests: dict[int, bytes] = {}
     num_bytes = 0
-    payloads = read_sources(order.corpus, [each.source for each in order.rows])
+    with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+        payloads = read_sources(order.corpus, [each.source for each in order.rows])
     for index, (planned, payload) in enumerate(zip(order.rows, payloads, strict=True)):
         if isinstance(payload, MediaError):
             rejects[planned.row] = classify(payload, stage="decode")

@@ -132,6 +132,8 @@ class Dispatcher:
                 answers = self._pool.progress()
                 progress = encode_progress(answers, total=total, elapsed_s=elapsed_s)
                 self._reporter.update(progress)
+                if self._pool.end_hanging():
+                    self._reporter.message("an encoder call took too long; its actor was ended")
                 self._judge_limit()
                 if time.monotonic() - listed_s > _LIST_COMMITS_S:
                     listed_s = time.monotonic()

@@ -118,6 +118,7 @@ class ActorProgress:
     decode_busy_s: float
     tasks_pending: int
     window_used_bytes: int
+    batch_age_s: float
 
 
 class EncodeWorker:
@@ -215,6 +216,7 @@ class EncodeWorker:
             decode_busy_s=counters.decode_busy_s,
             tasks_pending=counters.tasks_pending,
             window_used_bytes=self._window.used_bytes,
+            batch_age_s=self._encoder.batch_age_s if self._begun.is_set() else 0.0,
         )
 
     def cancel(self) -> None:

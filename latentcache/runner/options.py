@@ -56,6 +56,8 @@ class Resources:
         threads: Torch threads per encode actor on a CPU.
         units_in_flight: Units per actor; the second hides the decode of the first.
         time_limit_s: Per sample, decode.
+        batch_time_limit_s: Per encoder call; an actor that takes longer is ended and its
+            batch tried again, at last sample by sample.
         max_quarantine: Largest share of rejected samples, judged after 200.
         max_image_pixels: Larger images are refused as decompression bombs.
         scratch: Folder for tars on their way to a remote store; empty for the system's.
@@ -67,6 +69,7 @@ class Resources:
     threads: int = 1
     units_in_flight: int = 2
     time_limit_s: float = 30.0
+    batch_time_limit_s: float = 600.0
     max_quarantine: float = 0.05
     max_image_pixels: int = 178_956_970
     scratch: str = ""
@@ -74,8 +77,11 @@ class Resources:
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_quarantine <= 1.0:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
-        if self.time_limit_s <= 0:
-            raise ConfigError(f"time_limit_s must be positive, got {self.time_limit_s}")
+        if self.time_limit_s <= 0 or self.batch_time_limit_s <= 0:
+            raise ConfigError(
+                "time_limit_s and batch_time_limit_s must be positive, got "
+                f"{self.time_limit_s} and {self.batch_time_limit_s}"
+            )
         if self.threads < 1 or self.num_actors < 0 or not 1 <= self.units_in_flight <= 8:
             raise ConfigError(
                 "threads must be at least 1, num_actors at least 0 and units_in_flight 1 to 8, got "

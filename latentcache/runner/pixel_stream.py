@@ -25,8 +25,15 @@ from ray.exceptions import (
 )
 
 from latentcache.core.errors import RunError
-from latentcache.core.rejects import RejectCode
-from latentcache.runner.decoding import DecodedRows, DecodeOrder, DecodeRow, decode_task, split_rows
+from latentcache.core.rejects import Reject, RejectCode
+from latentcache.runner.decoding import (
+    MID_GREY,
+    DecodedRows,
+    DecodeOrder,
+    DecodeRow,
+    decode_task,
+    split_rows,
+)
 from latentcache.runner.window import ByteWindow
 
 _MAX_REPEATS = 10
@@ -38,6 +45,16 @@ _NOT_A_STRIKE = (
     OutOfMemoryError,
     RaySystemError,
     TaskCancelledError,
+)
+
+
+_DEATHS = (RejectCode.TIMED_OUT.word, RejectCode.CRASHED.word)
+
+_KILLS_ITS_READER = Reject(
+    code=RejectCode.CRASHED.word,
+    stage="decode",
+    reason="reading or decoding it kills or hangs the worker, alone too",
+    is_transient=True,
 )
 
 
@@ -143,22 +160,24 @@ class PixelStream:
         return merged
 
     def _run_alone(self, order: DecodeOrder, planned: DecodeRow) -> DecodedRows:
+        """Return one row; what passes within two tries, or with a lost node, costs nothing."""
         alone = replace(order, rows=(planned,), is_isolated=True)
-        piece = self._get_repeated(alone)
-        reject = piece.rejects.get(planned.row)
-        if reject is not None and reject.code == RejectCode.TIMED_OUT.word:
-            # A busy moment of the machine must not cost a sample: once more, alone.
-            piece = self._get_repeated(alone)
-        return piece
-
-    def _get_repeated(self, order: DecodeOrder) -> DecodedRows:
+        deaths = 0
         for _ in range(_MAX_REPEATS):
             try:
-                return self._get(decode_task.remote(order))
-            except (WorkerCrashedError, *_NOT_A_STRIKE):
+                piece = self._get(decode_task.remote(alone))
+            except WorkerCrashedError:
+                # The decoder has a process of its own here, so this is the reading.
+                piece = _rejected(alone, _KILLS_ITS_READER)
+            except _NOT_A_STRIKE:
                 continue
+            reject = piece.rejects.get(planned.row)
+            deaths += reject is not None and reject.code in _DEATHS
+            # A busy moment of the machine must not cost a sample: once more, alone.
+            if deaths != 1:
+                return piece
         raise RunError(
-            f"a decode worker must start, got {_MAX_REPEATS} deaths (row {order.rows[0].row}); "
+            f"a decode worker must start, got {_MAX_REPEATS} losses (row {planned.row}); "
             "look at the machine's memory and Ray's logs"
         )
 
@@ -168,3 +187,11 @@ class PixelStream:
                 ray.cancel(launched.ref, force=True)
             self._window.release(launched.num_bytes)
         self._launched.clear()
+
+
+def _rejected(order: DecodeOrder, reject: Reject) -> DecodedRows:
+    """Return ``order``'s only row as rejected."""
+    bucket, row = order.bucket, order.rows[0].row
+    shape = (1, bucket.num_frames, bucket.height_px, bucket.width_px, 3)
+    pixels = np.full(shape, MID_GREY, dtype=np.uint8)
+    return DecodedRows(rows=(row,), pixels_NTHWC=pixels, rejects={row: reject})

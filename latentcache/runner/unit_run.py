@@ -217,7 +217,7 @@ class UnitRun:
                 batch.rejects[planned.row] = Reject(
                     code=RejectCode.CRASHED.word,
                     stage="encode",
-                    reason="the encoder's process dies on it",
+                    reason="the encoder dies or hangs on it, alone too",
                     is_transient=True,
                 )
                 continue

@@ -1,0 +1,82 @@
+"""What the runner's tests share: drawn corpora, runs in this process, runs to be killed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentcache.plan import PlanOptions
+from latentcache.runner import (
+    EncodeOptions,
+    EncodeRequest,
+    EncodeResult,
+    PlanRequest,
+    Resources,
+    SilentReporter,
+    build,
+)
+from latentcache.store import Store
+from latentcache.testing.drawn import write_drawn_corpus
+
+RESOLUTION_PX = 64
+ROWS_PER_SHARD = 16
+
+Build = Callable[..., EncodeResult]
+
+
+@pytest.fixture(scope="session")
+def drawn_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 drawn pictures of several aspect ratios, with captions."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_drawn_corpus(folder, 120, seed=1, size_px=RESOLUTION_PX)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build_store() -> Build:
+    """A function that builds a store in this process and returns the encode result."""
+
+    def run(
+        corpus: Path,
+        store: Path | str,
+        encoder: str = "dct",
+        *,
+        resources: Resources | None = None,
+        **encode: object,
+    ) -> EncodeResult:
+        resources = resources or Resources()
+        plan = PlanOptions(resolution_px=RESOLUTION_PX, rows_per_shard=ROWS_PER_SHARD)
+        options = EncodeOptions(encoder=encoder, **encode)  # type: ignore[arg-type]  # test shorthand
+        _, result = build(
+            str(store),
+            PlanRequest(corpus_url=str(corpus), options=plan, resources=resources),
+            EncodeRequest(column="latents", encode=options, resources=resources),
+            reporter=SilentReporter(),
+        )
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chosen_digests() -> Callable[[Path | str], dict[str, tuple[str, str]]]:
+    """A function that reads the tar and meta digests a store's newest snapshot serves."""
+
+    def read(store: Path | str) -> dict[str, tuple[str, str]]:
+        view = Store.open(str(store)).snapshot().columns["latents"]
+        return {
+            str(entry.unit.unit): (entry.tar.sha256 if entry.tar else "", entry.meta.sha256)
+            for entry in view.units()
+        }
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def reference_store(
+    drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store that nothing disturbed, of the fakes' arithmetic."""
+    store = tmp_path_factory.mktemp("reference") / "store"
+    build_store(drawn_corpus, store, "latentcache.testing.fakes:FakeEncoder")
+    return store

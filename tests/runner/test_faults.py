@@ -1,0 +1,135 @@
+"""Promises 1 and 7: whatever an encoder or a file does, it costs its own sample, with a reason."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentcache.core.errors import EncoderError, RunError, StoreError
+from latentcache.runner import EncodeResult, Resources
+from latentcache.store import Store
+from latentcache.testing.drawn import marked_picture
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+Build = Callable[..., EncodeResult]
+Digests = Callable[[Path], dict[str, tuple[str, str]]]
+_FAKES = "latentcache.testing.fakes"
+
+
+@pytest.fixture(scope="module")
+def marked_corpus(drawn_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn corpus with one more picture, on which faulty encoders misbehave."""
+    folder = tmp_path_factory.mktemp("marked") / "corpus"
+    shutil.copytree(drawn_corpus, folder)
+    marked_picture(96, 96).save(folder / "marked.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    marked_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The store of a well-behaved encoder over the marked corpus."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    build_store(marked_corpus, store, f"{_FAKES}:FakeEncoder")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        pytest.param("NanEncoder", "non_finite: the encoder gives NaN", id="nan"),
+        pytest.param("OverflowEncoder", "non_finite: its latent overflows", id="overflow"),
+        pytest.param("FailingEncoder", "encoder_failed: the encoder fails", id="raises"),
+        pytest.param("CrashingEncoder", "crashed: the encoder dies", id="kills-its-process"),
+    ],
+)
+def test_a_poisonous_sample_costs_itself_alone(
+    fake: str,
+    reason: str,
+    marked_corpus: Path,
+    undisturbed: Path,
+    build_store: Build,
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    result = build_store(marked_corpus, store, f"{_FAKES}:{fake}")
+    assert (result.planned, result.encoded, result.quarantined) == (121, 120, 1)
+    view = Store.open(store).snapshot().columns["latents"]
+    (row,) = view.quarantine().to_pylist()
+    assert (row["path"], row["stage"]) == ("marked.png", "encode")
+    assert f"{row['code']}: {row['reason']}".startswith(reason)
+    good = Store.open(undisturbed).snapshot().columns["latents"]
+    expected = {key: fields["z"].data for key, _, _, fields in good.iter_samples()}
+    del expected[row["key"]]
+    assert {key: fields["z"].data for key, _, _, fields in view.iter_samples()} == expected
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        pytest.param("CrashingEncoder", id="one-crash"),
+        pytest.param("OutOfMemoryEncoder", id="one-out-of-memory"),
+        pytest.param("FailingEncoder", id="one-exception"),
+    ],
+)
+def test_a_passing_fault_changes_no_byte(
+    fake: str,
+    marked_corpus: Path,
+    undisturbed: Path,
+    build_store: Build,
+    chosen_digests: Digests,
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    build_store(marked_corpus, store, f"{_FAKES}:{fake}:once={tmp_path / 'struck'}")
+    assert (tmp_path / "struck").exists(), "the fault never happened"
+    assert chosen_digests(store) == chosen_digests(undisturbed)
+
+
+def test_a_hanging_encoder_is_found_and_its_sample_quarantined(
+    marked_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    resources = Resources(batch_time_limit_s=2.0)
+    result = build_store(marked_corpus, store, f"{_FAKES}:HangingEncoder", resources=resources)
+    assert (result.encoded, result.quarantined) == (120, 1)
+
+
+def test_a_batch_that_never_fits_ends_the_run_with_a_sentence(
+    drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"a batch of 64 must fit the device.*--batch-size 32"):
+        build_store(drawn_corpus, tmp_path / "store", f"{_FAKES}:OutOfMemoryEncoder:max_batch=4")
+
+
+def test_a_slow_file_is_stopped_and_tried_twice(
+    drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(drawn_corpus, corpus)
+    # 64 Mpx of PNG take Pillow far longer than the limit, and no drawn picture does.
+    marked_picture(8_000, 8_000).save(corpus / "slow.png")
+    resources = Resources(time_limit_s=0.4)
+    result = build_store(corpus, tmp_path / "store", f"{_FAKES}:FakeEncoder", resources=resources)
+    assert (result.planned, result.encoded) == (121, 120)
+    view = Store.open(tmp_path / "store").snapshot().columns["latents"]
+    (row,) = view.quarantine().to_pylist()
+    assert (row["path"], row["code"], row["is_transient"]) == ("slow.png", "timed_out", True)
+
+
+def test_a_plan_with_other_options_is_refused_with_both_shown(
+    reference_store: Path, drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError, match="corpus must be the one that the store was planned from"):
+        build_store(tmp_path, reference_store, f"{_FAKES}:FakeEncoder")
+
+
+def test_an_encoder_that_cannot_be_loaded_says_so_before_any_work(
+    drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    with pytest.raises(EncoderError, match="sdxl"):
+        build_store(drawn_corpus, tmp_path / "store", f"sdxl:{tmp_path}", is_offline=True)
+    assert not Store.open(tmp_path / "store").snapshots()

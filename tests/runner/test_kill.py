@@ -1,0 +1,131 @@
+"""Promise 2: a kill -9 of anything costs the units in flight, and changes no byte."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+_SLOW = "latentcache.testing.fakes:SlowEncoder:seconds=0.15"
+_DEADLINE_S = 120.0
+
+
+def _start(corpus: Path, store: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "latentcache", "build", str(corpus), str(store)]
+    options = ["--encoder", _SLOW, "--resolution", "64", "--rows-per-shard", "16"]
+    return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _num_commits(store: Path) -> int:
+    return len(list(store.glob("encodings/latents/*/commits/*.json")))
+
+
+def _wait_for_commits(run: subprocess.Popen[bytes], store: Path) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while _num_commits(store) == 0:
+        assert run.poll() is None, run.stderr.read().decode() if run.stderr else ""
+        assert time.monotonic() < deadline, "no unit was committed"
+        time.sleep(0.05)
+
+
+def _descendants(root: int) -> dict[int, str]:
+    """Return pid -> title of all living processes below ``root``."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                )
+            except (OSError, IndexError, ValueError):
+                continue
+    found = {}
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor != root:
+            ancestor = parents[ancestor]
+        if ancestor == root and pid != root:
+            try:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+    return found
+
+
+def _kill_worker(run: subprocess.Popen[bytes], title: str) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline:
+        hits = [pid for pid, name in _descendants(run.pid).items() if title in name]
+        if hits:
+            os.kill(hits[0], signal.SIGKILL)
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no process called {title}")
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        pytest.param("ray::EncodeWorker", id="encode-actor"),
+        pytest.param("ray::decode_rows", id="decode-worker"),
+    ],
+)
+def test_a_killed_worker_changes_no_byte(
+    title: str,
+    drawn_corpus: Path,
+    reference_store: Path,
+    chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    run = _start(drawn_corpus, store)
+    _wait_for_commits(run, store)
+    _kill_worker(run, title)
+    _, stderr = run.communicate(timeout=_DEADLINE_S)
+    assert run.returncode == 0, stderr.decode()
+    assert b"Traceback" not in stderr
+    assert chosen_digests(store) == chosen_digests(reference_store)
+
+
+def test_a_killed_driver_is_taken_up_where_it_was(
+    drawn_corpus: Path,
+    reference_store: Path,
+    chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    run = _start(drawn_corpus, store)
+    _wait_for_commits(run, store)
+    family = _descendants(run.pid)
+    run.kill()
+    run.communicate(timeout=_DEADLINE_S)
+    done = _num_commits(store)
+    assert done < len(chosen_digests(reference_store)), "the run was over before it was killed"
+    deadline = time.monotonic() + _DEADLINE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in family):
+        assert time.monotonic() < deadline, "processes of the killed run live on"
+        time.sleep(0.1)
+    again = _start(drawn_corpus, store)
+    _, stderr = again.communicate(timeout=_DEADLINE_S)
+    assert again.returncode == 0, stderr.decode()
+    assert b"the others are there" in stderr
+    assert chosen_digests(store) == chosen_digests(reference_store)
+
+
+def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
+    drawn_corpus: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run = _start(drawn_corpus, store)
+    _wait_for_commits(run, store)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert b"run the same command again" in stderr
+    assert b"Traceback" not in stderr
