@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from latentcache.core.errors import StoreError
+from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder
 from latentcache.store.annotations import Annotation, AnnotationFile
@@ -132,7 +132,13 @@ class ColumnView:
                 f"key must be one of the plan's, got {key!r} ({self.folder.label}); "
                 f"latentcache status --quarantined and the plan's parts list them"
             )
-        return self.read_row(position.shard, position.row).fields
+        sample = self.read_row(position.shard, position.row)
+        if sample.key != key:
+            raise ShardCorruptError(
+                f"member must be that of {key}, got {sample.key} (shard {position.shard} row "
+                f"{position.row}, column {self.name}); run latentcache verify --repair"
+            )
+        return sample.fields
 
     def read_row(self, shard: int, row: int) -> UnitSample:
         """Return the sample at a planned row.

@@ -213,7 +213,7 @@ def iter_members(data: memoryview, *, column: str, where: str) -> Iterator[TarMe
     headers: dict[int, MemberHeader] = {}
     while True:
         block = bytes(data[position : position + BLOCK_BYTES])
-        if len(block) == BLOCK_BYTES and not any(block):
+        if block == bytes(BLOCK_BYTES):
             if bytes(data[position:]) != END_OF_ARCHIVE:
                 raise _corrupt("end of archive", "two zero blocks", "other bytes", where)
             return
@@ -223,7 +223,8 @@ def iter_members(data: memoryview, *, column: str, where: str) -> Iterator[TarMe
             raise _corrupt("tar header", f"that of {column}", f"another at {position}", where)
         start = position + BLOCK_BYTES
         position = start + size + (-size % BLOCK_BYTES)
-        if position > data.nbytes or any(data[start + size : position]):
+        padding = position - start - size
+        if position > data.nbytes or bytes(data[start + size : position]) != bytes(padding):
             raise _corrupt("member", "whole and zero-padded", f"key {key} at {start}", where)
         yield TarMember(key, start, size)
 

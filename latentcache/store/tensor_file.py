@@ -133,12 +133,27 @@ def read_tensors(data: bytes | memoryview, *, where: str) -> dict[str, TensorByt
     Raises:
         ShardCorruptError: The bytes are not a whole tensor file of format 1.
     """
-    view = memoryview(data)
-    header = read_header(view, where=where)
-    if view.nbytes != header.num_bytes + header.payload_bytes:
+    return TensorFileReader().read(data, where=where)
+
+
+class TensorFileReader:
+    """Reads tensor files one after the other; a header like the last one is not parsed again."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._header: TensorFileHeader | None = None
+
+    def read(self, data: bytes | memoryview, *, where: str) -> dict[str, TensorBytes]:
+        """Return views of all tensors of a whole file; raises as ``read_tensors`` does."""
+        view = memoryview(data)
+        header = self._header
+        if header is None or bytes(view[: header.num_bytes]) != self._bytes:
+            header = self._header = read_header(view, where=where)
+            self._bytes = bytes(view[: header.num_bytes])
         expected = header.num_bytes + header.payload_bytes
-        raise _corrupt("size", f"{expected} bytes", f"{view.nbytes}", where)
-    return header.tensors(view[header.num_bytes :])
+        if view.nbytes != expected:
+            raise _corrupt("size", f"{expected} bytes", f"{view.nbytes}", where)
+        return header.tensors(view[header.num_bytes :])
 
 
 def _entry(name: str, row: Mapping[str, object]) -> TensorEntry:

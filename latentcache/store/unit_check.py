@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from latentcache.store.plan_tables import read_rows
 from latentcache.store.reader import ColumnView
 from latentcache.store.records import Commit, ObjectRef, UnitEntry
 from latentcache.store.tar import BLOCK_BYTES, TarMember, iter_members
-from latentcache.store.tensor_file import layout_of, read_tensors
+from latentcache.store.tensor_file import TensorFileReader, layout_of
 from latentcache.store.tensors import TensorBytes
 from latentcache.store.unit_reader import member_ranges, missing_object, read_unit_meta
 
@@ -26,13 +27,13 @@ MAX_PROBLEMS = 20
 
 _CHUNK_BYTES = 2**20
 
-_EXPONENTS: dict[str, tuple[str, int]] = {
-    "float64": ("uint64", 0x7FF0_0000_0000_0000),
-    "float32": ("uint32", 0x7F80_0000),
-    "float16": ("uint16", 0x7C00),
-    "bfloat16": ("uint16", 0x7F80),
-    "float8_e5m2": ("uint8", 0x7C),
-    "float8_e4m3fn": ("uint8", 0x7F),
+_EXPONENTS: dict[str, np.ndarray[Any, Any]] = {
+    "float64": np.array(0x7FF0_0000_0000_0000, np.uint64),
+    "float32": np.array(0x7F80_0000, np.uint32),
+    "float16": np.array(0x7C00, np.uint16),
+    "bfloat16": np.array(0x7F80, np.uint16),
+    "float8_e5m2": np.array(0x7C, np.uint8),
+    "float8_e4m3fn": np.array(0x7F, np.uint8),
 }
 """Bits that are all set in infinity and NaN; e4m3fn has one NaN only and no infinity."""
 
@@ -202,10 +203,11 @@ def _check_fields(
     view: ColumnView, members: Sequence[TarMember], data: memoryview, found: UnitProblems
 ) -> None:
     """Compare every member's tensors with the encoding's fields, and look for NaN."""
+    reader = TensorFileReader()
     for member in members:
         body = data[member.start : member.start + member.size_bytes]
         try:
-            tensors = read_tensors(body, where=member.key)
+            tensors = reader.read(body, where=member.key)
         except ShardCorruptError as error:
             found.add(f"member: {error}", member.key)
             continue
@@ -236,8 +238,8 @@ def _wrong_fields(view: ColumnView, layout: Layout) -> str:
 
 def num_non_finite(tensor: TensorBytes) -> int:
     """Return how many values are NaN or infinite; looks at bits, so bf16 and fp8 are as fast."""
-    if tensor.dtype not in _EXPONENTS:
+    exponent = _EXPONENTS.get(tensor.dtype)
+    if exponent is None:
         return 0
-    raw, mask = _EXPONENTS[tensor.dtype]
-    bits = np.frombuffer(tensor.data, raw)
-    return int(np.count_nonzero((bits & np.array(mask, raw)) == np.array(mask, raw)))
+    bits = np.frombuffer(tensor.data, exponent.dtype)
+    return int(np.count_nonzero((bits & exponent) == exponent))

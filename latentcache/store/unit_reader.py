@@ -13,7 +13,7 @@ from latentcache.storage import Folder
 from latentcache.store.meta import UnitMeta, read_meta
 from latentcache.store.records import ObjectRef, UnitEntry
 from latentcache.store.tar import BLOCK_BYTES, KEY_DIGITS, MemberHeader
-from latentcache.store.tensor_file import TensorFileHeader, read_header, read_tensors
+from latentcache.store.tensor_file import TensorFileHeader, TensorFileReader, read_header
 from latentcache.store.tensors import RAW_DTYPES, TensorBytes
 
 Array = np.ndarray[Any, Any]
@@ -92,11 +92,12 @@ def iter_unit(folder: Folder, entry: UnitEntry, *, column: str) -> Iterator[Unit
         file = folder.open_read(entry.tar.name)
     except FileNotFoundError:
         raise missing_object(entry.tar) from None
+    reader = TensorFileReader()
     with file:
         for row, (start, size) in zip(meta.rows_present, member_ranges(meta).tolist(), strict=True):
             file.seek(start - BLOCK_BYTES)
             block = file.read(BLOCK_BYTES + size)
-            yield parse_member(block, row=int(row), column=column, where=entry.tar.name)
+            yield _parse_member(reader, block, int(row), column=column, where=entry.tar.name)
 
 
 def read_row(folder: Folder, entry: UnitEntry, *, row: int, column: str) -> UnitSample | None:
@@ -114,10 +115,13 @@ def read_row(folder: Folder, entry: UnitEntry, *, row: int, column: str) -> Unit
         block = folder.read(entry.tar.name, start=start - BLOCK_BYTES, end=start + size)
     except FileNotFoundError:
         raise missing_object(entry.tar) from None
-    return parse_member(block, row=row, column=column, where=entry.tar.name)
+    reader = TensorFileReader()
+    return _parse_member(reader, block, row, column=column, where=entry.tar.name)
 
 
-def parse_member(block: bytes, *, row: int, column: str, where: str) -> UnitSample:
+def _parse_member(
+    reader: TensorFileReader, block: bytes, row: int, *, column: str, where: str
+) -> UnitSample:
     """Return the sample in a member with its tar header.
 
     Raises:
@@ -134,7 +138,7 @@ def parse_member(block: bytes, *, row: int, column: str, where: str) -> UnitSamp
             f"member must start with its tar header, got other bytes (row {row} of {where}); "
             f"run latentcache verify --repair"
         )
-    tensors = read_tensors(memoryview(block)[BLOCK_BYTES:], where=f"row {row} of {where}")
+    tensors = reader.read(memoryview(block)[BLOCK_BYTES:], where=f"row {row} of {where}")
     return UnitSample(row, key, {name: _public(tensor) for name, tensor in tensors.items()})
 
 

@@ -136,8 +136,6 @@ class UnitWriter:
         Raises:
             ValueError: The fields are not those of the encoding.
         """
-        index = self._take(row, _PRESENT)
-        assert index > self._last_added, f"rows must ascend, got {row} too late"
         tensors = as_tensor_bytes(fields)
         dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
         if dtypes != self._dtypes:
@@ -145,6 +143,9 @@ class UnitWriter:
                 f"fields must be {self._dtypes}, got {dtypes} (row {row} of {self._unit.unit}); "
                 f"the encoder does not keep to its own record"
             )
+        # Only now: whoever catches the error above may still reject the row.
+        index = self._take(row, _PRESENT)
+        assert index > self._last_added, f"rows must ascend, got {row} too late"
         self._last_added = index
         self._set_digest(index, source_digest)
         self._open_tar().add(key, tensors)

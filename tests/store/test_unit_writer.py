@@ -148,11 +148,16 @@ def test_a_row_of_another_unit_or_a_second_time_is_noticed(folder: Folder, row: 
 
 
 def test_fields_must_be_those_of_the_record(folder: Folder) -> None:
-    with (
-        UnitWriter(folder, encoding(), UNIT, provenance=PROVENANCE) as writer,
-        pytest.raises(ValueError, match="the encoder does not keep to its own record"),
-    ):
-        writer.add(4, "0" * 20, {"mean": values(4).astype(np.float32)}, digest(4))
+    with UnitWriter(folder, encoding(), UNIT, provenance=PROVENANCE) as writer:
+        for wrong in (
+            {"mean": values(4).astype(np.float32)},
+            {"mean": values(4), "logvar": values(4)},
+            {},
+        ):
+            with pytest.raises(ValueError, match="the encoder does not keep to its own record"):
+                writer.add(4, "0" * 20, wrong, digest(4))
+        # A row that was refused may still be rejected.
+        writer.reject(4, BROKEN)
 
 
 class FailingFolder(Folder):
