@@ -1,24 +1,18 @@
 """The JSON records of format 1, as frozen dataclasses: what each file says, and no more.
 
 A record is written as canonical JSON and never changes. Its digest is the SHA-256 of the
-bytes as they lie in the store. Parsing is strict: an unknown key or another format
-version is refused, because a reader that guesses serves wrong latents.
+bytes as they lie in the store.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 from latentcache.core.config import config_from_mapping
-from latentcache.core.errors import ConfigError, StoreError
 from latentcache.core.fields import Field
-from latentcache.core.fingerprint import canonical_json, sha256_hex
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun, UnitId, UnitRange
-
-FORMAT = 1
-"""The format version that this code reads and writes."""
+from latentcache.store.envelope import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,83 +44,6 @@ class PlanPart:
     num_rows: int
     first_shard: int
     num_shards: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What all records share; ``digest`` is of the stored bytes and no part of them."""
-
-    kind: ClassVar[str]
-
-    write_id: str
-    digest: str = field(default="", compare=False)
-
-    def __post_init__(self) -> None:
-        if not self.digest:
-            object.__setattr__(self, "digest", sha256_hex(self.to_bytes()))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record's own keys, as plain values."""
-        names = [item.name for item in fields(self) if item.name != "digest"]
-        return {name: getattr(self, name) for name in names}
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes to store."""
-        values = {"format": FORMAT, "kind": self.kind, **self.to_json()}
-        return canonical_json(values).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any], *, where: str) -> Self:
-        """Return the record that ``values`` spell.
-
-        Raises:
-            ConfigError: A key is unknown, missing or of the wrong type.
-        """
-        return config_from_mapping(cls, values, where=where)
-
-    @classmethod
-    def parse(cls, data: bytes, *, where: str) -> Self:
-        """Return the record in ``data``.
-
-        Args:
-            data: As read from the store.
-            where: The object, for errors.
-
-        Raises:
-            StoreError: Not such a record, or one of another format version.
-        """
-        values = _checked_envelope(data, kind=cls.kind, where=where)
-        values["digest"] = sha256_hex(data)
-        try:
-            return cls.from_json(values, where=where)
-        except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"record must be a {cls.kind} of format {FORMAT}, got one that does not parse: "
-                f"{error} ({where}); it is damaged or was written by other software"
-            ) from None
-
-
-def _checked_envelope(data: bytes, *, kind: str, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(data)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or "format" not in values:
-        raise StoreError(
-            f"record must be a JSON object with a format version, got {len(data)} bytes that "
-            f"are not ({where}); it is damaged or not part of a store"
-        )
-    if values["format"] != FORMAT:
-        raise StoreError(
-            f"store format must be {FORMAT}, got {values['format']} ({where}); "
-            f"use the latentcache release that wrote it"
-        )
-    if values.get("kind") != kind:
-        raise StoreError(
-            f"record must be of kind {kind!r}, got {values.get('kind')!r} ({where}); "
-            f"it is damaged or was moved"
-        )
-    return {key: value for key, value in values.items() if key not in ("format", "kind")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun, UnitId
 from latentcache.store import layout
+from latentcache.store.envelope import Record
 from latentcache.store.records import (
     AnnotationEntry,
     BatchRule,
@@ -21,7 +22,6 @@ from latentcache.store.records import (
     Generation,
     ObjectRef,
     PlanPart,
-    Record,
     RecordRef,
     SnapshotRecord,
     StoreRecord,
