@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from latentcache.report.facts import BucketFacts, ChannelFacts
+from latentcache.report.facts import BucketFacts, ChannelFacts, UnitDigests
 from latentcache.report.markup import Attributes, Markup, element, join
 from latentcache.report.units import SIGMA, TIMES, format_count, format_number
 
@@ -15,12 +15,17 @@ Floats = npt.NDArray[np.float64]
 NUM_BARS = 72
 """Bars of a histogram: about two pixels each at the width they are drawn."""
 _WIDTH, _PLOT_TOP, _PLOT_BOTTOM, _HEIGHT = 180, 22, 84, 100
+_DECADES = 4
 _TAIL_SHARE = 0.002
 """Share of the values left outside a histogram's axis, on both sides together."""
 
 
 def histogram_svg(channel: ChannelFacts) -> Markup:
-    """Return the histogram of one channel; the axis leaves out the outermost 0.2 %."""
+    """Return the histogram of one channel; the axis leaves out the outermost 0.2 %.
+
+    Heights are logarithmic over four decades: latents are peaked, and their tails are what
+    normalisation and low-precision storage trip over.
+    """
     low, high = display_range(channel)
     bars = rebin(channel, np.linspace(low, high, NUM_BARS + 1))
     label = (
@@ -110,13 +115,28 @@ def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
     return _svg(width, 14, label, marks)
 
 
+def units_svg(units: Sequence[UnitDigests]) -> Markup:
+    """Return a square per unit, in order: committed when the kill came or not, equal or not."""
+    per_line, pitch = 40, 14
+    lines = -(-len(units) // per_line)
+    marks = []
+    for index, unit in enumerate(units):
+        style = "bar" if unit.was_committed_before_kill else "pale"
+        left, top = index % per_line * pitch, index // per_line * pitch
+        marks.append(_rect(style if unit.is_equal else "bad", left, top, pitch - 3, pitch - 3))
+    before = sum(unit.was_committed_before_kill for unit in units)
+    label = f"{before} of {len(units)} units committed before the kill"
+    return _svg(per_line * pitch, max(1, lines) * pitch, label, marks)
+
+
 def _area(bars: Floats) -> Markup:
     """Return the histogram as one closed path of steps."""
-    highest = float(bars.max()) or 1.0
+    share = np.maximum(bars, 0.0) / (float(bars.max()) or 1.0)
+    heights = np.clip(1.0 + np.log10(np.maximum(share, 1e-12)) / _DECADES, 0.0, 1.0)
     step = _WIDTH / len(bars)
     path = [f"M0 {_PLOT_BOTTOM}"]
-    for index, count in enumerate(bars):
-        y = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * float(count) / highest
+    for index, height in enumerate(heights):
+        y = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * float(height)
         path.append(f"V{y:.1f}H{(index + 1) * step:.1f}")
     path.append(f"V{_PLOT_BOTTOM}Z")
     return element("path", {"class": "bar", "d": "".join(path)})

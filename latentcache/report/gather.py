@@ -63,7 +63,8 @@ def _stored_in_words(record: EncodingRecord) -> str:
         + (f", {field.channels} channels)" if field.channels else ")")
         for field in record.fields
     ]
-    policy = "" if record.policy == "native" else f"; posterior policy {record.policy}"
+    has_posterior = str(record.spec.get("posterior", "")).startswith("gaussian")
+    policy = f"; posterior policy {record.policy}" if has_posterior else ""
     return ", ".join(fields) + policy
 
 

@@ -13,7 +13,7 @@ from latentcache.report.facts import (
     Step,
     UnitDigests,
 )
-from latentcache.report.figures import bucket_svg, histogram_svg, sum_svg
+from latentcache.report.figures import bucket_svg, histogram_svg, sum_svg, units_svg
 from latentcache.report.markup import Content, Markup, element, join
 from latentcache.report.pictures import picture
 from latentcache.report.tables import (
@@ -134,7 +134,9 @@ def _quarantine_table(quarantine: Sequence[QuarantinedSample]) -> Markup:
         return element("p", None, "Nothing was quarantined.")
     columns = [
         TableColumn(heading="source", kind="code"),
-        *text_columns("stage", "code", "reason", "worth another try"),
+        *text_columns("stage", "code"),
+        TableColumn(heading="reason", kind="prose"),
+        *text_columns("worth another try"),
     ]
     rows = [
         (row.source, row.stage, row.code, row.reason, "yes" if row.is_transient else "no")
@@ -176,8 +178,9 @@ def _field_section(field: FieldFacts) -> Markup:
         "values gives."
     )
     caption = (
-        "One histogram a channel, each on its own axis, from exact counts; the outermost "
-        f"0.2 % of the values lie outside. Dashed: zero. {SIGMA}: standard deviation."
+        "One histogram a channel, each on its own axis, from exact counts. Heights are "
+        "logarithmic over four decades; the outermost 0.2 % of the values lie outside. Dashed: zero. "
+        f"{SIGMA}: standard deviation."
     )
     if left_out:
         caption += f" {left_out} further channels are in the table only."
@@ -222,6 +225,11 @@ def kill_section(test: KillTest) -> Markup:
         *text_columns("committed"),
         TableColumn(heading="bytes", kind="good" if test.num_equal == total else "bad"),
     ]
+    strip = figure(
+        element("div", {"class": "plot"}, units_svg(test.units)),
+        "One square a unit, in plan order. Dark: committed when the kill came. Pale: made by "
+        "the second run. Red, if there is any: bytes that differ.",
+    )
     rows = [_digest_row(unit) for unit in test.units]
     caption = (
         "First digits of SHA-256, taken from the files themselves. A unit is one tar and the "
@@ -230,6 +238,7 @@ def kill_section(test: KillTest) -> Markup:
     return section(
         "Killed in the middle, same bytes in the end",
         lead,
+        strip,
         figure(long_table(columns, rows, num_shown=_ROWS_SHOWN), caption),
     )
 

@@ -70,6 +70,7 @@ svg .name { fill: var(--ink); font-weight: 600; }
 svg .bar { fill: var(--main); }
 svg .pale { fill: var(--main-soft); }
 svg .warn { fill: var(--warn); }
+svg .bad { fill: var(--bad); }
 svg .axis { stroke: var(--line); stroke-width: 1; }
 svg .zero { stroke: var(--soft); stroke-width: .6; stroke-dasharray: 2 2; }
 .scroll {
@@ -86,6 +87,8 @@ thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 td.number, th.number {
   text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
 }
+td.prose { min-width: 15rem; }
+td code { white-space: nowrap; }
 td.good { color: var(--main); font-weight: 600; white-space: nowrap; }
 td.bad { color: var(--bad); font-weight: 600; white-space: nowrap; }
 tfoot td { font-weight: 600; border-top: 2px solid var(--line); border-bottom: 0; }
