@@ -19,7 +19,7 @@ from latentcache.cli.progress import reporting
 from latentcache.core.errors import ConfigError, ShardCorruptError
 
 if TYPE_CHECKING:
-    from latentcache.report.facts import KillTest, Reconstruction, Step, StorePage
+    from latentcache.report.facts import DemoPage, KillTest, Reconstruction, Step
     from latentcache.store import Snapshot
 
 COLUMN = "latents"
@@ -154,12 +154,13 @@ def _build_store(folder: DemoFolder, narrator: Narrator) -> None:
     encode = runner.EncodeRequest(
         column=COLUMN, encode=runner.EncodeOptions(encoder="dct"), resources=resources
     )
-    with narrator.step("Build a store: scan, plan, encode with dct, publish"), reporting() as bars:
-        result = runner.build(str(folder.store), plan, encode, reporter=bars)[1]
-    narrator.say(
-        f"{result.encoded} encoded + {result.quarantined} quarantined = {result.planned} planned, "
-        f"{bytes_text(result.num_bytes)} of latents"
-    )
+    with narrator.step("Build a store: scan, plan, encode with dct, publish"):
+        with reporting() as reporter:
+            _, result = runner.build(str(folder.store), plan, encode, reporter=reporter)
+        narrator.say(
+            f"{result.encoded} encoded + {result.quarantined} quarantined = "
+            f"{result.planned} planned, {bytes_text(result.num_bytes)} of latents"
+        )
 
 
 def _kill_and_resume(folder: DemoFolder, narrator: Narrator) -> "KillTest":
@@ -206,7 +207,7 @@ def _finish(folder: DemoFolder, narrator: Narrator, test: "KillTest") -> None:
         mean_db, min_db = fidelity.mean_db or 0.0, fidelity.min_db or 0.0
         narrator.say(f"PSNR {mean_db:.1f} dB on average, {min_db:.1f} dB at worst")
     with narrator.step("Statistics of the stored latents, exact"):
-        _print_statistics(snapshot)
+        _print_statistics(snapshot, narrator)
     with narrator.step("Draw the page"):
         shown = read_reconstructions(snapshot, COLUMN, encoder, num_samples=NUM_SHOWN)
         facts = DemoPage(
@@ -240,12 +241,13 @@ def _verify(snapshot: "Snapshot", narrator: Narrator) -> None:
     narrator.say(f"{found.num_shards} shards with {found.num_samples} samples, nothing damaged")
 
 
-def _print_statistics(snapshot: "Snapshot") -> None:
+def _print_statistics(snapshot: "Snapshot", narrator: Narrator) -> None:
     from latentcache.stats import TABLE_HEADER, ColumnStatistics, table_rows
 
     rows = table_rows(ColumnStatistics.from_arrays(snapshot.column(COLUMN).statistics()))
     names = ("channel", "count", "mean", "std", "min", "max")
     places = [TABLE_HEADER.index(name) for name in names]
+    narrator.say(f"{len(rows)} channels, per channel over every stored value")
     print_table(names, [[row[place] for place in places] for row in rows])
 
 
@@ -255,18 +257,15 @@ def _write_pictures(folder: DemoFolder, shown: "list[Reconstruction]") -> None:
     (folder.root / "sheet.png").write_bytes(png_bytes(sheet(shown)))
 
 
-def _write_summary(folder: DemoFolder, facts: "object", *, elapsed_s: float) -> None:
-    from latentcache.report.facts import DemoPage
-
-    assert isinstance(facts, DemoPage)
-    store: StorePage = facts.store
+def _write_summary(folder: DemoFolder, facts: "DemoPage", *, elapsed_s: float) -> None:
+    column = facts.store.column
     summary = {
-        "planned": store.column.num_planned,
-        "encoded": store.column.num_encoded,
-        "quarantined": store.column.num_quarantined,
-        "missing": store.column.num_missing,
-        "bytes": store.column.num_bytes,
-        "encoding": store.column.fingerprint,
+        "planned": column.num_planned,
+        "encoded": column.num_encoded,
+        "quarantined": column.num_quarantined,
+        "missing": column.num_missing,
+        "bytes": column.num_bytes,
+        "encoding": column.fingerprint,
         "units": len(facts.kill_test.units),
         "units_committed_at_kill": facts.kill_test.num_committed_at_kill,
         "units_equal_after_kill": facts.kill_test.num_equal,
