@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from latentcache.core.rejects import Reject
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
+from latentcache.storage.errors import write_failure
 from latentcache.storage.objects import TEMPORARY_PREFIX
 from latentcache.store.landing import check_landed
 from latentcache.store.layout import UnitObject, UnitObjectKind, unit_object_name
@@ -53,15 +55,26 @@ class _HashingFile:
     """A scratch file whose SHA-256 is known when its last byte is written."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=_BUFFER_BYTES)
+        self._folder = str(path.parent)
         self._hash = hashlib.sha256()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("xb", buffering=_BUFFER_BYTES)
+        except OSError as error:
+            raise write_failure(error, where=self._folder) from error
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         self._hash.update(data)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise write_failure(error, where=self._folder) from error
 
     def close(self) -> str:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise write_failure(error, where=self._folder) from error
         return self._hash.hexdigest()
 
 
@@ -90,8 +103,8 @@ class UnitWriter:
             unit: Which rows.
             provenance: Goes into the commit.
             rev: One more than that of the commit it shall replace.
-            scratch: Folder for the growing tar; by default beside its destination in a
-                local store, where landing it costs a link, and else a temporary folder.
+            scratch: Folder for the growing tar; by default the root of a local store,
+                where landing the tar costs a link, and else a temporary folder.
         """
         self._folder, self._record, self._unit, self._rev = folder, record, unit, rev
         self._provenance = provenance
@@ -186,7 +199,9 @@ class UnitWriter:
 
     def abort(self) -> None:
         """Forget the unit and remove the scratch file; what landed already is gc's."""
-        self._close_tar_file()
+        # A full disk fails once more when the file is closed; the error is known already.
+        with suppress(OSError):
+            self._close_tar_file()
         if self._scratch is not None:
             self._scratch.unlink(missing_ok=True)
             self._scratch = None
@@ -211,15 +226,9 @@ class UnitWriter:
         return self._tar
 
     def _scratch_path(self) -> Path:
-        name = f"{TEMPORARY_PREFIX}{self._unit.unit}.{new_write_id()}"
-        folder = self._scratch_folder
-        if folder is None:
-            target = self._folder.local_path(
-                self._name("shards", UnitObject(self._unit.unit, self._rev, "0"))
-            )
-            folder = target.parent if target else Path(tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        # The root of a local store exists already and is on the tar's own file system.
+        folder = self._scratch_folder or self._folder.local_path() or Path(tempfile.gettempdir())
+        return folder / f"{TEMPORARY_PREFIX}{self._unit.unit}.{new_write_id()}"
 
     def _close_tar(self) -> str:
         """Return the SHA-256 of the finished tar, or "" if no row is present."""

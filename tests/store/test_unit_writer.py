@@ -1,20 +1,24 @@
 """A unit exists when its commit does, and then every byte of it was checked."""
 
 import hashlib
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
-from latentcache.storage import Folder
+from latentcache.storage import Folder, StorageError
 from latentcache.store.meta import read_meta
-from latentcache.store.records import BatchRule, Commit, EncodingRecord
+from latentcache.store.records import BatchRule, Commit, EncodingRecord, UnitEntry
+from latentcache.store.unit_reader import iter_unit, read_row
 from latentcache.store.unit_writer import STALE_AFTER_S, Provenance, UnitWriter
 
 UNIT = UnitRange(unit=UnitId(3, 1), generation=0, bucket=Bucket(1, 32, 32), first_row=4, num_rows=4)
@@ -263,3 +267,74 @@ def test_a_second_reader_sees_nothing_before_the_commit(folder: Folder) -> None:
         assert list(folder.list()) == []
         writer.finish({})
     assert len(list(folder.list())) == 3
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Folder) -> None:
+    record = encoding(Field(name="mean", kind="mean", axes="N", channels=None, dtype="uint8"))
+    large = {"mean": np.zeros(3 * 2**20, np.uint8)}
+
+    def write() -> None:
+        with UnitWriter(folder, record, UNIT, provenance=PROVENANCE) as writer:
+            for row in range(4, 8):
+                writer.add(row, f"{row:020x}", large, digest(row))
+            writer.finish({})
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The nearest thing to a full disk that needs no disk: files may not grow further.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * 2**20, hard))
+    try:
+        with pytest.raises(StorageError, match=r"destination must .*; ") as raised:
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(raised.value)
+    assert names(folder) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shapes=st.lists(
+        st.none() | st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6
+    ),
+    first_row=st.sampled_from([0, 8]),
+)
+def test_any_mix_of_rows_comes_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    shapes: list[tuple[int, int] | None],
+    first_row: int,
+) -> None:
+    """A shape is a sample, None a reject."""
+    folder = Folder.open(tmp_path_factory.mktemp("store"))
+    record = encoding(Field(name="tokens", kind="point", axes="NC", channels=None, dtype="int16"))
+    unit = UnitRange(
+        unit=UnitId(0, first_row // 8),
+        generation=0,
+        bucket=Bucket(1, 32, 32),
+        first_row=first_row,
+        num_rows=len(shapes),
+    )
+    draw = np.random.default_rng(0)
+    expected: dict[int, np.ndarray] = {}
+    with UnitWriter(folder, record, unit, provenance=PROVENANCE) as writer:
+        for row, shape in enumerate(shapes, first_row):
+            if shape is None:
+                writer.reject(row, BROKEN)
+            else:
+                expected[row] = draw.integers(-9, 9, shape).astype(np.int16)
+                writer.add(row, f"{row:020x}", {"tokens": expected[row]}, digest(row))
+        commit = writer.finish({})
+    entry = UnitEntry(
+        unit=unit,
+        rev=0,
+        write_id=commit.write_id,
+        num_present=commit.num_present,
+        tar=commit.tar,
+        meta=commit.meta,
+    )
+    samples = list(iter_unit(folder, entry, column="latents"))
+    assert [sample.row for sample in samples] == list(expected)
+    for sample in samples:
+        np.testing.assert_array_equal(sample.fields["tokens"], expected[sample.row])
+        assert sample.fields["tokens"].shape == expected[sample.row].shape
+        one = read_row(folder, entry, row=sample.row, column="latents")
+        assert one.key == sample.key == f"{sample.row:020x}"
