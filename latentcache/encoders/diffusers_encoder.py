@@ -31,8 +31,8 @@ class DiffusersKnobs:
     """What a user may set of a diffusers encoder besides its dtype."""
 
     allow_tf32: bool = True
-    """CUDA convolutions may round float32 inputs to 10 bits: three times as fast, and
-    finer than bfloat16 by a factor of 8. Without effect on a CPU."""
+    """CUDA convolutions may round float32 inputs to 10 bits, 8 times finer than bfloat16.
+    Without effect on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
