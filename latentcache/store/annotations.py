@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,33 @@ def write_annotations(
 def _write_file(path: Path, generation: Generation, tables: Iterable[pa.Table]) -> None:
     index = PlanIndex(generation.runs)
     chunks = _iter_aligned(index, tables)
-    first = next(chunks, None)
-    value_type = first.type if first is not None else pa.null()
+    # The first tables may hold nothing but nulls, which have no type yet and cost no memory.
+    leading: list[Values] = []
+    value_type: Any = pa.null()
+    for chunk in chunks:
+        leading.append(chunk)
+        value_type = chunk.type
+        if not pa.types.is_null(value_type):
+            break
     metadata: dict[bytes | str, bytes | str] = {
         _GENERATION_KEY: str(generation.number).encode(),
         _ROWS_KEY: str(index.num_rows).encode(),
     }
     schema = pa.schema([pa.field("value", value_type)], metadata=metadata)
+    typed = (_cast(chunk, value_type) for chunk in chain(leading, chunks))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in _iter_batches(first, chunks):
-            writer.write_batch(pa.record_batch([batch.cast(value_type)], schema=schema))
+        for batch in _iter_batches(typed):
+            writer.write_batch(pa.record_batch([batch], schema=schema))
+
+
+def _cast(chunk: Values, value_type: Any) -> Values:
+    try:
+        return chunk.cast(value_type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise ValueError(
+            f"values must all be {value_type}, got {chunk.type} in a later table; "
+            f"give every table one type"
+        ) from None
 
 
 def _iter_aligned(index: PlanIndex, tables: Iterable[pa.Table]) -> Iterator[Values]:
@@ -141,7 +159,7 @@ def _iter_aligned(index: PlanIndex, tables: Iterable[pa.Table]) -> Iterator[Valu
         if not len(table):
             continue
         values = table["value"].combine_chunks()
-        value_type = value_type or values.type
+        value_type = values.type
         places = index.places(table["shard"].to_numpy(), table["row"].to_numpy())
         if places[0] < done or (np.diff(places) <= 0).any():
             raise ValueError("rows must ascend, got a table out of order or a row twice")
@@ -155,27 +173,21 @@ def _iter_aligned(index: PlanIndex, tables: Iterable[pa.Table]) -> Iterator[Valu
         yield pa.nulls(index.num_rows - done, value_type or pa.null())
 
 
-def _iter_batches(first: Values | None, rest: Iterator[Values]) -> Iterator[Values]:
+def _iter_batches(chunks: Iterable[Values]) -> Iterator[Values]:
     """Yield arrays of exactly ``ROWS_PER_BATCH`` values, the last one shorter."""
     pending: list[Values] = []
     num_pending = 0
-    for chunk in [] if first is None else _chain(first, rest):
+    for chunk in chunks:
         start = 0
         while start < len(chunk):
-            piece = chunk.slice(start, ROWS_PER_BATCH - num_pending)
-            pending.append(piece.cast(pending[0].type) if pending else piece)
-            start += len(piece)
-            num_pending += len(piece)
+            pending.append(chunk.slice(start, ROWS_PER_BATCH - num_pending))
+            start += len(pending[-1])
+            num_pending += len(pending[-1])
             if num_pending == ROWS_PER_BATCH:
                 yield pa.concat_arrays(pending)
                 pending, num_pending = [], 0
     if pending:
         yield pa.concat_arrays(pending)
-
-
-def _chain(first: Values, rest: Iterator[Values]) -> Iterator[Values]:
-    yield first
-    yield from rest
 
 
 def list_annotations(folder: Folder, name: str | None = None) -> list[AnnotationFile]:

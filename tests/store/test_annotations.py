@@ -99,6 +99,29 @@ def test_values_of_any_type_survive(
     assert [opened.value(*place) for place in PLACES[:3]] == [*values, None]
 
 
+def test_tables_of_nothing_but_nulls_take_the_type_of_the_others(
+    folder: Folder, generation: Generation
+) -> None:
+    tables = [
+        values_at(PLACES[:2], [None, None]),
+        values_at(PLACES[2:3], ["x"]),
+        values_at(PLACES[3:4], [None]),
+    ]
+    write_annotations(folder, generation, "caption", tables)
+    opened = open_annotation(folder, generation, "caption")
+    assert opened.type == pa.string()
+    assert [opened.value(*place) for place in PLACES[1:5]] == [None, "x", None, None]
+    write_annotations(folder, generation, "nothing", [])
+    assert open_annotation(folder, generation, "nothing").num_values == 0
+
+
+def test_tables_of_two_types_are_refused(folder: Folder, generation: Generation) -> None:
+    tables = [values_at(PLACES[:1], [3]), values_at(PLACES[1:2], ["three"])]
+    with pytest.raises(ValueError, match="values must all be int64, got string"):
+        write_annotations(folder, generation, "label", tables)
+    assert list_annotations(folder) == []
+
+
 def test_the_newest_revision_of_the_generation_serves(
     folder: Folder, generation: Generation
 ) -> None:
