@@ -22,14 +22,14 @@ class RunStoppedError(RunError):
 def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
     """Plan a corpus into the store, or find that it is planned; see ``plan_into``."""
     store = Store.open_or_create(store_url)
-    with _run(request.resources) as facts:
+    with run_connected(request.resources) as facts:
         return plan_into(store, request, facts=facts, reporter=reporter)
 
 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
     store = Store.open(store_url)
-    with _run(request.resources) as facts:
+    with run_connected(request.resources) as facts:
         return encode_into(store, request, facts=facts, reporter=reporter)
 
 
@@ -38,13 +38,13 @@ def build(
 ) -> tuple[PlanResult, EncodeResult]:
     """Plan, encode and publish: the main job. What is there already is not done again."""
     store = Store.open_or_create(store_url)
-    with _run(encode.resources) as facts:
+    with run_connected(encode.resources) as facts:
         planned = plan_into(store, plan, facts=facts, reporter=reporter)
         return planned, encode_into(store, encode, facts=facts, reporter=reporter)
 
 
 @contextmanager
-def _run(resources: Resources) -> Iterator[ClusterFacts]:
+def run_connected(resources: Resources) -> Iterator[ClusterFacts]:
     """Yield a connected cluster; Ctrl-C and SIGTERM end it at once with a sentence."""
     try:
         with _sigterm_as_interrupt(), connected(resources.address) as facts:

@@ -28,9 +28,9 @@ from latentcache.encoders import (
     load_encoder,
     stored_fields,
 )
-from latentcache.runner.batch_encoder import BatchEncoder, EncodePolicy
+from latentcache.runner.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
 from latentcache.runner.collector import PLAN_COLUMNS
-from latentcache.runner.decoding import DecodeSettings
+from latentcache.runner.decoding import DecodedRows, DecodeSettings
 from latentcache.runner.device import (
     CPU_PIXELS_PER_BATCH,
     device_name,
@@ -50,6 +50,9 @@ from latentcache.runner.window import ByteWindow
 from latentcache.store import EncodingRecord, Store
 
 MAX_UNIT_THREADS = 8
+
+_CALIBRATION_ROWS = 8
+_CALIBRATION_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,18 @@ class EncodeWorker:
             device_type=self._encoder.encoder.device.type,
             device_name=device_name(self._encoder.encoder.device),
         )
+
+    def seconds_per_sample(self, decoded: DecodedRows) -> float:
+        """Return what one sample costs in the encoder, at the batch size a CPU run would use."""
+        size = min(len(decoded.rows), _CALIBRATION_ROWS)
+        keys = tuple(f"calibration {index}" for index in range(size))
+        batch = EncodeBatch(pixels_BTHWC=decoded.pixels_NTHWC[:size].copy(), keys=keys)
+        self._encoder.submit(batch).result()  # the first call allocates
+        before_s, num_done = self._encoder.busy_s, 0
+        while num_done == 0 or self._encoder.busy_s - before_s < _CALIBRATION_S:
+            self._encoder.submit(batch).result()
+            num_done += size
+        return (self._encoder.busy_s - before_s) / num_done
 
     def begin(self, record: EncodingRecord) -> None:
         """Take the encoding that all later units belong to, and check that this is its encoder.

@@ -102,7 +102,7 @@ def encode_into(
             "run `latentcache plan CORPUS STORE` first"
         )
     resources = request.resources
-    device = _device(resources, facts)
+    device = choose_run_device(resources, facts)
     pool = _new_pool(store, request, facts, device, threads=resources.threads)
     try:
         description = pool.start(_buckets(generations))
@@ -167,7 +167,7 @@ def _publish(
     )
 
 
-def _device(resources: Resources, facts: ClusterFacts) -> str:
+def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:
     """Return ``cuda`` where the run has GPUs and is not told otherwise."""
     if resources.device == "cuda" and not facts.num_gpus:
         raise EncoderError(
@@ -188,7 +188,7 @@ def _new_pool(
     )
     setup = ActorSetup(
         store_url=store.folder.url,
-        encode=request.encode,
+        encode=request.encode.for_workers(),
         device=device,
         threads=threads,
         window_bytes=facts.window_bytes(max(1, wanted)),
@@ -228,7 +228,7 @@ def _record(
         column=request.column,
         fingerprint=fingerprint(description.identity),
         identity=description.identity,
-        spec={**description.spec, "source": encode.encoder},
+        spec={**description.spec, "source": encode.for_workers().encoder},
         fields=description.fields,
         normalizer=description.normalizer,
         policy=encode.policy,

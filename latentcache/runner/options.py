@@ -1,6 +1,7 @@
 """What a run may be told: one frozen config for every way of starting it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from latentcache.core.errors import ConfigError
@@ -42,6 +43,13 @@ class EncodeOptions:
             )
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
+
+    def for_workers(self) -> "EncodeOptions":
+        """Return the same with a local path made absolute: workers have another folder."""
+        name, _, argument = self.encoder.partition(":")
+        if not argument or not Path(argument).exists():
+            return self
+        return replace(self, encoder=f"{name}:{Path(argument).resolve()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.errors import ConfigError
 from latentcache.plan.options import PlanOptions
-from latentcache.runner.encoding import EncodeRequest
 from latentcache.runner.options import EncodeOptions, Resources
-from latentcache.runner.planning import PlanRequest
+
+if TYPE_CHECKING:
+    from latentcache.runner.encoding import EncodeRequest
+    from latentcache.runner.planning import PlanRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,10 @@ class Recipe:
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     resources: Resources = field(default_factory=Resources)
 
-    def plan_request(self) -> PlanRequest:
+    def plan_request(self) -> "PlanRequest":
         """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
+        from latentcache.runner.planning import PlanRequest  # noqa: PLC0415  loads Ray
+
         return PlanRequest(
             corpus_url=self.corpus,
             corpus_kind=self.corpus_kind,
@@ -48,8 +52,10 @@ class Recipe:
             resources=self.resources,
         )
 
-    def encode_request(self) -> EncodeRequest:
+    def encode_request(self) -> "EncodeRequest":
         """Return what ``runner.build`` and ``runner.encode_column`` are asked."""
+        from latentcache.runner.encoding import EncodeRequest  # noqa: PLC0415  loads Ray
+
         return EncodeRequest(
             column=self.column,
             encode=self.encode,
