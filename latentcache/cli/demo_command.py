@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from latentcache.cli.progress import reporting
-
 
 @click.command(short_help="See it work: a drawn corpus, a store, a page.")
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
@@ -13,5 +11,4 @@ def demo(out: Path) -> None:
     """Draw a corpus, build a store from it, kill a build and go on, and write OUT/index.html."""
     from latentcache.cli.demo import run_demo
 
-    with reporting() as reporter:
-        run_demo(out, reporter)
+    run_demo(out)

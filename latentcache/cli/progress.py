@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from latentcache.cli.output import duration_text
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import TaskID
 
     from latentcache.runner.progress import Reporter, RunProgress
@@ -62,24 +63,22 @@ class LineReporter:
 
 
 class TerminalReporter:
-    """Draws one bar per stage, at the bottom of the terminal."""
+    """Draws a bar per stage and a line of figures, at the bottom of the terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-        )
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-        self._bars: Progress = Progress(
+        self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<6}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+        )
+        self._facts = ""
+        self._live = Live(
+            get_renderable=self._picture,
             console=Console(file=stream, highlight=False),
             refresh_per_second=4,
         )
@@ -88,27 +87,29 @@ class TerminalReporter:
     def message(self, text: str) -> None:
         """Write one line above the bars."""
         # Not as markup: a path may hold square brackets.
-        self._bars.console.print(text, markup=False, soft_wrap=True)
+        self._live.console.print(text, markup=False, soft_wrap=True)
 
     def update(self, progress: "RunProgress") -> None:
         """Move the stage's bar."""
         if not self._tasks:
-            self._bars.start()
+            self._live.start()
         if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bars.add_task(
-                progress.stage, total=progress.total, facts=""
-            )
-        self._bars.update(
-            self._tasks[progress.stage],
-            completed=progress.done,
-            total=progress.total,
-            facts=" | ".join(facts_of(progress)),
-        )
+            self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=progress.total)
+        task = self._tasks[progress.stage]
+        self._bars.update(task, completed=progress.done, total=progress.total)
+        # Under the bars: beside them it would not fit 80 columns.
+        self._facts = ", ".join(facts_of(progress))
 
     def close(self) -> None:
         """Leave the last picture on the terminal and give it back."""
         if self._tasks:
-            self._bars.stop()
+            self._live.stop()
+
+    def _picture(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(self._bars, Text(self._facts))
 
 
 def facts_of(progress: "RunProgress") -> list[str]:

@@ -1,0 +1,151 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import latentcache
+from latentcache.cli import entry
+from latentcache.core.errors import ConfigError, QuarantineLimitError, RunError, StoreError
+from tests.cli.conftest import Cli
+
+COMMANDS = (
+    "build",
+    "plan",
+    "encode",
+    "status",
+    "stats",
+    "verify",
+    "show",
+    "gc",
+    "encoders",
+    "demo",
+)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'ray', 'pyarrow', 'av', 'diffusers', 'fsspec', 'PIL', 'numpy'}"
+    program = (
+        "import sys\nfrom latentcache.cli.entry import run\n"
+        "assert run(['--help']) == 0\n"
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_version_is_the_package_s(cli: Cli) -> None:
+    assert cli("--version").out == f"latentcache {latentcache.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+    shown = cli(command, "-h")
+    assert shown.code == 0
+    assert shown.out.startswith(f"Usage: latentcache {command}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["nonsense"], id="unknown-command"),
+        pytest.param(["status"], id="missing-argument"),
+        pytest.param(["status", "x", "--nonsense"], id="unknown-flag"),
+        pytest.param(["build"], id="neither-corpus-nor-store"),
+        pytest.param(["build", "corpus"], id="no-store"),
+        pytest.param(["build", "a", "b", "--max-quarantine", "often"], id="no-share"),
+        pytest.param(["build", "a", "b", "--resolution", "97"], id="resolution-off-its-step"),
+        pytest.param(["build", "a", "b", "--set", "plan.sede=1"], id="unknown-key"),
+        pytest.param(["build", "a", "b", "--config", "/nowhere.toml"], id="no-recipe"),
+        pytest.param(["show", "a", "b"], id="no-output"),
+    ],
+)
+def test_wrong_usage_leaves_with_2_and_no_traceback(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert done.err.strip()
+    assert not done.out
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        pytest.param(ConfigError("a must be b"), 2, "error: a must be b\n", id="config"),
+        pytest.param(StoreError("no store"), 1, "error: no store\n", id="store"),
+        pytest.param(QuarantineLimitError("too many"), 3, "error: too many\n", id="quarantine"),
+        pytest.param(RunError("it ended"), 1, "error: it ended\n", id="run"),
+        pytest.param(
+            PermissionError(13, "Permission denied", "/a"), 1,
+            "error: permission denied: /a\n", id="permission",
+        ),
+        pytest.param(
+            OSError(28, "No space left on device"), 1,
+            "error: no space left on device\n", id="full-disk",
+        ),
+        pytest.param(
+            KeyboardInterrupt(), 130,
+            "\nstopped; run the same command again to go on\n", id="ctrl-c",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_with_its_exit_code(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, said: str
+) -> None:
+    done = _call_raising(cli, monkeypatch, raised)
+    assert done == (code, said)
+
+
+def test_the_runner_s_stop_leaves_with_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from latentcache.runner import RunStoppedError  # noqa: PLC0415  loads Ray
+
+    stopped = RunStoppedError("stopped; run it again")
+    assert _call_raising(cli, monkeypatch, stopped) == (130, "stopped; run it again\n")
+
+
+def test_a_bug_keeps_its_traceback_and_says_what_to_do(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = _call_raising(cli, monkeypatch, ZeroDivisionError("bug"))
+    assert code == 1
+    assert "Traceback" in said
+    assert "please report it" in said.splitlines()[-1]
+
+
+def _call_raising(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> tuple[int, str]:
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setitem(entry.cli.commands, "failing", failing)
+    done = cli("failing")
+    assert not done.out
+    return done.code, done.err
+
+
+def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
+    program = (
+        "import click\nfrom latentcache.cli import entry\n"
+        "@click.command()\n"
+        "def endless():\n"
+        "    for _ in range(200000): click.echo('x' * 80)\n"
+        "entry.cli.add_command(endless)\n"
+        "entry.main(['endless'])"
+    )
+    with (
+        (tmp_path / "err").open("wb") as err,
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=err
+        ) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(timeout=60) in (0, 1, 141)
+    assert (tmp_path / "err").read_bytes() == b""

@@ -1,0 +1,138 @@
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from latentcache.cli.build import build
+from latentcache.cli.flags import recipe_of, was_given
+from latentcache.core.errors import ConfigError
+from latentcache.plan.options import PlanOptions
+from latentcache.runner.options import EncodeOptions, Resources
+from latentcache.runner.recipe import Recipe
+
+
+def recipe(*arguments: str) -> Recipe:
+    with build.make_context("build", list(arguments)) as context:
+        return recipe_of(context, **{n: context.params[n] for n in ("corpus", "store")})
+
+
+def test_what_is_not_given_is_the_config_s_own_default() -> None:
+    assert recipe("c", "s") == Recipe(corpus="c", store="s")
+
+
+def test_every_flag_sets_its_key() -> None:
+    flags = (
+        "--resolution 256 --square --min-bucket 3 --max-upscale 1.5 --rows-per-shard 8 --seed 9 "
+        "--corpus-kind folder --encoder tiny:x --column thing --posterior mode --dtype float32 "
+        "--storage-dtype float16 --batch-size 4 --background 1,2,3 --offline --partial "
+        "--retry-quarantined --device cpu --address auto --actors 2 --threads 3 --time-limit 7.5 "
+        "--max-quarantine 5%"
+    )
+    assert recipe("c", "s", *flags.split()) == Recipe(
+        corpus="c",
+        store="s",
+        corpus_kind="folder",
+        column="thing",
+        partial=True,
+        retry_quarantined=True,
+        plan=PlanOptions(
+            resolution_px=256, square=True, min_bucket=3, max_upscale=1.5, rows_per_shard=8, seed=9
+        ),
+        encode=EncodeOptions(
+            encoder="tiny:x",
+            policy="mode",
+            dtype="float32",
+            storage_dtype="float16",
+            batch_size=4,
+            background=(1, 2, 3),
+            seed=9,
+            is_offline=True,
+        ),
+        resources=Resources(
+            device="cpu",
+            address="auto",
+            num_actors=2,
+            threads=3,
+            time_limit_s=7.5,
+            max_quarantine=0.05,
+        ),
+    )
+
+
+RECIPE = """
+corpus = "photos"
+store = "latents"
+[plan]
+resolution_px = 256
+seed = 1
+[encode]
+encoder = "dct:block=4"
+"""
+
+
+def test_flags_win_over_settings_and_settings_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    settings = ("--set", "plan.seed=2", "--set", "plan.max_aspect=3", "--set", "store=elsewhere")
+    found = recipe("--config", str(path), *settings, "--seed", "3")
+    assert found == Recipe(
+        corpus="photos",
+        store="elsewhere",
+        plan=PlanOptions(resolution_px=256, seed=3, max_aspect=3.0),
+        encode=EncodeOptions(encoder="dct:block=4", seed=3),
+    )
+    assert recipe("--config", str(path)).plan.seed == 1
+
+
+def test_a_wrong_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("seed", "sede"))
+    with pytest.raises(ConfigError, match=r"'sede'.*recipe\.toml.*did you mean 'seed'"):
+        recipe("--config", str(path))
+    with pytest.raises(ConfigError, match="did you mean 'resources'"):
+        recipe("c", "s", "--set", "resource.threads=2")
+
+
+@pytest.mark.parametrize("setting", ["plan.seed", "=3", "plan.seed=many", "store.url=x"])
+def test_a_setting_that_makes_no_sense_is_refused(setting: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    with pytest.raises(ConfigError):
+        recipe("--config", str(path), "--set", setting)
+
+
+def test_help_shows_the_defaults_of_the_configs() -> None:
+    with click.Context(build, info_name="build") as context:
+        shown = " ".join(build.get_help(context).split())
+    defaults = Recipe()
+    assert f"[default: {defaults.plan.resolution_px}]" in shown
+    assert f"[default: {defaults.resources.max_quarantine}]" in shown
+    assert f"[default: {defaults.encode.encoder}]" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(["--encoder", "dct"], True, id="flag"),
+        pytest.param(["--set", "encode.encoder=dct"], True, id="setting"),
+        pytest.param(["--config", "RECIPE"], True, id="file"),
+        pytest.param(["--set", "encode.seed=1"], False, id="another-key"),
+        pytest.param([], False, id="nothing"),
+    ],
+)
+def test_it_is_known_whether_a_key_was_given(
+    arguments: list[str], expected: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    given = [str(path) if each == "RECIPE" else each for each in arguments]
+    with build.make_context("build", given) as context:
+        assert was_given(context, "encode.encoder") is expected
+
+
+def test_a_recipe_asks_the_runner_for_what_it_says() -> None:
+    made = replace(Recipe(corpus="c", store="s", column="x", partial=True), corpus_kind="folder")
+    plan, encode = made.plan_request(), made.encode_request()
+    assert (plan.corpus_url, plan.corpus_kind, plan.options) == ("c", "folder", made.plan)
+    assert (encode.column, encode.allow_partial, encode.encode) == ("x", True, made.encode)

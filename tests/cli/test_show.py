@@ -1,0 +1,50 @@
+from pathlib import Path
+
+from PIL import Image
+
+from latentcache.store import Store
+from tests.cli.conftest import Cli
+
+
+def test_a_sample_is_drawn_beside_its_reconstruction(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    done = cli("show", drawn_store.folder.url, "000000.jpg", "-o", out, "--device", "cpu")
+    assert done.code == 0, done.err
+    key, bucket = done.out.split()[1:3]
+    assert len(key) == 20
+    _, height_px, width_px = (int(part) for part in bucket.split("x"))
+    with Image.open(out) as image:
+        assert image.width >= 2 * width_px
+        assert image.height > height_px
+    again = cli(
+        "show", drawn_store.folder.url, key, "-o", tmp_path / "again.png", "--device", "cpu"
+    )
+    assert again.code == 0
+    assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
+
+
+def test_a_quarantined_sample_is_explained(cli: Cli, drawn_store: Store, tmp_path: Path) -> None:
+    done = cli("show", drawn_store.folder.url, "broken_000_cut_short.jpg", "-o", tmp_path / "x.png")
+    assert done.code == 1
+    assert "in quarantine (decode:" in done.err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_source_that_is_gone_is_one_sentence(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    url = drawn_store.folder.url
+    done = cli("show", url, "000000.jpg", "-o", tmp_path / "x.png", "--corpus", tmp_path)
+    assert done.code == 1
+    assert "say where the corpus is now with --corpus" in done.err
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "nowhere" / "x.png"
+    done = cli("show", drawn_store.folder.url, "000000.jpg", "-o", out, "--device", "cpu")
+    assert done.code == 1
+    assert done.err == f"error: no such file or directory: {out}\n"
