@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Laws are checked on busy machines too: time limits belong to whole runs.
+settings.register_profile("latentcache", deadline=None)
+settings.load_profile("latentcache")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -44,16 +44,26 @@ class StorageError(LatentCacheError, OSError):
         return str(self.args[0])
 
 
+_BACKEND_ERRORS = (
+    ("botocore.exceptions", ("BotoCoreError", "ClientError")),
+    ("aiohttp.client_exceptions", ("ClientError",)),
+    ("gcsfs.retry", ("HttpError",)),
+    ("google.auth.exceptions", ("GoogleAuthError",)),
+    ("azure.core.exceptions", ("AzureError",)),
+)
+"""What clients let through fsspec that is no ``OSError``: no credentials, no such endpoint."""
+
+
 def backend_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that mean "the storage failed", for an ``except`` clause.
 
-    botocore lets some of its own through s3fs (no credentials, endpoint unreachable), and
-    they are not ``OSError``. Looked up, not imported: local stores do not need botocore.
+    Looked up, not imported: a client that is not loaded raises nothing.
     """
-    botocore = sys.modules.get("botocore.exceptions")
-    if botocore is None:
-        return (OSError,)
-    return (OSError, botocore.BotoCoreError, botocore.ClientError)
+    found: list[type[Exception]] = [OSError]
+    for module, names in _BACKEND_ERRORS:
+        if module in sys.modules:
+            found += [getattr(sys.modules[module], name) for name in names]
+    return tuple(found)
 
 
 def is_transient(error: Exception) -> bool:

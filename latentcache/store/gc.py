@@ -11,7 +11,7 @@ Nothing else in this package deletes. Three rules keep every reader and writer s
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from latentcache.core.errors import StoreError
@@ -85,10 +85,10 @@ def collect_garbage(
     listed = list(store.folder.list(with_temporary=True))
     tombstones = _tombstones(listed)
     retired = _checked_retire(store, retire, tombstones)
-    kept = [(snapshot, snapshot.number not in retired) for snapshot in _snapshots(store.folder)]
+    kept = [read_snapshot(store.folder, number) for number in list_snapshots(store.folder)]
     # What the tombstones of this very run name stays too: they are not a grace old.
     young = [info for info in tombstones.values() if info.modified_s > deadline_s]
-    kept += [(SnapshotRecord.parse(store.folder.read(i.name), where=i.name), False) for i in young]
+    kept += [SnapshotRecord.parse(store.folder.read(i.name), where=i.name) for i in young]
     dropped = {layout.encoding_folder(*names) for names in drop}
     needed = _read_needed(store, kept, dropped)
     free = [info for info in listed if not needed.holds(info)]
@@ -159,13 +159,11 @@ class _Needed:
         return written is not None and written in self.writes.get(_encoding_of(info.name), set())
 
 
-def _read_needed(
-    store: Store, kept: Sequence[tuple[SnapshotRecord, bool]], dropped: set[str]
-) -> _Needed:
+def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]) -> _Needed:
     needed = _Needed()
     served: dict[str, dict[UnitId, int]] = {}
-    for snapshot, is_served in kept:
-        _need_snapshot(store.folder, snapshot, needed, served if is_served else {})
+    for snapshot in kept:
+        _need_snapshot(store.folder, snapshot, needed, served)
     commits: dict[str, list[str]] = {}
     for info in store.folder.list(layout.ENCODINGS_FOLDER):
         encoding = _encoding_of(info.name)
@@ -195,11 +193,6 @@ def _need_newest(
     for unit, refs in commits.items():
         for ref in newer_than(refs, served.get(unit)):
             writes.add(UnitObject(unit, ref.rev, ref.write_id))
-
-
-def _snapshots(folder: Folder) -> Iterator[SnapshotRecord]:
-    for number in list_snapshots(folder):
-        yield read_snapshot(folder, number)
 
 
 def _need_snapshot(

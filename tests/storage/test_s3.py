@@ -1,5 +1,6 @@
 """The same promises over a real HTTP S3 server."""
 
+import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_objects_come_back_and_listings_are_never_cached(folder: Folder, tmp_pat
         folder.read("absent")
     folder.delete(["a/x", "a/y", "b/z", "absent"])
     assert list(other.list()) == []
+
+
+def read_in_child(folder: Folder, results: "multiprocessing.Queue[bytes]") -> None:
+    results.put(folder.read("x"))
+
+
+def test_a_process_that_was_forked_opens_the_storage_anew(folder: Folder) -> None:
+    folder.write("x", b"1")
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[bytes] = context.Queue()
+    child = context.Process(target=read_in_child, args=(folder, results))
+    child.start()
+    assert results.get(timeout=60) == b"1"
+    child.join(60)
 
 
 def test_a_name_that_begins_alike_is_not_in_the_folder(folder: Folder) -> None:

@@ -1,5 +1,6 @@
 """Nothing that anybody can still read or publish is ever deleted, and the rest is, in time."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,21 @@ def test_a_retired_snapshots_data_goes_a_grace_later(store: Store) -> None:
     assert old.columns["latents"].entry.units.name in gone
     assert report.deleted[-1].name == "snapshots/1.retired.json"
     assert read_all(store.snapshot()) == read_all(new)
+
+
+def test_what_a_fresh_tombstone_names_stays_however_old_it_is(store: Store) -> None:
+    (generation,), record = store.generations(), encoding_record()
+    old = store.snapshot()
+    for unit in store.units(record):
+        write_unit(store, record, generation, unit, rev=1)
+    store.publish([change_of(record)])
+    long_ago = store.folder.now_s() - 10 * GRACE_S
+    for name in names(store):
+        os.utime(store.folder.local_path(name), (long_ago, long_ago))
+    for retire in ([1], [1], []):
+        assert collect(store, retire=retire, now_s=None).deleted == ()
+    assert store.snapshots() == [2]
+    assert read_all(old)
 
 
 def test_the_newest_snapshot_and_one_that_is_not_there_cannot_be_retired(store: Store) -> None:
