@@ -8,11 +8,12 @@ one part in ``spill.NUM_PARTITIONS`` of the corpus.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import Reject
@@ -63,12 +64,26 @@ class Assignment:
         """Yield tables of ``PLAN_SCHEMA``, in (shard, row) order."""
         places = _iter_places(self.runs)
         for table in self._placed:
-            yield _plan_rows(table, [next(places) for _ in range(len(table))], self.options)
+            yield _plan_rows(table, list(islice(places, len(table))), self.options)
 
     def iter_annotations(self) -> Iterator[pa.Table]:
         """Yield tables of ``annotation_schema``, row for row with ``iter_rows``."""
         for table in self._placed:
             yield annotation_table(table["annotations"].to_pylist(), self.annotation_schema)
+
+    def iter_values(self, name: str) -> Iterator[pa.Table]:
+        """Yield the ``shard``, ``row`` and ``value`` of one annotation where there is a value."""
+        places = _iter_places(self.runs)
+        schema = pa.schema([self.annotation_schema.field(name)])
+        for table in self._placed:
+            values = annotation_table(table["annotations"].to_pylist(), schema)[name]
+            taken = list(islice(places, len(table)))
+            columns: dict[str, Any] = {
+                "shard": pa.array([shard for shard, _, _ in taken], pa.int32()),
+                "row": pa.array([row for _, row, _ in taken], pa.int32()),
+                "value": values,
+            }
+            yield pa.table(columns).filter(pc.is_valid(values))
 
     def iter_rejects(self) -> Iterator[pa.Table]:
         """Yield tables of ``REJECTS_SCHEMA``."""

@@ -4,7 +4,8 @@ The table is the one that trainers in the line of SD-scripts and SDXL use: sides
 multiples of a step, a bucket holds at most ``resolution ** 2`` pixels, and for each longer
 side the shorter one is the largest that fits.
 
-All arithmetic is on integers, so that a plan does not depend on a machine's ``libm``.
+Choices use integers and single divisions, which every machine rounds alike; a logarithm is
+not such an operation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,26 +93,16 @@ def fit(width_px: int, height_px: int, bucket: Bucket, options: PlanOptions) -> 
     """
     if bucket.width_px * height_px >= bucket.height_px * width_px:
         width, height = bucket.width_px, _scaled(height_px, bucket.width_px, width_px)
-        scale = Fraction(bucket.width_px, width_px)
+        scale = bucket.width_px / width_px
     else:
         width, height = _scaled(width_px, bucket.height_px, height_px), bucket.height_px
-        scale = Fraction(bucket.height_px, height_px)
+        scale = bucket.height_px / height_px
     width, height = max(width, bucket.width_px), max(height, bucket.height_px)
-    cut = 1 - Fraction(bucket.width_px * bucket.height_px, width * height)
-    size = f"{width_px} x {height_px}"
-    shape = f"{bucket.width_px} x {bucket.height_px}"
-    if cut > Fraction(options.max_crop):
-        raise MediaError(
-            "too_narrow",
-            f"{size} px would lose {float(cut):.0%} of its area in the {shape} bucket, "
-            f"the limit is {options.max_crop:.0%} (max_crop)",
-        )
-    if scale > Fraction(options.max_upscale):
-        raise MediaError(
-            "too_small",
-            f"{size} px would be enlarged {float(scale):.2f} times for the {shape} bucket, "
-            f"the limit is {options.max_upscale:g} (max_upscale)",
-        )
+    kept = bucket.width_px * bucket.height_px / (width * height)
+    if kept < 1 - options.max_crop:
+        raise MediaError("too_narrow", _too_narrow(width_px, height_px, bucket, kept, options))
+    if scale > options.max_upscale:
+        raise MediaError("too_small", _too_small(width_px, height_px, bucket, scale, options))
     return Geometry(
         source_width_px=width_px,
         source_height_px=height_px,
@@ -119,6 +110,26 @@ def fit(width_px: int, height_px: int, bucket: Bucket, options: PlanOptions) -> 
         resized_height_px=height,
         crop_left_px=(width - bucket.width_px) // 2,
         crop_top_px=(height - bucket.height_px) // 2,
+    )
+
+
+def _too_narrow(
+    width_px: int, height_px: int, bucket: Bucket, kept: float, options: PlanOptions
+) -> str:
+    return (
+        f"{width_px} x {height_px} px would lose {1 - kept:.0%} of its area in the "
+        f"{bucket.width_px} x {bucket.height_px} bucket, "
+        f"the limit is {options.max_crop:.0%} (max_crop)"
+    )
+
+
+def _too_small(
+    width_px: int, height_px: int, bucket: Bucket, scale: float, options: PlanOptions
+) -> str:
+    return (
+        f"{width_px} x {height_px} px would be enlarged {scale:.2f} times for the "
+        f"{bucket.width_px} x {bucket.height_px} bucket, "
+        f"the limit is {options.max_upscale:g} (max_upscale)"
     )
 
 

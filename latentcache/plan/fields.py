@@ -3,6 +3,8 @@
 import fnmatch
 import re
 from collections.abc import Mapping, Set
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 from latentcache.core.errors import ConfigError
@@ -18,7 +20,9 @@ LABEL_NAMES = ("label", "class", "cls", "class_name")
 PLAN_NAMES = frozenset(PLAN_SCHEMA.names)
 """Columns of the plan itself: a field of that name is kept as ``given_<name>``."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+_MAX_NAME = 57
+"""Leaves room for a prefix: the store takes 64 characters."""
+_UNSAFE = re.compile(r"[^a-z0-9_]+")
 
 
 def is_included(path: str, options: PlanOptions) -> bool:
@@ -43,10 +47,11 @@ def annotations_of(
         if name
     }
     kept: Annotations = {}
-    for name, value in fields.items():
+    # The caption and the label come first: of two names that become one, the first is kept.
+    for name, value in sorted(fields.items(), key=lambda field: field[0] not in renamed):
         plain = plain_value(value)
         if name not in leave_out and plain is not None:
-            kept[renamed.get(name) or safe_name(name)] = plain
+            kept.setdefault(renamed.get(name) or safe_name(name), plain)
     return kept
 
 
@@ -66,8 +71,10 @@ def check_given_columns(names: Set[str], options: PlanOptions, *, where: str) ->
 
 
 def safe_name(name: str) -> str:
-    """Return ``name`` fit for a file name and a filter expression."""
-    clean = _UNSAFE.sub("_", name).lstrip(".") or "_"
+    """Return ``name`` as the store may call it: lower-case letters, digits and underscores."""
+    clean = _UNSAFE.sub("_", name.lower())[:_MAX_NAME].strip("_")
+    if not clean or not clean[0].isalpha():
+        clean = f"field_{clean}" if clean else "field"
     return f"given_{clean}" if clean in PLAN_NAMES else clean
 
 
@@ -83,7 +90,7 @@ def plain_value(value: Any) -> Annotation | None:
         return value if value - value == 0 else None  # NaN and infinity mean "not known"
     if isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
         return [storable_text(text) for text in value]
-    return None
+    return str(value) if isinstance(value, (date, time, Decimal)) else None
 
 
 def _first(fields: Mapping[str, Any], given: str, usual: tuple[str, ...]) -> str:

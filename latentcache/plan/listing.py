@@ -14,7 +14,7 @@ _IMAGES = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
 .jp2 .j2k .jpf .jpx .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .psd .qoi .dds
 """
-_VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .3gp"
+_VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2ts .wmv .flv .3gp"
 
 IMAGE_EXTENSIONS = frozenset(_IMAGES.split())
 VIDEO_EXTENSIONS = frozenset(_VIDEOS.split())

@@ -1,5 +1,6 @@
 """What a scan adds to a listing: sizes from headers, captions from sidecars, refusals."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from latentcache.plan.listing import (
 )
 from latentcache.plan.reading import NUM_REMOTE_READERS
 from latentcache.storage import Folder
+
+logger = logging.getLogger(__name__)
 
 MAX_CAPTION_BYTES = 2**20
 
@@ -74,7 +77,8 @@ def _with_caption(root: Folder, media: ScannedMedia) -> ScannedMedia:
         return media
     try:
         data = root.read(file_name(listed.sidecar), start=0, end=MAX_CAPTION_BYTES)
-    except OSError:
+    except OSError as error:
+        logger.warning("the caption of %s cannot be read: %s", listed.source.label, error.strerror)
         return media
     text = storable_text(data.decode("utf-8-sig", "replace")).strip()
     fields = {**listed.annotations, "caption": text} if text else listed.annotations

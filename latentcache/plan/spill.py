@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 NUM_PARTITIONS = 256
-FLUSH_ROWS = 200_000
-"""Rows held before they are written: about 100 MB with captions."""
+FLUSH_ROWS = 50_000
+"""Rows held before they are written: about 25 MB with captions."""
+_READS_PER_MAP = 32
 
 
 class Partitioner:
@@ -75,6 +76,8 @@ class TableFile:
         self._path, self._schema = path, schema
         self._writer = pa.ipc.new_file(str(path), schema)
         self._is_open = True
+        self._reader: pa.RecordBatchFileReader | None = None
+        self._num_reads = 0
         self.num_batches = 0
         self.num_rows = 0
 
@@ -95,8 +98,11 @@ class TableFile:
 
     def read(self, batch: int) -> pa.Table:
         """Return one batch."""
-        with pa.memory_map(str(self._path)) as file:
-            return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(batch)])
+        # Pages that were read count as ours while the file is mapped: map it anew now and then.
+        if self._reader is None or self._num_reads % _READS_PER_MAP == 0:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(self._path)))
+        self._num_reads += 1
+        return pa.Table.from_batches([self._reader.get_batch(batch)])
 
     def __iter__(self) -> Iterator[pa.Table]:
         return (self.read(batch) for batch in range(self.num_batches))

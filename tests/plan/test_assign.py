@@ -202,3 +202,36 @@ def test_large_corpus_is_one_sorted_whole(tmp_path: Path) -> None:
     rows, _, _ = tables(spilled)
     assert pc.count_distinct(rows["key"]).as_py() == 3000
     check_numbering(spilled)
+
+
+def test_one_annotation_comes_with_its_places(tmp_path: Path) -> None:
+    plan = assign([annotated([1, None, 2.5, 4])], PlanOptions(rows_per_shard=2), tmp_path)
+    rows, _, found = tables(plan)
+    places = zip(rows["shard"].to_pylist(), rows["row"].to_pylist(), found, strict=True)
+    expected = [
+        {"shard": shard, "row": row, "value": fields["x"]}
+        for shard, row, fields in places
+        if fields["x"] is not None
+    ]
+    assert [row for table in plan.iter_values("x") for row in table.to_pylist()] == expected
+
+
+def test_plan_is_the_same_on_every_machine_and_in_every_release(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg", (500 + 40 * n, 700)) for n in range(6)]
+    media += [member("a.tar", n) for n in range(2)]
+    rows, _, _ = tables(assign([media], PlanOptions(resolution_px=256, seed=3), tmp_path))
+    columns = ["key", "bucket", "resized_width_px", "resized_height_px"]
+    assert [tuple(row.values()) for row in rows.select(columns).to_pylist()] == PINNED
+
+
+PINNED = [
+    ("5b0ac7911d3635fdd505", "1x256x256", 256, 272),
+    ("85771d145bbfa56fc15f", "1x256x256", 256, 256),
+    ("2cca4ba8895d36c30b51", "1x256x256", 256, 289),
+    ("80bfe76b9444180d0990", "1x256x256", 256, 256),
+    ("8e267d808691b91815f9", "1x256x256", 256, 256),
+    ("4abb60fe59d7798ec48f", "1x288x224", 224, 314),
+    ("e4a0db934ce193fc1be6", "1x288x224", 239, 288),
+    ("2b8a1edba4e55a500b93", "1x288x224", 224, 290),
+]
+"""A change here moves rows of stores that exist: it needs a new version of the plan."""

@@ -152,3 +152,22 @@ def test_metadata_table_annotates_the_files_it_names(tree: Tree) -> None:
     }
     assert list(listing.totals.warnings.values()) == [1]
     assert captions(root)["a.jpg"] == "ay"
+
+
+def test_caption_that_cannot_be_read_costs_itself(
+    tree: Tree, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tree({"a.jpg": "1"})
+    (root / "a.txt").symlink_to("gone")
+    assert captions(root) == {"a.jpg": None}
+    assert "the caption of a.jpg cannot be read" in caplog.text
+
+
+def test_every_file_of_a_nasty_folder_is_listed(shared_data: Path) -> None:
+    for name in ("images", "crafted"):
+        folder = shared_data / "nasty" / name
+        media, listing = listed(folder)
+        files = {file.name for file in folder.iterdir()} - {"MANIFEST.csv"}
+        assert {each.source.path for each in media} == files
+        assert listing.totals.ignored == {".csv": 1}
+        assert all(each.reject is None for each in media)
