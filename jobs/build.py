@@ -1,0 +1,74 @@
+"""Build a store from a recipe: what ``ray job submit`` runs on a cluster.
+
+    ray job submit --working-dir . -- python jobs/build.py jobs/configs/photos_dct.toml
+
+Progress goes to stderr, the result as JSON to stdout; both end up in the job's log. Exit
+codes are those of the command line: 0 done, 1 failed, 2 wrong recipe, 3 quarantine limit
+passed, 130 stopped.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from latentcache import runner
+from latentcache.cli.entry import exit_code_of, sentence_of
+from latentcache.cli.progress import LineReporter
+from latentcache.core.errors import ConfigError, LatentCacheError
+from latentcache.runner.recipe import Recipe, parse_setting, read_recipe
+
+LIMIT_PASSED = 3
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override.")
+def main(recipe: Path, settings: tuple[str, ...]) -> None:
+    """Build the store that RECIPE describes on the cluster that this runs on."""
+    try:
+        code = run(recipe, settings)
+    except (LatentCacheError, OSError) as error:
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
+        code = exit_code_of(error)
+    sys.exit(code)
+
+
+def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
+    """Return the exit code of one build."""
+    recipe = read_recipe(recipe_path, dict(parse_setting(text) for text in settings))
+    if "RAY_ADDRESS" in os.environ:
+        recipe = on_cluster(recipe)
+    reporter = LineReporter(sys.stderr)
+    _, encoded = runner.build(
+        recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
+    )
+    print(json.dumps(asdict(encoded), indent=2))
+    if encoded.is_over_limit:
+        print(f"error: {encoded.limit_sentence}", file=sys.stderr)
+        return LIMIT_PASSED
+    return 0
+
+
+def on_cluster(recipe: Recipe) -> Recipe:
+    """Return the recipe as a submitted job runs it: on the cluster it was submitted to.
+
+    Raises:
+        ConfigError: A path is relative; a job's working folder is a copy that goes away.
+    """
+    for name, url in (("corpus", recipe.corpus), ("store", recipe.store)):
+        if url and "://" not in url and not Path(url).is_absolute():
+            raise ConfigError(
+                f"{name} must be a URL or an absolute path in a submitted job, got {url!r} "
+                "(recipe); name a folder that every node sees"
+            )
+    if recipe.resources.address != "local":
+        return recipe
+    return replace(recipe, resources=replace(recipe.resources, address="auto"))
+
+
+if __name__ == "__main__":
+    main()
