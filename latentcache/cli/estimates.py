@@ -1,5 +1,6 @@
 """An estimate on stdout: what a corpus would become before anything is spent."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,26 +8,48 @@ import click
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_table
 
 if TYPE_CHECKING:
-    from latentcache.plan.estimate import EncoderEstimate, PlanEstimate
+    from latentcache.plan.estimate import EncoderEstimate
+    from latentcache.runner import Calibration, Estimate
 
 
-def print_estimate(found: "PlanEstimate") -> None:
+def print_estimate(found: "Estimate") -> None:
     """Print an estimate for people."""
-    shards = count_text(found.num_shards, "shard")
-    click.echo(f"{count_text(found.num_samples, 'sample')} in {shards}; nothing was written")
-    if found.rejects:
-        why = ", ".join(f"{count:,} {code}" for code, count in found.rejects.items())
-        click.echo(f"refused: {sum(found.rejects.values()):,} ({why})")
+    plan = found.plan
+    shards = count_text(plan.num_shards, "shard")
+    source = bytes_text(found.source_bytes)
+    click.echo(f"{count_text(plan.num_samples, 'sample')} in {shards} from {source} of sources")
+    if plan.rejects:
+        why = ", ".join(f"{count:,} {code}" for code, count in plan.rejects.items())
+        click.echo(f"refused: {sum(plan.rejects.values()):,} ({why})")
     print_table(
         ("bucket", "samples", "shards"),
-        [(each.bucket, each.num_samples, each.num_shards) for each in found.buckets],
+        [(each.bucket, each.num_samples, each.num_shards) for each in plan.buckets],
     )
-    if found.encoders:
-        click.echo("")
-        print_table(
-            ("encoder", "bytes", "time here", "buckets"),
-            [_encoder_row(each, len(found.buckets)) for each in found.encoders],
-        )
+    click.echo("")
+    print_table(
+        ("encoder", "bytes", "time here", "buckets"),
+        [_encoder_row(each, len(plan.buckets)) for each in plan.encoders],
+    )
+    if found.calibration is not None:
+        _print_calibration(found.calibration)
+    click.echo("nothing was written")
+
+
+def estimate_json(found: "Estimate") -> dict[str, Any]:
+    """Return what ``plan --estimate --json`` prints."""
+    measured = None
+    if found.calibration is not None:
+        measured = {**asdict(found.calibration), "bucket": str(found.calibration.bucket)}
+    return {**found.plan.as_dict(), "source_bytes": found.source_bytes, "calibration": measured}
+
+
+def _print_calibration(found: "Calibration") -> None:
+    encoders = count_text(found.num_gpus, "GPU") if found.num_gpus else "the same cores"
+    click.echo(
+        f"measured with {found.encoder} at {found.bucket}: decode {found.decode_s * 1000:.3g} ms "
+        f"on {count_text(found.num_cpus, 'core')}, encode {found.encode_s * 1000:.3g} ms on "
+        f"{encoders}, per sample"
+    )
 
 
 def _encoder_row(found: "EncoderEstimate", num_buckets: int) -> tuple[Any, ...]:

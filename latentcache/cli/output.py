@@ -65,6 +65,8 @@ def bytes_text(num_bytes: float) -> str:
 
 def duration_text(seconds: float) -> str:
     """Return ``45 s``, ``12 min``, ``3.4 h`` or ``2.1 d``."""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

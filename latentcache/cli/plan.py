@@ -2,7 +2,7 @@
 
 import click
 
-from latentcache.cli.estimates import print_estimate
+from latentcache.cli.estimates import estimate_json, print_estimate
 from latentcache.cli.flags import (
     config_flags,
     encode_flags,
@@ -70,6 +70,6 @@ def _estimate(
     with reporting() as reporter:
         found = runner.estimate(recipe.plan_request(), encode, reporter=reporter)
     if as_json:
-        print_json(found.as_dict())
+        print_json(estimate_json(found))
     else:
         print_estimate(found)

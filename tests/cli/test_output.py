@@ -39,7 +39,8 @@ def test_bytes_are_decimal(num_bytes: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(4.2, "4 s"), (600, "10 min"), (7200, "2.0 h"), (864000, "10.0 d")]
+    ("seconds", "text"),
+    [(0.2, "under 1 s"), (4.2, "4 s"), (600, "10 min"), (7200, "2.0 h"), (864000, "10.0 d")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
