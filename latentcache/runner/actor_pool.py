@@ -68,22 +68,30 @@ class ActorPool:
             return self._resources.num_actors
         if self.uses_gpus:
             return max(1, self._facts.num_gpus)
-        return max(1, self._facts.num_cpus // self._resources.threads)
+        return max(1, self._facts.num_cpus // self._setup.threads)
 
-    def start(self, buckets: list[str]) -> EncoderDescription:
-        """Start all actors and return the description that the first to load gives.
+    def start(self) -> None:
+        """Start all actors and return once one has loaded the encoder.
 
         Raises:
             EncoderError: The encoder cannot be loaded; the sentence is the actor's.
             RunError: Its process died while loading.
         """
         self.actors = [PooledActor(self._new_handle()) for _ in range(self.wanted())]
+        self.describe([])
+
+    def describe(self, buckets: list[str]) -> EncoderDescription:
+        """Return what the loaded encoder is and which of ``buckets`` it refuses.
+
+        Raises:
+            EncoderError: The encoder cannot be loaded; the sentence is the actor's.
+            RunError: Its process died while loading.
+        """
         deaths = 0
         while True:
             try:
-                description: EncoderDescription = ray.get(
-                    self.actors[0].handle.describe.remote(buckets)
-                )
+                handle = self.actors[0].handle
+                description: EncoderDescription = ray.get(handle.describe.remote(buckets))
                 return description
             except RayTaskError as error:
                 raise cause_of(error) from None
@@ -95,6 +103,13 @@ class ActorPool:
                         f"{deaths} times while loading; it may need more memory than there is"
                     ) from None
                 self.actors[0] = PooledActor(self._new_handle())
+
+    def use_threads(self, threads: int) -> None:
+        """Start all actors anew with ``threads`` torch threads each."""
+        for actor in self.actors:
+            ray.kill(actor.handle)
+        self._setup = replace(self._setup, threads=threads)
+        self.start()
 
     def begin(self, record: EncodingRecord) -> None:
         """Give every actor the encoding to work on, and wait until they have loaded it.

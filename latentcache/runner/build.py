@@ -8,7 +8,7 @@ from types import FrameType
 
 from latentcache.core.errors import RunError
 from latentcache.runner.cluster import ClusterFacts, connected
-from latentcache.runner.encoding import EncodeRequest, EncodeResult, encode_into
+from latentcache.runner.encoding import EncodeRequest, EncodeResult, encode_into, loaded_pool
 from latentcache.runner.options import Resources
 from latentcache.runner.planning import PlanRequest, PlanResult, plan_into
 from latentcache.runner.progress import Reporter
@@ -29,25 +29,39 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
     store = Store.open(store_url)
-    with run_connected(request.resources) as facts:
-        return encode_into(store, request, facts=facts, reporter=reporter)
+    with (
+        run_connected(request.resources) as facts,
+        loaded_pool(store, request, facts) as pool,
+    ):
+        return encode_into(store, request, pool=pool, reporter=reporter)
 
 
 def build(
     store_url: str, plan: PlanRequest, encode: EncodeRequest, *, reporter: Reporter
 ) -> tuple[PlanResult, EncodeResult]:
-    """Plan, encode and publish: the main job. What is there already is not done again."""
+    """Plan, encode and publish: the main job. What is there already is not done again.
+
+    The encoder is loaded first: a wrong path must not cost a scan.
+    """
     store = Store.open_or_create(store_url)
-    with run_connected(encode.resources) as facts:
+    with (
+        run_connected(encode.resources) as facts,
+        loaded_pool(store, encode, facts) as pool,
+    ):
         planned = plan_into(store, plan, facts=facts, reporter=reporter)
-        return planned, encode_into(store, encode, facts=facts, reporter=reporter)
+        return planned, encode_into(store, encode, pool=pool, reporter=reporter)
 
 
 @contextmanager
 def run_connected(resources: Resources) -> Iterator[ClusterFacts]:
     """Yield a connected cluster; Ctrl-C and SIGTERM end it at once with a sentence."""
     try:
-        with _sigterm_as_interrupt(), connected(resources.address) as facts:
+        # Again inside: ray.init installs a handler of its own, which aborts the process.
+        with (
+            _sigterm_as_interrupt(),
+            connected(resources.address) as facts,
+            _sigterm_as_interrupt(),
+        ):
             yield facts
     except KeyboardInterrupt:
         raise RunStoppedError(

@@ -1,7 +1,9 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from latentcache.core.errors import EncoderError, StoreError
 from latentcache.core.fingerprint import fingerprint
@@ -85,13 +87,49 @@ class EncodeRequest:
     rerun: frozenset[UnitId] = frozenset()
 
 
+@contextmanager
+def loaded_pool(store: Store, request: EncodeRequest, facts: ClusterFacts) -> Iterator[ActorPool]:
+    """Yield encode actors of which one at least has loaded its encoder; end them afterwards.
+
+    Raises:
+        EncoderError: The encoder cannot be loaded.
+    """
+    resources = request.resources
+    device = choose_run_device(resources, facts)
+    wanted = resources.num_actors or (
+        facts.num_gpus if device == "cuda" else facts.num_cpus // resources.threads
+    )
+    setup = ActorSetup(
+        store_url=store.folder.url,
+        encode=request.encode.for_workers(),
+        device=device,
+        threads=resources.threads,
+        window_bytes=facts.window_bytes(max(1, wanted)),
+        limits=ImageLimits(max_pixels=resources.max_image_pixels),
+        time_limit_s=resources.time_limit_s,
+        scratch=resources.scratch,
+    )
+    pool = ActorPool(setup, resources, facts)
+    try:
+        pool.start()
+        yield pool
+    finally:
+        pool.stop()
+
+
 def encode_into(
-    store: Store, request: EncodeRequest, *, facts: ClusterFacts, reporter: Reporter
+    store: Store, request: EncodeRequest, *, pool: ActorPool, reporter: Reporter
 ) -> EncodeResult:
     """Encode what ``request.column`` lacks and publish it.
 
+    Args:
+        store: With a plan.
+        request: What is asked.
+        pool: From ``loaded_pool`` of the same request.
+        reporter: Shows the run.
+
     Raises:
-        EncoderError: The encoder cannot be loaded or does not fit the plan.
+        EncoderError: The encoder does not fit the plan.
         StoreError: The store has no plan, or this machine computes other values.
         QuarantineLimitError: Too many samples were rejected; what was done is kept.
     """
@@ -101,52 +139,54 @@ def encode_into(
             f"store must have a plan, got none ({store.folder.label}); "
             "run `latentcache plan CORPUS STORE` first"
         )
-    resources = request.resources
-    device = choose_run_device(resources, facts)
-    pool = _new_pool(store, request, facts, device, threads=resources.threads)
-    try:
-        description = pool.start(_buckets(generations))
-        _check_buckets(description, request.encode)
-        record = store.write_encoding(_record(request, description, generations))
-        if record.threads != resources.threads and device == "cpu":
-            reporter.message(
-                f"this encoding was begun with {record.threads} threads per actor; keeping that"
-            )
-            pool.stop()
-            pool = _new_pool(store, request, facts, device, threads=record.threads)
-            pool.start([])
-        orders = _orders(store, record, generations, request)
-        _announce(reporter, record, orders, len(store.units(record)))
-        elapsed_s, result = 0.0, DispatchResult()
-        num_actors = len(pool.actors)
-        if orders:
-            dispatcher = Dispatcher(
-                store,
-                record,
-                pool,
-                units_in_flight=resources.units_in_flight,
-                limit=_limit(generations, resources),
-                reporter=reporter,
-            )
-            pool.begin(record)
-            result = dispatcher.run(orders)
-            elapsed_s = dispatcher.elapsed_s
-    finally:
-        pool.stop()
-    return _publish(store, record, request, result, elapsed_s=elapsed_s, num_actors=num_actors)
+    newest = max(store.snapshots(), default=0)
+    description = pool.describe(_buckets(generations))
+    _check_buckets(description, request.encode)
+    record = store.write_encoding(_record(request, description, generations))
+    if record.threads != request.resources.threads and record.device_type == "cpu":
+        reporter.message(
+            f"this encoding was begun with {record.threads} threads per actor; keeping that"
+        )
+        pool.use_threads(record.threads)
+    orders = _orders(store, record, generations, request)
+    _announce(reporter, record, orders, len(store.units(record)))
+    if not orders:
+        work = _Work(base=newest, num_actors=len(pool.actors))
+        return _publish(store, record, request, work)
+    dispatcher = Dispatcher(
+        store,
+        record,
+        pool,
+        units_in_flight=request.resources.units_in_flight,
+        limit=_limit(generations, request.resources),
+        reporter=reporter,
+    )
+    work = _Work(base=newest, num_actors=len(pool.actors))
+    pool.begin(record)
+    work.result = dispatcher.run(orders)
+    work.elapsed_s = dispatcher.elapsed_s
+    return _publish(store, record, request, work)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one run did.
+
+    Attributes:
+        base: Number of the newest snapshot when it began, 0 if there was none.
+    """
+
+    base: int
+    num_actors: int
+    result: DispatchResult = field(default_factory=DispatchResult)
+    elapsed_s: float = 0.0
 
 
 def _publish(
-    store: Store,
-    record: EncodingRecord,
-    request: EncodeRequest,
-    result: DispatchResult,
-    *,
-    elapsed_s: float,
-    num_actors: int,
+    store: Store, record: EncodingRecord, request: EncodeRequest, work: _Work
 ) -> EncodeResult:
     change = ColumnChange(record=record, merge_statistics=merge_arrays)
-    snapshot = store.publish([change], allow_partial=request.allow_partial)
+    snapshot = store.publish([change], allow_partial=request.allow_partial, base=work.base)
     entry = snapshot.columns[request.column].entry
     return EncodeResult(
         column=request.column,
@@ -157,10 +197,10 @@ def _publish(
         quarantined=entry.num_quarantined,
         missing=entry.num_missing,
         num_bytes=entry.num_bytes,
-        newly_encoded=result.num_encoded,
-        newly_quarantined=result.num_quarantined,
-        elapsed_s=elapsed_s,
-        num_actors=num_actors,
+        newly_encoded=work.result.num_encoded,
+        newly_quarantined=work.result.num_quarantined,
+        elapsed_s=work.elapsed_s,
+        num_actors=work.num_actors,
         threads=record.threads,
         device_type=record.device_type,
         limit_sentence=_final_limit(store, snapshot.number, request),
@@ -177,26 +217,6 @@ def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:
     if resources.device != "auto":
         return resources.device
     return "cuda" if facts.num_gpus else "cpu"
-
-
-def _new_pool(
-    store: Store, request: EncodeRequest, facts: ClusterFacts, device: str, *, threads: int
-) -> ActorPool:
-    resources = request.resources
-    wanted = resources.num_actors or (
-        facts.num_gpus if device == "cuda" else facts.num_cpus // threads
-    )
-    setup = ActorSetup(
-        store_url=store.folder.url,
-        encode=request.encode.for_workers(),
-        device=device,
-        threads=threads,
-        window_bytes=facts.window_bytes(max(1, wanted)),
-        limits=ImageLimits(max_pixels=resources.max_image_pixels),
-        time_limit_s=resources.time_limit_s,
-        scratch=resources.scratch,
-    )
-    return ActorPool(setup, resources, facts)
 
 
 def _buckets(generations: list[Generation]) -> list[str]:

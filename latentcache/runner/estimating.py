@@ -154,7 +154,8 @@ def _calibrate(
         )
         pool = ActorPool(setup, resources, facts)
         try:
-            description = pool.start([str(each.bucket) for each in runs])
+            pool.start()
+            description = pool.describe([str(each.bucket) for each in runs])
             encode_s: float = ray.get(pool.actors[0].handle.seconds_per_sample.remote(decoded))
         finally:
             pool.stop()

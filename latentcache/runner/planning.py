@@ -6,9 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from latentcache.core.errors import StoreError
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
@@ -142,6 +139,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         rows=assignment.iter_rows(),
         rejects=assignment.iter_rejects(),
         totals={
+            "file": drafted.corpus.file,
             "listed": drafted.totals.num_listed,
             "rows": assignment.num_rows,
             "rejects": assignment.num_rejects,
@@ -152,16 +150,8 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
     )
     generation = store.write_generation(draft)
     for name in assignment.annotation_schema.names:
-        store.write_annotations(generation, name, _values(assignment, name))
+        store.write_annotations(generation, name, assignment.iter_values(name))
     return generation
-
-
-def _values(assignment: Assignment, name: str) -> Iterator[pa.Table]:
-    """Yield one annotation with the places of its rows, as the store takes it."""
-    pairs = zip(assignment.iter_rows(), assignment.iter_annotations(), strict=True)
-    for rows, annotations in pairs:
-        table = rows.select(["shard", "row"]).append_column("value", annotations[name])
-        yield table.filter(pc.is_valid(table["value"]))
 
 
 def _check_same_plan(found: Generation, request: PlanRequest) -> None:
@@ -174,9 +164,11 @@ def _check_same_plan(found: Generation, request: PlanRequest) -> None:
             f"plan options must be those of the store's plan ({then}), got {now}; "
             "give the same options, or build into another store"
         )
-    root = open_corpus(request.corpus_url, request.corpus_kind).root.url
-    if root != found.corpus_url:
+    corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    planned = (found.corpus_url, found.totals.get("file", ""))
+    if (corpus.root.url, corpus.file) != planned:
         raise StoreError(
-            f"corpus must be the one that the store was planned from ({found.corpus_url}), got "
-            f"{root}; give that one, or build into another store"
+            "corpus must be the one that the store was planned from "
+            f"({'/'.join(filter(None, planned))}), got {corpus.label}; give that one, or build "
+            "into another store"
         )

@@ -9,7 +9,7 @@ import pytest
 from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.runner import EncodeResult, Resources
 from latentcache.store import Store
-from latentcache.testing.drawn import marked_picture
+from latentcache.testing.drawn import marked_picture, write_drawn_corpus
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -120,16 +120,17 @@ def test_a_slow_file_is_stopped_and_tried_twice(
     assert (row["path"], row["code"], row["is_transient"]) == ("slow.png", "timed_out", True)
 
 
-def test_a_plan_with_other_options_is_refused_with_both_shown(
-    reference_store: Path, drawn_corpus: Path, build_store: Build, tmp_path: Path
+def test_another_corpus_is_refused_with_both_shown(
+    reference_store: Path, build_store: Build, tmp_path: Path
 ) -> None:
+    write_drawn_corpus(tmp_path / "other", 2, size_px=64)
     with pytest.raises(StoreError, match="corpus must be the one that the store was planned from"):
-        build_store(tmp_path, reference_store, f"{_FAKES}:FakeEncoder")
+        build_store(tmp_path / "other", reference_store, f"{_FAKES}:FakeEncoder")
 
 
 def test_an_encoder_that_cannot_be_loaded_says_so_before_any_work(
     drawn_corpus: Path, build_store: Build, tmp_path: Path
 ) -> None:
-    with pytest.raises(EncoderError, match="sdxl"):
+    with pytest.raises(EncoderError, match="weights folder must hold config.json"):
         build_store(drawn_corpus, tmp_path / "store", f"sdxl:{tmp_path}", is_offline=True)
-    assert not Store.open(tmp_path / "store").snapshots()
+    assert not Store.open(tmp_path / "store").generations(), "the corpus was scanned in vain"
