@@ -179,8 +179,8 @@ def _field_section(field: FieldFacts) -> Markup:
     )
     caption = (
         "One histogram a channel, each on its own axis, from exact counts. Heights are "
-        "logarithmic over four decades; the outermost 0.2 % of the values lie outside. Dashed: zero. "
-        f"{SIGMA}: standard deviation."
+        "logarithmic over four decades; the outermost 0.2 % of the values lie outside. "
+        f"Dashed: zero. {SIGMA}: standard deviation."
     )
     if left_out:
         caption += f" {left_out} further channels are in the table only."
@@ -277,7 +277,7 @@ def projection_section(projection: Projection) -> Markup:
         f"Computed from what the encoders declare, not measured. Assumed: "
         f"{format_count(projection.num_images)} square images of the size given, latents in "
         "float16, mean and log-variance where there is a posterior, tar headers included. A "
-        "column “mean only” is what --policy mode stores. An image is a clip of one "
+        "column “mean only” is what --posterior mode stores. An image is a clip of one "
         "frame to a video encoder. Your own photos: latentcache plan CORPUS STORE --estimate."
     )
     title = "What a million of your images would take"
