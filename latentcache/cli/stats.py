@@ -1,6 +1,7 @@
 """``latentcache stats``: what the latents of a store look like in numbers."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,15 +11,24 @@ from latentcache.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from latentcache.stats import ColumnStatistics
-    from latentcache.store import ColumnView
+    from latentcache.store import ColumnView, Snapshot
 
 
 @click.command(short_help="Exact statistics of the stored latents.")
 @click.argument("store")
 @click.option("--column", metavar="NAME", help="Only this column.")
 @click.option("--snapshot", type=int, metavar="N", help="Another snapshot than the newest.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Also write a page with histograms of one column.",
+)
 @json_flag
-def stats(store: str, column: str | None, snapshot: int | None, as_json: bool) -> None:
+def stats(
+    store: str, column: str | None, snapshot: int | None, page: Path | None, as_json: bool
+) -> None:
     """Print per-channel statistics of STORE's columns, over stored values.
 
     They speak of the stored field mean, z or sample, before normalisation. The z columns
@@ -33,11 +43,23 @@ def stats(store: str, column: str | None, snapshot: int | None, as_json: bool) -
     views = {name: opened.column(name) for name in names}
     found = {name: ColumnStatistics.from_arrays(view.statistics()) for name, view in views.items()}
     ops = {name: published_ops(view) for name, view in views.items()}
+    if page is not None:
+        _write_page(page, opened, names)
     if as_json:
         print_json(statistics_json(found, ops))
         return
     for name in names:
         _print_column(views[name], found[name], ops[name])
+
+
+def _write_page(page: Path, opened: "Snapshot", names: Sequence[str]) -> None:
+    from latentcache.report import read_store_page, stats_page
+
+    if len(names) != 1:
+        raise click.UsageError(
+            f"--html shows one column, name it with --column: {', '.join(names)}"
+        )
+    page.write_text(stats_page(read_store_page(opened, names[0])), encoding="utf-8")
 
 
 def published_ops(view: "ColumnView") -> Sequence[Mapping[str, Any]]:

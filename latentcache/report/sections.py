@@ -207,15 +207,13 @@ def _field_section(field: FieldFacts) -> Markup:
 def kill_section(test: KillTest) -> Markup:
     """Return the digests of a killed and resumed build beside an undisturbed one."""
     total = len(test.units)
-    lead = join(
-        [
-            f"A second build was killed with SIGKILL when {test.num_committed_at_kill} of {total} "
-            "units were committed, and then simply run again: ",
-            element("code", None, test.command),
-            f". {test.num_equal} of {total} units have the same bytes as in the build that was "
-            "never disturbed, tar and metadata.",
-        ]
+    lead = (
+        f"A second build was killed with SIGKILL when {test.num_committed_at_kill} of {total} "
+        "units were committed, and then the same command was simply run again. "
+        f"{test.num_equal} of {total} units have the same bytes as in the build that was never "
+        "disturbed, tar and metadata."
     )
+    command = element("pre", None, test.command)
     columns = [
         TableColumn(heading="unit", kind="code"),
         *text_columns("bucket"),
@@ -227,7 +225,7 @@ def kill_section(test: KillTest) -> Markup:
     ]
     strip = figure(
         element("div", {"class": "plot"}, units_svg(test.units)),
-        "One square a unit, in plan order. Dark: committed when the kill came. Pale: made by "
+        "One square a unit, in plan order. Strong: committed when the kill came. Faint: made by "
         "the second run. Red, if there is any: bytes that differ.",
     )
     rows = [_digest_row(unit) for unit in test.units]
@@ -238,6 +236,7 @@ def kill_section(test: KillTest) -> Markup:
     return section(
         "Killed in the middle, same bytes in the end",
         lead,
+        command,
         strip,
         figure(long_table(columns, rows, num_shown=_ROWS_SHOWN), caption),
     )

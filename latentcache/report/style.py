@@ -27,6 +27,10 @@ section > p { max-width: 46rem; margin: .2rem 0 1rem; }
 code, .mono {
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .86em;
 }
+pre {
+  overflow-x: auto; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; padding: .6rem .8rem; margin: 0 0 1rem; font-size: .82rem;
+}
 a { color: var(--main); }
 .tiles {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(9.2rem, 1fr)); gap: .75rem;

@@ -40,7 +40,10 @@ def table(
         rows: Cells are escaped unless they are markup.
         total: A last row that sums up, or None.
     """
-    head = element("thead", None, element("tr", None, *(_heading(column) for column in columns)))
+    head = Markup("")
+    if any(column.heading for column in columns):
+        headings = element("tr", None, *(_heading(column) for column in columns))
+        head = element("thead", None, headings)
     body = element("tbody", None, *(_row(columns, row) for row in rows))
     foot = element("tfoot", None, _row(columns, total)) if total is not None else Markup("")
     return element("div", {"class": "scroll"}, element("table", None, head, body, foot))

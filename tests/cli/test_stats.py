@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,12 @@ def test_a_store_without_a_snapshot_says_so(cli: Cli, tmp_path: object) -> None:
     done = cli("stats", f"{tmp_path}/store")
     assert done.code == 1
     assert "store must have a snapshot" in done.err
+
+
+def test_the_page_shows_the_column(cli: Cli, drawn_store: Store, tmp_path: Path) -> None:
+    page = tmp_path / "stats.html"
+    done = cli("stats", drawn_store.folder.url, "--html", str(page))
+    assert done.code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count('class="name">c') == 16
+    assert f"{NUM_GOOD}</b> <small>encoded" in text
