@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentcache.cli.status import quarantine_json
+from latentcache.core.errors import StoreError
 from latentcache.core.rejects import Reject
 from latentcache.storage import map_ahead
 from latentcache.store import ColumnView, Commit, EncodingRecord, Generation, Snapshot, Store
@@ -74,11 +75,21 @@ def num_planned(store: Store) -> int:
 def read_standings(
     store: Store, snapshot: Snapshot | None, column: str | None = None
 ) -> list[Standing]:
-    """Return every encoding's standing, by column, the one that is served first."""
+    """Return every encoding's standing, by column, the one that is served first.
+
+    Raises:
+        StoreError: ``column`` has no encoding; the columns that have are shown.
+    """
+    known = store.columns()
+    if column is not None and column not in known:
+        raise StoreError(
+            f"column must be one of {', '.join(known) or 'none yet'}, got {column!r} "
+            f"({store.folder.label}); run latentcache encode to add it"
+        )
     generations = store.generations()
     plan = PlanView.read(store.folder, generations)
     standings = []
-    for name in [column] if column else store.columns():
+    for name in [column] if column else known:
         view = snapshot.columns.get(name) if snapshot else None
         found = [_standing(store, plan, record, view) for record in store.encodings(name)]
         standings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.flags import json_flag
-from latentcache.cli.output import bytes_text, count_text, print_json, print_table
+from latentcache.cli.output import bytes_text, count_text, duration_text, print_json, print_table
 
 if TYPE_CHECKING:
     from latentcache.cli.standing import Standing
@@ -169,8 +169,8 @@ def _print_standings(standings: "list[Standing]") -> None:
     for each in standings:
         rate = each.rate(time.time())
         if each.missing and rate:
-            left = each.missing / rate
-            click.echo(f"{each.column}: {rate:.4g} samples/s lately, about {left:.0f} s left")
+            left = duration_text(each.missing / rate)
+            click.echo(f"{each.column}: {rate:.4g} samples/s lately, about {left} left")
         elif each.missing:
             units = count_text(each.num_units_missing, "unit")
             click.echo(

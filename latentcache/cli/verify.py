@@ -165,8 +165,7 @@ def _print_report(
         click.echo(f"damaged: {len(report.damaged) - _SHOWN_DAMAGE:,} more")
     seen = f"{count_text(report.num_shards, 'shard')}, {count_text(report.num_samples, 'sample')}"
     click.echo(f"{'ok' if report.ok else 'damaged'}: {seen}")
-    if not report.ok and not repaired:
-        click.echo("latentcache verify --repair encodes damaged units again")
+    _print_advice(report, is_repaired=bool(repaired))
     for name, each in fidelity.items():
         for key, psnr in each.psnr_db.items():
             click.echo(f"{name} {key} {psnr:.2f} dB")
@@ -177,3 +176,10 @@ def _print_report(
                 f"{name}: PSNR mean {each.mean_db:.2f} dB, min {each.min_db:.2f} dB "
                 f"over {count_text(len(each.psnr_db), 'sample')}"
             )
+
+
+def _print_advice(report: "VerifyReport", *, is_repaired: bool) -> None:
+    if any(damage.unit is not None for damage in report.damaged) and not is_repaired:
+        click.echo("latentcache verify --repair encodes damaged units again")
+    if any(damage.unit is None for damage in report.damaged):
+        click.echo("what is no unit of a column cannot be encoded again: restore it from a copy")

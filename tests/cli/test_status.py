@@ -143,7 +143,10 @@ def test_a_store_of_another_format_shows_both_versions(cli: Cli, own_store: Stor
 
 def test_an_unknown_column_or_snapshot_shows_the_known_ones(cli: Cli, drawn_store: Store) -> None:
     url = drawn_store.folder.url
-    assert "column must be one of latents" in cli("stats", url, "--column", "x").err
+    for command in ("stats", "status", "verify"):
+        done = cli(command, url, "--column", "x")
+        assert done.code == 1
+        assert "column must be one of latents" in done.err
     assert "snapshot must be one of the store's (1)" in cli("status", url, "--snapshot", "7").err
 
 

@@ -51,6 +51,14 @@ def test_a_lost_tar_is_damage(cli: Cli, own_store: Store) -> None:
     assert cli("verify", own_store.folder.url).code == 3
 
 
+def test_a_damaged_plan_is_no_matter_for_repair(cli: Cli, own_store: Store) -> None:
+    part = next(Path(own_store.folder.url).rglob("part-*.parquet"))
+    flip_a_byte(part, part.stat().st_size // 2)
+    done = cli("verify", own_store.folder.url)
+    assert done.code == 3
+    assert "restore it from a copy" in done.out
+
+
 def test_decoding_gives_psnr_per_sample_mean_and_min(cli: Cli, drawn_store: Store) -> None:
     psnr = cli("verify", drawn_store.folder.url, "--decode", 4, "--device", "cpu", "--json").json[
         "psnr_db"
