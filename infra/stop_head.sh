@@ -22,7 +22,9 @@ if kill -0 "$pid" 2>/dev/null; then
   family="$pid $(descendants "$pid" | tr '\n' ' ')"
   # The head first: it ends its own daemons, and they their workers.
   kill -TERM "$pid" 2>/dev/null || true
-  for _ in $(seq 1 40); do
+  for turn in $(seq 1 40); do
+    # Whatever outlives the head for two seconds is told itself.
+    if ((turn == 9)); then kill -TERM $alive 2>/dev/null || true; fi
     alive=""
     for each in $family; do kill -0 "$each" 2>/dev/null && alive="$alive $each"; done
     [[ -z "$alive" ]] && break
