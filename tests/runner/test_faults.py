@@ -131,6 +131,6 @@ def test_another_corpus_is_refused_with_both_shown(
 def test_an_encoder_that_cannot_be_loaded_says_so_before_any_work(
     drawn_corpus: Path, build_store: Build, tmp_path: Path
 ) -> None:
-    with pytest.raises(EncoderError, match="weights folder must hold config.json"):
+    with pytest.raises(EncoderError, match=r"weights folder must hold config\.json"):
         build_store(drawn_corpus, tmp_path / "store", f"sdxl:{tmp_path}", is_offline=True)
     assert not Store.open(tmp_path / "store").generations(), "the corpus was scanned in vain"

@@ -1,0 +1,151 @@
+"""The main job: running it again finishes what is missing and changes nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentcache.plan import PlanOptions
+from latentcache.runner import (
+    EncodeOptions,
+    EncodeRequest,
+    EncodeResult,
+    PlanRequest,
+    Resources,
+    SilentReporter,
+    encode_column,
+    estimate,
+)
+from latentcache.store import Store, verify_snapshot
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+Build = Callable[..., EncodeResult]
+Digests = Callable[[Path | str], dict[str, tuple[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def built(
+    drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, EncodeResult]:
+    store = tmp_path_factory.mktemp("built") / "store"
+    return store, build_store(drawn_corpus, store)
+
+
+def test_a_finished_build_is_whole_and_verified(built: tuple[Path, EncodeResult]) -> None:
+    store, result = built
+    assert (result.planned, result.encoded, result.missing) == (120, 120, 0)
+    report = verify_snapshot(Store.open(store).snapshot())
+    assert (report.ok, report.num_samples, report.damaged) == (True, 120, ())
+
+
+def test_captions_beside_the_pictures_become_annotations(
+    built: tuple[Path, EncodeResult], drawn_corpus: Path
+) -> None:
+    store = Store.open(built[0])
+    (generation,) = store.generations()
+    captions = store.annotation(generation, "caption")
+    assert captions is not None
+    (unit, *_) = generation.units(rows_per_unit=16)
+    row = store.read_rows(unit).to_pylist()[0]
+    expected = (drawn_corpus / row["path"]).with_suffix(".txt").read_text().strip()
+    assert captions.value(row["shard"], row["row"]) == expected
+
+
+def test_running_again_encodes_nothing_and_publishes_nothing(
+    built: tuple[Path, EncodeResult], drawn_corpus: Path, build_store: Build
+) -> None:
+    store, first = built
+    again = build_store(drawn_corpus, store)
+    assert (again.newly_encoded, again.snapshot) == (0, first.snapshot)
+
+
+def test_number_of_actors_changes_no_byte(
+    built: tuple[Path, EncodeResult],
+    drawn_corpus: Path,
+    build_store: Build,
+    chosen_digests: Digests,
+    tmp_path: Path,
+) -> None:
+    resources = Resources(num_actors=1, units_in_flight=1)
+    build_store(drawn_corpus, tmp_path / "store", resources=resources)
+    assert chosen_digests(tmp_path / "store") == chosen_digests(built[0])
+
+
+def test_a_lost_tar_is_repaired_to_the_same_bytes(
+    drawn_corpus: Path,
+    built: tuple[Path, EncodeResult],
+    build_store: Build,
+    chosen_digests: Digests,
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    build_store(drawn_corpus, store)
+    entry = Store.open(store).snapshot().columns["latents"].units()[2]
+    assert entry.tar is not None
+    (store / entry.tar.name).unlink()
+    report = verify_snapshot(Store.open(store).snapshot())
+    damaged = frozenset(each.unit for each in report.damaged if each.unit is not None)
+    assert damaged == {entry.unit.unit}
+    request = EncodeRequest(
+        column="latents", encode=EncodeOptions(), resources=Resources(), rerun=damaged
+    )
+    encode_column(str(store), request, reporter=SilentReporter())
+    snapshot = Store.open(store).snapshot()
+    assert verify_snapshot(snapshot).ok
+    assert snapshot.number == 2
+    assert chosen_digests(store) == chosen_digests(built[0])
+
+
+def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(
+    drawn_corpus: Path, built: tuple[Path, EncodeResult]
+) -> None:
+    store = Store.open(built[0])
+    before = store.snapshot()
+    request = EncodeRequest(
+        column="latents", encode=EncodeOptions(encoder="dct:keep=4"), resources=Resources()
+    )
+    result = encode_column(str(built[0]), request, reporter=SilentReporter())
+    after = store.snapshot()
+    assert result.snapshot == after.number == before.number + 1
+    old, new = before.columns["latents"], after.columns["latents"]
+    assert old.record.fingerprint != new.record.fingerprint
+    assert store.snapshot(before.number).columns["latents"].record == old.record
+    assert verify_snapshot(store.snapshot(before.number)).ok
+    keys = [[key for key, *_ in view.iter_samples()] for view in (old, new)]
+    assert keys[0] == keys[1]
+    assert len(store.generations()) == 1
+
+
+def test_an_estimate_writes_nothing_and_names_hours(drawn_corpus: Path, tmp_path: Path) -> None:
+    request = PlanRequest(
+        corpus_url=str(drawn_corpus),
+        options=PlanOptions(resolution_px=64),
+        resources=Resources(),
+    )
+    found = estimate(request, EncodeOptions(), reporter=SilentReporter())
+    assert found.plan.num_samples == 120
+    assert found.calibration is not None
+    hours = {each.name: each.hours for each in found.plan.encoders}
+    assert hours["dct"] is not None
+    assert hours["dct"] > 0
+    assert hours["sdxl"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.s3
+def test_a_store_on_s3_has_the_same_bytes_as_a_local_one(
+    drawn_corpus: Path,
+    built: tuple[Path, EncodeResult],
+    build_store: Build,
+    chosen_digests: Digests,
+    s3_url: str,
+) -> None:
+    build_store(drawn_corpus, f"{s3_url}/store")
+    local = Store.open(built[0]).snapshot(1).columns["latents"]
+    expected = {
+        str(each.unit.unit): (each.tar.sha256 if each.tar else "", each.meta.sha256)
+        for each in local.units()
+    }
+    assert chosen_digests(f"{s3_url}/store") == expected
+    assert verify_snapshot(Store.open(f"{s3_url}/store").snapshot()).ok

@@ -1,0 +1,65 @@
+"""Promise 7: a folder of junk costs its own samples, and the good photos do not notice."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latentcache.core.rejects import RejectCode
+from latentcache.runner import EncodeResult, Resources
+from latentcache.store import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+Build = Callable[..., EncodeResult]
+
+
+def _latents(store: Path) -> dict[str, bytes]:
+    view = Store.open(store).snapshot().columns["latents"]
+    return {key: bytes(fields["z"].data) for key, _, _, fields in view.iter_samples()}
+
+
+def test_every_nasty_file_is_encoded_or_quarantined_with_a_reason(
+    shared_data: Path, build_store: Build, tmp_path: Path
+) -> None:
+    photos = sorted((shared_data / "corpus_imagenet").glob("*.JPEG"))[:20]
+    clean, mixed = tmp_path / "clean", tmp_path / "mixed"
+    for folder in (clean, mixed):
+        folder.mkdir()
+        for photo in photos:
+            shutil.copy(photo, folder)
+    expected = {}
+    for source in ("images", "crafted"):
+        with (shared_data / "nasty" / source / "MANIFEST.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                shutil.copy(shared_data / "nasty" / source / row["file"], mixed)
+                expected[row["file"]] = row["expected"]
+    build_store(clean, tmp_path / "clean-store")
+    resources = Resources(max_quarantine=1.0)
+    result = build_store(mixed, tmp_path / "mixed-store", resources=resources)
+
+    listed = sum(path.suffix != ".csv" for path in mixed.iterdir())
+    assert result.planned == listed == len(photos) + len(expected)
+    assert result.encoded + result.quarantined == result.planned
+    view = Store.open(tmp_path / "mixed-store").snapshot().columns["latents"]
+    quarantined = {row["path"]: row for row in view.quarantine().to_pylist()}
+    assert len(quarantined) == result.quarantined
+    for row in quarantined.values():
+        assert row["code"].upper() in RejectCode.__members__
+        assert row["stage"] in ("scan", "decode")
+        assert row["reason"] == row["reason"].strip() != ""
+    unreadable = {name for name, outcome in expected.items() if outcome.startswith("fails")}
+    assert unreadable - set(quarantined) == set(), "a broken file was encoded"
+    assert _latents(tmp_path / "clean-store").items() <= _latents(tmp_path / "mixed-store").items()
+
+
+def test_a_junk_folder_passes_the_quarantine_limit_and_keeps_what_it_did(
+    shared_data: Path, build_store: Build, tmp_path: Path
+) -> None:
+    result = build_store(shared_data / "nasty" / "images", tmp_path / "store")
+    assert result.is_over_limit
+    assert "--max-quarantine" in result.limit_sentence
+    assert result.missing == 0
+    assert Store.open(tmp_path / "store").snapshot().columns["latents"].num_encoded > 0
