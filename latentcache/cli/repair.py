@@ -38,6 +38,7 @@ def repair_damage(
             resources=replace(recipe.resources, device=device),
             allow_partial=bool(snapshot.column(column).num_missing),
             rerun=frozenset(broken),
+            expected_fingerprint=record.fingerprint,
         )
         with reporting() as reporter:
             runner.encode_column(store.folder.url, request, reporter=reporter)

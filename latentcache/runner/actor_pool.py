@@ -25,6 +25,7 @@ _MAX_START_DEATHS = 2
 """Actors that die while loading, in a row, before the run gives up."""
 
 _LOOK_FOR_GPUS_S = 5.0
+_FINAL_ANSWER_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -184,6 +185,17 @@ class ActorPool:
             except RayActorError:
                 actor.asked = None
         return [*self._gone, *(actor.last for actor in self.actors if actor.last is not None)]
+
+    def final_progress(self) -> list[ActorProgress]:
+        """Return the answers after the last unit, waiting a moment for each."""
+        asked = [actor.asked for actor in self.actors if actor.asked is not None]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=_FINAL_ANSWER_S)
+        self.progress()
+        asked = [actor.asked for actor in self.actors if actor.asked is not None]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=_FINAL_ANSWER_S)
+        return self.progress()
 
     def stop(self) -> None:
         """Abandon everything under way."""

@@ -16,6 +16,7 @@ from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunE
 from latentcache.core.units import UnitId
 from latentcache.runner.actor_pool import ActorPool, PooledActor, cause_of
 from latentcache.runner.batch_encoder import EncoderOutOfMemoryError
+from latentcache.runner.encode_actor import ActorProgress
 from latentcache.runner.progress import Reporter, encode_progress
 from latentcache.runner.unit_run import UnitOrder, UnitOutcome
 from latentcache.store import EncodingRecord, Store
@@ -128,20 +129,22 @@ class Dispatcher:
                 self._pool.grow()
                 self._feed()
                 self._collect()
-                elapsed_s = time.monotonic() - started_s
-                answers = self._pool.progress()
-                progress = encode_progress(answers, total=total, elapsed_s=elapsed_s)
-                self._reporter.update(progress)
+                self.elapsed_s = time.monotonic() - started_s
+                self._report(total, self._pool.progress())
                 if self._pool.end_hanging():
                     self._reporter.message("an encoder call took too long; its actor was ended")
                 self._judge_limit()
                 if time.monotonic() - listed_s > _LIST_COMMITS_S:
                     listed_s = time.monotonic()
                     self._drop_committed()
-                self.elapsed_s = time.monotonic() - started_s
+            self._report(total, self._pool.final_progress())
         finally:
             self._pool.stop()
         return self._result
+
+    def _report(self, total: int, answers: list[ActorProgress]) -> None:
+        progress = encode_progress(answers, total=total, elapsed_s=self.elapsed_s)
+        self._reporter.update(progress)
 
     def _in_flight(self) -> int:
         return sum(len(actor.in_flight) for actor in self._pool.actors)

@@ -77,6 +77,7 @@ class EncodeRequest:
         allow_partial: Publish even if rows are missing.
         retry_quarantined: Run units again whose rejects are transient.
         rerun: Units to run again whatever they hold, as a repair does.
+        expected_fingerprint: Refuse to work on another encoding than this; "" takes any.
     """
 
     column: str
@@ -85,6 +86,7 @@ class EncodeRequest:
     allow_partial: bool = False
     retry_quarantined: bool = False
     rerun: frozenset[UnitId] = frozenset()
+    expected_fingerprint: str = ""
 
 
 @contextmanager
@@ -142,7 +144,14 @@ def encode_into(
     newest = max(store.snapshots(), default=0)
     description = pool.describe(_buckets(generations))
     _check_buckets(description, request.encode)
-    record = store.write_encoding(_record(request, description, generations))
+    asked = _record(request, description, generations)
+    if request.expected_fingerprint not in ("", asked.fingerprint):
+        raise StoreError(
+            f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
+            f"{request.encode.encoder} (column {request.column}); give the encoder and options "
+            "that wrote it"
+        )
+    record = store.write_encoding(asked)
     if record.threads != request.resources.threads and record.device_type == "cpu":
         reporter.message(
             f"this encoding was begun with {record.threads} threads per actor; keeping that"

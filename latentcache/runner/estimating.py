@@ -18,7 +18,6 @@ from latentcache.encoders import EncoderFacts, list_encoders
 from latentcache.plan import EncoderCost, PlanEstimate
 from latentcache.plan import estimate as estimate_plan
 from latentcache.runner.actor_pool import ActorPool
-from latentcache.runner.build import run_connected
 from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.collector import decode_rows_of
 from latentcache.runner.decoding import (
@@ -31,6 +30,7 @@ from latentcache.runner.decoding import (
 )
 from latentcache.runner.encode_actor import ActorSetup, EncoderDescription
 from latentcache.runner.encoding import choose_run_device
+from latentcache.runner.jobs import run_connected
 from latentcache.runner.options import EncodeOptions, Resources
 from latentcache.runner.planning import DraftedPlan, PlanRequest, drafted_plan
 from latentcache.runner.progress import Reporter

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from latentcache.core.errors import RunError
+from latentcache.plan import open_corpus
 from latentcache.runner.cluster import ClusterFacts, connected
 from latentcache.runner.encoding import EncodeRequest, EncodeResult, encode_into, loaded_pool
 from latentcache.runner.options import Resources
@@ -21,6 +22,7 @@ class RunStoppedError(RunError):
 
 def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
     """Plan a corpus into the store, or find that it is planned; see ``plan_into``."""
+    open_corpus(request.corpus_url, request.corpus_kind)  # a wrong path leaves no empty store
     store = Store.open_or_create(store_url)
     with run_connected(request.resources) as facts:
         return plan_into(store, request, facts=facts, reporter=reporter)
@@ -43,6 +45,7 @@ def build(
 
     The encoder is loaded first: a wrong path must not cost a scan.
     """
+    open_corpus(plan.corpus_url, plan.corpus_kind)  # a wrong path leaves no empty store
     store = Store.open_or_create(store_url)
     with (
         run_connected(encode.resources) as facts,
