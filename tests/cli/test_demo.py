@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from latentcache.cli.demo import DemoFolder, run_demo
-from latentcache.core.errors import ConfigError
+from latentcache.cli.demo_kill import Build, kill_in_the_middle
+from latentcache.core.errors import ConfigError, RunError
 
 
 def test_folder_of_an_earlier_demo_is_emptied(tmp_path: Path) -> None:
@@ -61,3 +62,17 @@ def test_demo_runs_twice_and_leaves_a_page(
     assert (out / "sheet.png").stat().st_size > 10_000
     told = capsys.readouterr().out
     assert str(out / "index.html") in told
+
+
+def test_build_that_ends_before_it_is_killed_is_an_error(tmp_path: Path) -> None:
+    build = Build(arguments=["--version"], store=tmp_path / "store", log=tmp_path / "log")
+    with pytest.raises(RunError, match="must run until it is killed"):
+        kill_in_the_middle(build, num_commits=1)
+    assert "latentcache" in build.log.read_text()
+
+
+def test_build_that_fails_points_to_its_log(tmp_path: Path) -> None:
+    build = Build(arguments=["no-such-command"], store=tmp_path / "store", log=tmp_path / "log")
+    with pytest.raises(RunError, match="exit code 2"):
+        build.finish()
+    assert "no-such-command" in build.log.read_text()
