@@ -4,6 +4,7 @@ Values are a function of (seed, column, unit): ``unit_values`` draws a unit agai
 any batch can be checked.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,11 +237,12 @@ def _write_unit(
     provenance = Provenance(generation_digest=generation.digest, software={})
     with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:
         for index, row in enumerate(rows):
+            key = str(keys[index])
             if is_kept[index]:
                 stored = {
                     name: _stored(array[index], column.dtype) for name, array in values.items()
                 }
-                writer.add(row, keys[index], stored, b"")
+                writer.add(row, key, stored, hashlib.sha256(key.encode()).digest()[:16])
             else:
                 writer.reject(row, _REJECT)
         writer.finish(statistics.arrays())

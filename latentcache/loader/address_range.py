@@ -1,0 +1,107 @@
+"""A reserved range of addresses into which files are mapped at places of our choosing.
+
+Nothing is readable until a file is put there, and no file descriptor stays open. Python's
+own ``mmap`` cannot choose the address, so the C library's is called.
+"""
+
+import ctypes
+import mmap
+import os
+import sys
+import weakref
+from pathlib import Path
+
+from latentcache.core.errors import ShardCorruptError
+
+LARGE_PAGE_BYTES = 2**21
+"""Places are multiples of it, so that large tars can be served by large pages."""
+
+_PROT_NONE, _PROT_READ = 0, 1
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED = 0x01, 0x02, 0x10
+_MAP_ANONYMOUS, _MAP_NORESERVE = 0x20, 0x4000
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class AddressRangeError(OSError):
+    """The system gives no such range or takes no more maps; use maps one by one instead."""
+
+
+def is_supported() -> bool:
+    """Whether this system's ``mmap`` takes the flags above: 64-bit Linux."""
+    return sys.platform == "linux" and sys.maxsize > 2**32
+
+
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    ]
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return library
+
+
+class AddressRange:
+    """``num_bytes`` of addresses, all unreadable until files are mapped into them."""
+
+    def __init__(self, num_bytes: int) -> None:
+        """Reserve; takes no memory.
+
+        Raises:
+            AddressRangeError: There is no such range, or the system is not supported.
+        """
+        if not is_supported():
+            raise AddressRangeError(f"address ranges need 64-bit Linux, got {sys.platform}")
+        self._library = _library()
+        self.num_bytes = num_bytes
+        # A page more than asked for at either end makes room to align the start.
+        length = num_bytes + LARGE_PAGE_BYTES
+        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
+        start = self._map(None, length, _PROT_NONE, flags, -1)
+        self._release = weakref.finalize(self, self._library.munmap, start, length)
+        self.address = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
+
+    def put(self, path: Path, offset: int, size_bytes: int) -> None:
+        """Map a whole file, read-only, at ``offset`` from the start.
+
+        Raises:
+            ShardCorruptError: The file has another size: reading past its end would kill
+                the process.
+            FileNotFoundError: There is no such file.
+            AddressRangeError: The process has as many maps as the system allows.
+        """
+        assert 0 <= offset <= self.num_bytes - size_bytes, "outside the range"
+        assert offset % mmap.PAGESIZE == 0, "files are mapped at page boundaries"
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor).st_size
+            if found != size_bytes:
+                raise ShardCorruptError(
+                    f"tar must have {size_bytes} bytes, got {found} ({path}); "
+                    f"run latentcache verify --repair"
+                )
+            at = self.address + offset
+            self._map(at, size_bytes, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def take_away(self, offset: int, size_bytes: int) -> None:
+        """Make a mapped file's place unreadable again."""
+        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
+        self._map(self.address + offset, size_bytes, _PROT_NONE, flags, -1)
+
+    def close(self) -> None:
+        """Give the addresses back; any view of them must be gone."""
+        self._release()
+
+    def _map(self, at: int | None, length: int, protection: int, flags: int, file: int) -> int:
+        found: int | None = self._library.mmap(at, length, protection, flags, file, 0)
+        if found is None or found == _FAILED:
+            number = ctypes.get_errno()
+            raise AddressRangeError(number, f"{os.strerror(number)} ({length} bytes)")
+        return found

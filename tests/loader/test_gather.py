@@ -1,0 +1,126 @@
+"""Gathers give what the store's own reader gives, sample for sample, however rows are lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentcache.core.errors import ShardCorruptError
+from latentcache.core.media import Bucket
+from latentcache.loader.gather import Gather, RangeGather, UnitGather
+from latentcache.loader.member import read_template
+from latentcache.loader.unit_grid import UnitGrid, missing_rows
+from latentcache.store import ColumnView, Snapshot, Store, TensorBytes
+from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+
+WIDE, SQUARE = Bucket(1, 32, 64), Bucket(1, 32, 32)
+REJECTED = frozenset(
+    {(0, 0), (0, 7), (0, 8), (1, 19), (2, 3), *((1, row) for row in range(8, 16)), (3, 0)}
+)
+
+
+@pytest.fixture(scope="module", params=["bfloat16", "float16", "float32"])
+def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    store = Store.create(tmp_path_factory.mktemp("gather") / "store")
+    add_generation(store, [(SQUARE, 50, 20), (WIDE, 11, 8)])
+    column = SyntheticColumn(
+        dtype=request.param, has_logvar=True, rows_per_unit=8, rejected=REJECTED
+    )
+    return add_column(store, column)
+
+
+def grid_of(column: ColumnView, run_number: int) -> UnitGrid:
+    run = column.generations[0].runs[run_number]
+    entries = column.units()
+    return UnitGrid(run, column.record.rows_per_unit, entries, missing_rows(column, run, entries))
+
+
+def gather_of(kind: type, column: ColumnView, run_number: int) -> tuple[Gather, UnitGrid]:
+    grid = grid_of(column, run_number)
+    template = read_template(column.folder, grid.entries.values())
+    assert template is not None
+    return kind(grid, template, lambda entry: column.folder.local_path(entry.tar.name)), grid
+
+
+@pytest.mark.parametrize("kind", [RangeGather, UnitGather])
+@pytest.mark.parametrize("run_number", [0, 1])
+def test_a_batch_is_the_samples_the_store_reads(
+    snapshot: Snapshot, kind: type, run_number: int
+) -> None:
+    column = snapshot.column("latents")
+    gather, grid = gather_of(kind, column, run_number)
+    rows = np.random.default_rng(0).permutation(grid.run.num_rows)
+    rows = rows[grid.is_present(rows)]
+    rows = np.concatenate([rows, rows[:3]])  # a row may come twice
+    slots = grid.locate(rows)
+    template = read_template(column.folder, grid.entries.values())
+    keys = gather.keys(slots)
+    fields = {name: gather.field(slots, entry) for name, entry in template.fields.items()}
+    assert set(fields) == {"mean", "logvar"}
+    for index, place in enumerate(rows.tolist()):
+        shard, row = divmod(place, grid.run.rows_per_shard)
+        sample = column.read_row(grid.run.first_shard + shard, row)
+        assert keys[index] == sample.key
+        for name, values in fields.items():
+            stored = sample.fields[name]
+            if isinstance(stored, TensorBytes):
+                stored = stored.to_numpy()
+            found = values[index]
+            bits = found.view(torch.uint16) if found.dtype == torch.bfloat16 else found
+            assert np.array_equal(bits.numpy(), stored)
+
+
+def test_rows_present_are_those_not_in_quarantine(snapshot: Snapshot) -> None:
+    column = snapshot.column("latents")
+    present = set()
+    for number in range(2):
+        grid = grid_of(column, number)
+        rows = np.arange(grid.run.num_rows)
+        shards, inside = np.divmod(rows[grid.is_present(rows)], grid.run.rows_per_shard)
+        present |= set(zip((shards + grid.run.first_shard).tolist(), inside.tolist(), strict=True))
+        assert len(rows[grid.is_present(rows)]) == grid.num_present
+    assert len(present) == column.num_encoded
+    assert not present & REJECTED
+
+
+def test_retired_rows_that_were_rejected_do_not_move_their_neighbours(tmp_path: Path) -> None:
+    """The quarantine forgets a retired row; its unit's meta does not."""
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 10, 10)])
+    column = SyntheticColumn(rejected=frozenset({(0, 2), (0, 5)}))
+    add_column(store, column)
+    add_generation(store, [(SQUARE, 4, 4)], retired=[(0, 2), (0, 7)])
+    view = add_column(store, column).column("latents")
+    gather, grid = gather_of(RangeGather, view, 0)
+    rows = np.array([9, 8, 6, 4, 3, 1])
+    keys = gather.keys(grid.locate(rows))
+    assert keys == [view.read_row(0, row).key for row in rows.tolist()]
+    assert grid.is_present(np.array([2, 5, 6])).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", [RangeGather, UnitGather])
+def test_a_tar_that_was_cut_short_is_named(tmp_path: Path, kind: type) -> None:
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 10, 10)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    (entry,) = column.units()
+    gather, grid = gather_of(kind, column, 0)
+    path = tmp_path / "store" / entry.tar.name
+    path.write_bytes(path.read_bytes()[:-512])
+    with pytest.raises(ShardCorruptError, match=r"tar must have \d+ bytes, got \d+ .*\.tar"):
+        gather.keys(grid.locate(np.array([1])))
+    path.unlink()
+    with pytest.raises(ShardCorruptError, match="tar must be in the store, got none"):
+        gather.keys(grid.locate(np.array([1])))
+
+
+def test_a_range_gives_its_addresses_back(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 10, 10)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    gather, grid = gather_of(RangeGather, column, 0)
+    gather.keys(grid.locate(np.array([1])))
+    assert column.units()[0].tar.name in Path("/proc/self/maps").read_text()
+    del gather
+    assert column.units()[0].tar.name not in Path("/proc/self/maps").read_text()
