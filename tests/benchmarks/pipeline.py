@@ -269,7 +269,8 @@ def main() -> None:
         "memory-10x": Case(name="memory-10x", encoder="dct", num_samples=10_000, target=0.0),
     }
     print(
-        "| case | samples | decode CPU s | encode CPU s | wall s | CPU of the run, s | efficiency | other processes | peak PSS MiB |"
+        "| case | samples | decode CPU s | encode CPU s | wall s | CPU of the run, s "
+        "| efficiency | other processes | peak PSS MiB |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in options.case:
