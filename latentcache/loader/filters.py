@@ -69,7 +69,7 @@ class Filter:
         try:
             found = _evaluate(self._tree, values)
             selected: Flags = found.cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False)
-        except (pa.ArrowException, TypeError, AttributeError) as error:
+        except (pa.ArrowException, TypeError, AttributeError, RecursionError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(
                 f"filter must fit the types of its fields, got {reason!r} ({self.text}); "
@@ -147,7 +147,8 @@ def _evaluate(node: ast.expr, values: Mapping[str, Values]) -> Values:  # noqa: 
         case ast.Name():
             return values[node.id]
         case ast.Constant():
-            return pa.scalar(node.value)
+            value: Any = node.value
+            return pa.scalar(value)
         case ast.BoolOp():
             parts = [_evaluate(part, values) for part in node.values]
             join = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene

@@ -174,13 +174,17 @@ def _split_flags(source: Source, table: dict[str, Any]) -> np.ndarray[Any, np.dt
     return flags if source.split == "val" else ~flags
 
 
-def as_sources(given: object) -> tuple[Source, ...]:
+Sources = str | Path | Store | Source | Sequence[str | Path | Store | Source]
+"""What a user may give for sources."""
+
+
+def as_sources(given: Sources) -> tuple[Source, ...]:
     """Return the sources that a user gave: a store, its URL, a source, or several of them.
 
     Raises:
         ConfigError: There is none, or only some have a weight.
     """
-    several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    several = [given] if isinstance(given, str | Path | Store | Source) else list(given)
     sources = []
     for number, one in enumerate(several):
         source = one if isinstance(one, Source) else Source(store=one)

@@ -1,0 +1,281 @@
+"""The loader: what a training script iterates over, and what it saves and resumes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.loader.batch import Batch, BatchFacts
+from latentcache.loader.batches import BatchSizes
+from latentcache.loader.mixture import Cursor
+from latentcache.loader.normalise import Normalise, NormalizeMode
+from latentcache.loader.opening import OpenSource, open_sources
+from latentcache.loader.order import OrderRule, rank_part
+from latentcache.loader.ranks import check_agreement, find_ranks, share_pins
+from latentcache.loader.reading import Posterior
+from latentcache.loader.resolved import Request, ResolvedRun
+from latentcache.loader.sources import Sources, as_sources
+from latentcache.loader.state import check_same, check_streams
+from latentcache.store import Pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """What is rarely changed.
+
+    Attributes:
+        posterior: ``sample`` draws latents where a log-variance is stored, ``mode`` takes
+            the mean.
+        patch: Latent cells (T, H, W) per token, for ``tokens_per_rank``.
+        partitions: Lanes that every global batch takes equally much from; a multiple of
+            the number of nodes keeps each node on its own shards.
+        window_shards: Read whole shards in a shuffled order and shuffle rows among this
+            many; 0 shuffles everything, which is right for data that fits in memory or
+            on a fast local disk.
+    """
+
+    posterior: Posterior = "sample"
+    patch: tuple[int, int, int] = (1, 2, 2)
+    partitions: int = 1
+    window_shards: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCoverage:
+    """How far a run has come in one stream.
+
+    Attributes:
+        stream: Source, generation and bucket.
+        num_rows: Selected rows.
+        num_missing: Selected rows that a column lacks; substitutes stand in for them.
+        num_drawn: Samples drawn so far, by all ranks.
+        epochs: ``num_drawn / num_rows``.
+    """
+
+    stream: str
+    num_rows: int
+    num_missing: int
+    num_drawn: int
+    epochs: float
+
+
+class LatentLoader:
+    """Endless batches from one or more stores, the same for any number of ranks."""
+
+    def __init__(  # noqa: PLR0913  a training script names what it wants, in one place
+        self,
+        sources: Sources,
+        *,
+        columns: Sequence[str] = ("latents",),
+        global_batch_size: int | Mapping[str, int] | None = None,
+        tokens_per_rank: int | None = None,
+        micro_batches: int = 1,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+        device: str | torch.device | None = None,
+        normalize: bool | NormalizeMode | Sequence[Mapping[str, Any]] = True,
+        options: LoaderOptions | None = None,
+    ) -> None:
+        """Open the sources and resolve everything that a run pins.
+
+        Args:
+            sources: A store or its URL, a ``Source``, or several.
+            columns: Encoded columns, annotations and plan values (``crop`` ...).
+            global_batch_size: Samples of an optimizer step over all ranks, or by bucket.
+            tokens_per_rank: Instead: tokens of one micro-batch of one rank.
+            micro_batches: Batches per rank and optimizer step.
+            seed: Of the order and of all draws.
+            rank: Data-parallel rank; None asks ``torch.distributed``.
+            world_size: Data-parallel ranks.
+            device: Where tensors go.
+            normalize: True takes published figures, else measured ones; False gives raw
+                fields; or a mode or operations, see ``resolve_normalise``.
+            options: The rest.
+
+        Raises:
+            ConfigError: Something asked for does not fit; says what does.
+            StoreError: A store or snapshot cannot be opened.
+        """
+        self._sources = as_sources(sources)
+        chosen = options or LoaderOptions()
+        mode: Any = (
+            {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
+        )
+        self._ranks = find_ranks(rank, world_size, micro_batches)
+        self._request = Request(
+            columns=tuple(columns),
+            sizes=BatchSizes(
+                global_batch_size=global_batch_size,
+                tokens_per_rank=tokens_per_rank,
+                patch=chosen.patch,
+            ),
+            ranks=self._ranks,
+            rule=OrderRule(
+                seed=seed, partitions=chosen.partitions, window_blocks=chosen.window_shards
+            ),
+            posterior=chosen.posterior,
+            normalize=mode,
+            device=torch.device(device) if device is not None else None,
+        )
+        self._cursor, self._micro = Cursor(), 0
+        newest = self._open([None] * len(self._sources))
+        pins = [one.snapshot.pin for one in newest]
+        shared = share_pins(pins)
+        self._resolve(newest if shared == pins else self._open(shared))
+
+    @classmethod
+    def from_mesh(cls, sources: Sources, mesh: Any, *, dp: str = "dp", **options: Any) -> Self:
+        """Return the loader of a process in a device mesh.
+
+        Processes that share a place along ``dp`` (context- and tensor-parallel ones) get
+        the same batches.
+
+        Args:
+            sources: As for the constructor, like ``options``.
+            mesh: A ``torch.distributed.DeviceMesh``.
+            dp: Name of its data-parallel dimension.
+            options: Keywords of the constructor.
+        """
+        line = mesh[dp]
+        return cls(sources, rank=line.get_local_rank(), world_size=line.size(), **options)
+
+    @property
+    def normalise(self) -> Normalise:
+        """What is done to the latents: keep it beside the model's weights."""
+        return self._run.recipe.normalise
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self._cursor.step
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield micro-batches for ever, from where the loader stands."""
+        if torch.utils.data.get_worker_info() is not None:
+            raise ConfigError(
+                "loader must be iterated in the training process, got a DataLoader worker; "
+                "iterate over the loader itself, it needs no workers"
+            )
+        while True:
+            yield self._next()
+
+    def __len__(self) -> int:
+        """Return how many batches this rank gets while the average sample is seen once."""
+        members, shares = self._run.mixture.members, self._run.mixture.shares
+        drawn = sum(
+            member.batch_size * share for member, share in zip(members, shares, strict=True)
+        )
+        per_step = drawn / sum(shares)
+        num_samples = sum(
+            one.source.repeats * stream.selection.num_rows
+            for one in self._run.opened
+            for stream in one.streams
+        )
+        return max(1, round(num_samples / float(per_step))) * self._ranks.micro_batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the last batch that was handed out, as plain values."""
+        return self._state(self._cursor, self._micro)
+
+    def load_state_dict(self, state: Mapping[str, Any], *, newest: bool = False) -> None:
+        """Go on where a run stood, whatever its ranks were.
+
+        Args:
+            state: A batch's or a loader's.
+            newest: Stay on the snapshot opened now instead of going back to the run's;
+                what the store gained is new to the run, what it had goes on.
+
+        Raises:
+            ConfigError: It is another run's: encoding, order, sources or rows differ.
+        """
+        check_same(state, self._run.static)
+        if not newest:
+            self._reopen([Pin.parse(one["pin"]) for one in state["sources"]])
+        check_streams(state["streams"], self._run.static["streams"], may_grow=newest)
+        self._resolve(list(self._run.opened), state)
+        ours = (self._ranks.world_size, self._ranks.micro_batches)
+        if state["micro"] and tuple(state["parts"]) != ours:
+            raise ConfigError(
+                f"ranks and micro-batches must be {tuple(state['parts'])} to go on within a step, "
+                f"got {ours}; resume from the state after the last micro-batch of a step"
+            )
+        self._cursor = Cursor(step=state["step"], positions=dict(state["positions"]))
+        self._micro = state["micro"]
+
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Return, by bucket, the shape of every tensor column in a batch: what to compile for."""
+        found: dict[str, dict[str, tuple[int, ...]]] = {}
+        for member, stream in zip(self._run.mixture.members, self._run.streams, strict=True):
+            each = member.batch_size // self._ranks.num_parts
+            found[str(stream.bucket)] = {
+                name: self._run.reader.shape(stream, name, each) for name in stream.columns
+            }
+        return found
+
+    def coverage(self) -> list[StreamCoverage]:
+        """Return how far each stream has come."""
+        positions = self._cursor.positions
+        return [
+            StreamCoverage(
+                stream=stream.place.name,
+                num_rows=stream.selection.num_rows,
+                num_missing=stream.selection.num_rows - stream.num_present,
+                num_drawn=positions.get(stream.place.name, 0),
+                epochs=positions.get(stream.place.name, 0) / stream.selection.num_rows,
+            )
+            for stream in self._run.streams
+        ]
+
+    def _next(self) -> Batch:
+        step, micro = self._cursor.step, self._micro
+        draw = self._run.mixture.draw_at(self._cursor)
+        part = rank_part(
+            draw.count,
+            rank=self._ranks.rank,
+            world_size=self._ranks.world_size,
+            micro=micro,
+            micro_batches=self._ranks.micro_batches,
+        )
+        stream = self._run.streams[draw.member]
+        picked = stream.pick(self._run.mixture.rows(draw, part), seed=self._request.rule.seed)
+        if micro + 1 < self._ranks.micro_batches:
+            after = (self._cursor, micro + 1)
+        else:
+            after = (self._run.mixture.after(self._cursor), 0)
+        facts = BatchFacts(
+            step=step,
+            micro=micro,
+            bucket=stream.bucket,
+            stream=stream.place.name,
+            num_substituted=picked.num_substituted,
+        )
+        batch = self._run.reader.read(stream, picked, facts=facts, state=self._state(*after))
+        # Only a batch that was read whole counts as handed out.
+        self._cursor, self._micro = after
+        return batch
+
+    def _state(self, cursor: Cursor, micro: int) -> dict[str, Any]:
+        moving = {"step": cursor.step, "micro": micro, "positions": dict(cursor.positions)}
+        return {**self._run.static, **moving}
+
+    def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
+        return open_sources(self._sources, pins, self._request.columns)
+
+    def _reopen(self, pins: Sequence[Pin]) -> None:
+        now = [one.snapshot.pin for one in self._run.opened]
+        if list(pins) == now:
+            return
+        for source, theirs, ours in zip(self._sources, pins, now, strict=True):
+            if source.snapshot is not None and theirs != ours:
+                raise ConfigError(
+                    f"snapshot of source {source.name} must be {theirs}, got {ours}; leave the "
+                    f"snapshot out to resume on the run's, or pass newest=True to move on"
+                )
+        self._resolve(self._open(pins))
+
+    def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
+        self._run = ResolvedRun(self._request, opened, state)
+        check_agreement(self._run.static)

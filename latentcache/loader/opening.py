@@ -1,0 +1,142 @@
+"""Opening sources: their snapshots, the streams in them, and that all speak of one encoding."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.units import BucketRun
+from latentcache.loader.permutation import Indices
+from latentcache.loader.sources import Source, select_rows
+from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
+from latentcache.store import ColumnView, Pin, Snapshot
+from latentcache.store.plan_tables import read_retired
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source with the snapshot it is read from.
+
+    Attributes:
+        source: As asked for.
+        snapshot: Pinned.
+        streams: Those with any selected row.
+    """
+
+    source: Source
+    snapshot: Snapshot
+    streams: tuple[Stream, ...]
+
+    def weights(self) -> list[Fraction]:
+        """Return the share of samples of each stream."""
+        rows = [stream.selection.num_rows for stream in self.streams]
+        if self.source.weight is None:
+            return [Fraction(self.source.repeats) * count for count in rows]
+        if not 0 <= self.source.weight < float("inf"):
+            raise ConfigError(
+                f"weight must be finite and not negative, got {self.source.weight} "
+                f"(source {self.source.name})"
+            )
+        return [Fraction(self.source.weight) * count / sum(rows) for count in rows]
+
+
+def open_sources(
+    sources: Sequence[Source], pins: Sequence[Pin | None], columns: Sequence[str]
+) -> list[OpenSource]:
+    """Return the sources, open.
+
+    Args:
+        sources: At least one.
+        pins: Per source, the snapshot that stands in for the newest, or None.
+        columns: Names of tensor columns; annotations among them are passed over.
+
+    Raises:
+        ConfigError: A source selects nothing, or columns differ in encoding.
+    """
+    opened = [
+        _open_source(number, source, pin, columns)
+        for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
+    ]
+    for name in columns:
+        _check_one_encoding(name, opened)
+    return opened
+
+
+def tensor_columns(snapshot: Snapshot, columns: Sequence[str]) -> dict[str, ColumnView]:
+    """Return those columns that an encoder made."""
+    return {name: snapshot.columns[name] for name in columns if name in snapshot.columns}
+
+
+def _open_source(
+    number: int, source: Source, pin: Pin | None, columns: Sequence[str]
+) -> OpenSource:
+    snapshot = source.open(pin)
+    views = tensor_columns(snapshot, columns)
+    if not views:
+        raise ConfigError(
+            f"columns must hold one that is encoded ({', '.join(sorted(snapshot.columns))}), got "
+            f"{', '.join(columns)} (source {source.name}); add it"
+        )
+    entries = {name: view.units() for name, view in views.items()}
+    retired = _retired(snapshot)
+    streams = []
+    first_place = 0
+    # A snapshot published before the plan grew does not cover what was planned since.
+    num_generations = min(view.entry.num_generations for view in views.values())
+    for generation in snapshot.generations[:num_generations]:
+        selections = select_rows(source, snapshot, generation)
+        for run, selection in zip(generation.runs, selections, strict=True):
+            if selection.num_rows:
+                joined = {
+                    name: StreamColumn(view, run, entries[name]) for name, view in views.items()
+                }
+                name = f"{source.name}/{generation.number}/{run.bucket}"
+                place = StreamPlace(
+                    name=name, source=number, generation=generation.number, first_place=first_place
+                )
+                gone = _places(run, retired)
+                streams.append(Stream(place, run, selection, joined, gone))
+            first_place += run.num_rows
+    if not streams:
+        raise ConfigError(
+            f"filter and split must select a row, got none (source {source.name}, "
+            f"{source.selection_key()}); correct the filter"
+        )
+    return OpenSource(source, snapshot, tuple(streams))
+
+
+def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:
+    tables = [read_retired(snapshot.folder, generation) for generation in snapshot.generations]
+    return {
+        name: np.concatenate([table[name].to_numpy().astype(np.int64) for table in tables])
+        for name in ("shard", "row")
+    }
+
+
+def _places(run: BucketRun, retired: Mapping[str, Indices]) -> Indices:
+    shards = retired["shard"] - run.first_shard
+    inside = (shards >= 0) & (shards < run.num_shards)
+    places: Indices = np.unique(shards[inside] * run.rows_per_shard + retired["row"][inside])
+    return places
+
+
+def _check_one_encoding(name: str, opened: Sequence[OpenSource]) -> None:
+    found = {
+        one.source.name: one.snapshot.columns[name].record.fingerprint
+        for one in opened
+        if name in one.snapshot.columns
+    }
+    if found and len(found) < len(opened):
+        lacking = [one.source.name for one in opened if one.source.name not in found]
+        raise ConfigError(
+            f"column {name} must be in all sources, got none in {', '.join(lacking)}; "
+            f"encode it there"
+        )
+    if len(set(found.values())) > 1:
+        raise ConfigError(
+            f"column {name} must have one encoding in all sources, got "
+            f"{', '.join(f'{digest} in {source}' for source, digest in found.items())}; "
+            f"encode one of them again"
+        )

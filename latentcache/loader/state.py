@@ -1,0 +1,100 @@
+"""The state of a run, as plain values, and the guard that compares two of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentcache.core.errors import ConfigError
+
+STATE_FORMAT = 1
+
+_RULES = {
+    "order": "resume with the seed, partitions and window the run was started with",
+    "columns": "train on the encoding the run was started with, or start a new run",
+    "posterior": "resume with the posterior option the run was started with",
+}
+
+
+def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to resume a run that was something else.
+
+    Args:
+        state: Of the run.
+        ours: Of this loader.
+
+    Raises:
+        ConfigError: Something that must agree differs; both sides are shown.
+    """
+    if state.get("format") != STATE_FORMAT:
+        raise ConfigError(
+            f"state must be of format {STATE_FORMAT}, got {state.get('format')!r}; resume with "
+            f"the version that wrote it"
+        )
+    for name, what_to_do in _RULES.items():
+        if state[name] != ours[name]:
+            theirs, mine = _difference(state[name], ours[name])
+            raise ConfigError(
+                f"{name} must be those of the run, got {mine} where the run has {theirs}; "
+                f"{what_to_do}"
+            )
+    _check_sources(state["sources"], ours["sources"])
+
+
+def check_streams(state: Mapping[str, Any], ours: Mapping[str, Any], *, may_grow: bool) -> None:
+    """Refuse streams whose rows are not those of the run.
+
+    Raises:
+        ConfigError: A stream is gone or new, or has another selection; both are shown.
+    """
+    for name, theirs in state.items():
+        if name not in ours:
+            raise ConfigError(
+                f"streams must be those of the run, got none named {name!r} among "
+                f"{', '.join(ours)}; resume on the run's snapshot"
+            )
+        for fact in ("rows", "selection"):
+            if theirs[fact] != ours[name][fact]:
+                raise ConfigError(
+                    f"{fact} of stream {name} must be {theirs[fact]}, got {ours[name][fact]}; "
+                    f"resume on the run's snapshot with the run's filter"
+                )
+    added = sorted(set(ours) - set(state))
+    if added and not may_grow:
+        raise ConfigError(
+            f"streams must be those of the run, got new ones: {', '.join(added)}; pass "
+            f"newest=True to go on with what the store has now"
+        )
+
+
+def _check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]]) -> None:
+    names = ([one["name"] for one in theirs], [one["name"] for one in ours])
+    if names[0] != names[1]:
+        raise ConfigError(
+            f"sources must be those of the run, got {names[1]} where the run has {names[0]}; "
+            f"give the same sources in the same order"
+        )
+    for before, now in zip(theirs, ours, strict=True):
+        if _store_of(before) != _store_of(now):
+            raise ConfigError(
+                f"store of source {now['name']} must be {_store_of(before)}, got "
+                f"{_store_of(now)}; open the store that the run was started with"
+            )
+        if before["selection"] != now["selection"]:
+            raise ConfigError(
+                f"selection of source {now['name']} must be {before['selection']!r}, got "
+                f"{now['selection']!r}; use the run's filter and split"
+            )
+
+
+def _store_of(source: Mapping[str, Any]) -> str:
+    return str(source["pin"]).partition("/")[0]
+
+
+def _difference(theirs: Any, ours: Any) -> tuple[Any, Any]:
+    """Return what differs, so that a person need not compare two long lines."""
+    if not (isinstance(theirs, Mapping) and isinstance(ours, Mapping)):
+        return theirs, ours
+    names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    return (
+        {name: theirs.get(name) for name in names},
+        {name: ours.get(name) for name in names},
+    )

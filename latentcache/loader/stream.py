@@ -1,0 +1,204 @@
+"""One bucket of one generation of one source, ready to be drawn from: rows in, samples out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.media import Bucket
+from latentcache.core.seeds import keyed_uint64
+from latentcache.core.units import BucketRun
+from latentcache.loader.gather import Gather, open_gather
+from latentcache.loader.member import MemberTemplate, read_template
+from latentcache.loader.order import Drawn
+from latentcache.loader.permutation import Indices
+from latentcache.loader.sources import Selection
+from latentcache.loader.unit_grid import Flags, UnitGrid, missing_rows
+from latentcache.store import ColumnView, UnitEntry
+from latentcache.store.tensor_file import TensorEntry
+
+_MAX_TRIES = 64
+"""Keyed substitutes tried before the selection is searched in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPlace:
+    """Which stream it is.
+
+    Attributes:
+        name: Source, generation and bucket; keys the order.
+        source: Number of the source.
+        generation: Number of the generation.
+        first_place: Rows of the plan before the run: a row's number in the plan is this
+            plus its place in the run.
+    """
+
+    name: str
+    source: int
+    generation: int
+    first_place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Rows that a batch is made of.
+
+    Attributes:
+        rows: Places in the run; all present in every column.
+        draws: How many times the order had come by before.
+        num_substituted: Rows that stand in for others.
+    """
+
+    rows: Indices
+    draws: Indices
+    num_substituted: int
+
+
+class StreamColumn:
+    """One column of a stream: where its samples lie and how to copy them."""
+
+    def __init__(self, view: ColumnView, run: BucketRun, entries: list[UnitEntry]) -> None:
+        """Index the column's units.
+
+        Raises:
+            ConfigError: The column has no sample in this bucket.
+        """
+        self.view = view
+        missing = missing_rows(view, run, entries)
+        self.grid = UnitGrid(run, view.record.rows_per_unit, entries, missing)
+        template = read_template(view.folder, self.grid.entries.values())
+        if template is None:
+            raise ConfigError(
+                f"column {view.name} must have samples in bucket {run.bucket}, got none; encode "
+                f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
+            )
+        self.template: MemberTemplate = template
+
+    @cached_property
+    def gather(self) -> Gather:
+        """What copies samples; maps nothing before the first batch."""
+        return open_gather(self.grid, self.template, self._find_tar)
+
+    def field(self, name: str) -> TensorEntry:
+        """Return where a field lies in a member."""
+        return self.template.fields[name]
+
+    def read(self, name: str, rows: Indices) -> torch.Tensor:
+        """Return one field of some rows, [B, *shape], as stored."""
+        return self.gather.field(self.grid.locate(rows), self.field(name))
+
+    def _find_tar(self, entry: UnitEntry) -> Path:
+        assert entry.tar is not None, "only units with a tar are gathered from"
+        path = self.view.folder.local_path(entry.tar.name)
+        if path is None:
+            raise ConfigError(
+                f"store must be local to be loaded from, got {self.view.folder.label}; copy it "
+                f"to this machine first"
+            )
+        return path
+
+
+class Stream:
+    """The rows a source selects of one run, and their columns."""
+
+    def __init__(
+        self,
+        place: StreamPlace,
+        run: BucketRun,
+        selection: Selection,
+        columns: Mapping[str, StreamColumn],
+        retired: Indices,
+    ) -> None:
+        """Join the columns.
+
+        Args:
+            place: Which stream it is.
+            run: Its shards.
+            selection: Of the source.
+            columns: Tensor columns by name; a row must be in all of them.
+            retired: Places in the run of rows that are live no more, ascending.
+
+        Raises:
+            ConfigError: No selected row is present in all columns.
+        """
+        self.place, self.run, self.selection, self.columns = place, run, selection, columns
+        self._retired = retired
+        if not self.num_present:
+            raise ConfigError(
+                f"stream must have a selected row that all of {', '.join(columns)} have, got none "
+                f"of {selection.num_rows} ({place.name}); encode the columns, or leave the "
+                f"bucket out"
+            )
+
+    @property
+    def bucket(self) -> Bucket:
+        """Pixel shape of every sample."""
+        return self.run.bucket
+
+    @cached_property
+    def num_present(self) -> int:
+        """Selected rows that need no substitute."""
+        counts = {column.grid.num_present for column in self.columns.values()}
+        if self.selection.rows is None and not len(self._retired) and counts == {self.run.num_rows}:
+            return self.run.num_rows  # without a pass over the rows
+        chunk = 1 << 20
+        starts = range(0, self.selection.num_rows, chunk)
+        return sum(
+            int(self._is_present(self._selected(np.arange(at, min(at + chunk, self._num)))).sum())
+            for at in starts
+        )
+
+    @property
+    def _num(self) -> int:
+        return self.selection.num_rows
+
+    def pick(self, drawn: Drawn, *, seed: int) -> Picked:
+        """Return the rows behind an order's draw, substitutes where a column lacks one."""
+        rows = self._selected(drawn.rows)
+        lacking = np.flatnonzero(~self._is_present(rows))
+        for place in lacking.tolist():
+            rows[place] = self._substitute(int(drawn.rows[place]), int(drawn.draws[place]), seed)
+        return Picked(rows, drawn.draws, len(lacking))
+
+    def keys(self, rows: Indices) -> list[str]:
+        """Return the samples' keys."""
+        column = next(iter(self.columns.values()))
+        return column.gather.keys(column.grid.locate(rows))
+
+    def numbers(self, rows: Indices) -> Indices:
+        """Return the rows' numbers in the plan, which never change."""
+        return rows + self.place.first_place
+
+    def shards_and_rows(self, rows: Indices) -> tuple[Indices, Indices]:
+        """Return shard and row in the shard."""
+        shards, inside = np.divmod(rows, self.run.rows_per_shard)
+        return shards + self.run.first_shard, inside
+
+    def _selected(self, indices: Indices) -> Indices:
+        return indices.copy() if self.selection.rows is None else self.selection.rows[indices]
+
+    def _is_present(self, rows: Indices) -> Flags:
+        present = np.ones(len(rows), bool)
+        for column in self.columns.values():
+            present &= column.grid.is_present(rows)
+        if len(self._retired):
+            present &= ~np.isin(rows, self._retired)
+        return present
+
+    def _substitute(self, index: int, draw: int, seed: int) -> Any:
+        # Keyed by the draw as well, so that no sample stands in for another for ever.
+        for attempt in range(_MAX_TRIES):
+            number = keyed_uint64(seed, "substitute", self.place.name, index, draw, attempt)
+            rows = self._selected(np.array([number % self._num]))
+            if self._is_present(rows)[0]:
+                return rows[0]
+        for offset in range(1, self._num):
+            rows = self._selected(np.array([(index + offset) % self._num]))
+            if self._is_present(rows)[0]:
+                return rows[0]
+        raise AssertionError("a stream without a present row is refused")
