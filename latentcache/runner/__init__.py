@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentcache.runner.encoding import EncodeRequest as EncodeRequest
     from latentcache.runner.encoding import EncodeResult as EncodeResult
     from latentcache.runner.estimating import Calibration as Calibration
     from latentcache.runner.estimating import Estimate as Estimate
@@ -23,14 +22,16 @@ if TYPE_CHECKING:
     from latentcache.runner.progress import Reporter as Reporter
     from latentcache.runner.progress import RunProgress as RunProgress
     from latentcache.runner.progress import SilentReporter as SilentReporter
+    from latentcache.runner.request import EncodeRequest as EncodeRequest
 
 _HOMES = {
-    "encoding": ("EncodeRequest", "EncodeResult"),
+    "encoding": ("EncodeResult",),
     "estimating": ("Calibration", "Estimate", "estimate"),
     "jobs": ("RunStoppedError", "build", "encode_column", "plan_corpus"),
     "options": ("EncodeOptions", "Resources"),
     "planning": ("PlanRequest", "PlanResult"),
     "progress": ("Reporter", "RunProgress", "SilentReporter"),
+    "request": ("EncodeRequest",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,35 +1,34 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from latentcache.core.errors import EncoderError, StoreError
-from latentcache.core.fingerprint import fingerprint
-from latentcache.core.rejects import BY_OPTION
-from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
 from latentcache.runner.actor_pool import ActorPool
 from latentcache.runner.cluster import ClusterFacts
-from latentcache.runner.dispatch import Dispatcher, DispatchResult, QuarantineLimit
-from latentcache.runner.encode_actor import ActorSetup, EncoderDescription
-from latentcache.runner.options import EncodeOptions, Resources
+from latentcache.runner.dispatch import Dispatcher, DispatchResult
+from latentcache.runner.encode_actor import ActorSetup
+from latentcache.runner.guards import (
+    check_corpora,
+    check_swap,
+    final_limit_sentence,
+    quarantine_limit,
+)
+from latentcache.runner.options import Resources
+from latentcache.runner.pinning import check_buckets, encoding_record, planned_buckets
 from latentcache.runner.progress import Reporter
+from latentcache.runner.request import EncodeRequest
 from latentcache.runner.unit_run import UnitOrder
 from latentcache.stats import merge_arrays
 from latentcache.store import (
-    BatchRule,
     ColumnChange,
     EncodingRecord,
     Generation,
     Store,
 )
-
-MAX_TAR_BYTES = 2**30
-_MAX_ROWS_PER_UNIT = 8192
-_MAX_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +66,6 @@ class EncodeResult:
     def is_over_limit(self) -> bool:
         """Whether more samples are quarantined than allowed."""
         return bool(self.limit_sentence)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodeRequest:
-    """What one run of one column is asked.
-
-    Attributes:
-        allow_partial: Publish even if rows are missing.
-        retry_quarantined: Run units again whose rejects are transient.
-        rerun: Units to run again whatever they hold, as a repair does.
-        expected_fingerprint: Refuse to work on another encoding than this; "" takes any.
-    """
-
-    column: str
-    encode: EncodeOptions
-    resources: Resources
-    allow_partial: bool = False
-    retry_quarantined: bool = False
-    rerun: frozenset[UnitId] = frozenset()
-    expected_fingerprint: str = ""
 
 
 @contextmanager
@@ -142,9 +121,9 @@ def encode_into(
             "run `latentcache plan CORPUS STORE` first"
         )
     newest = max(store.snapshots(), default=0)
-    description = pool.describe(_buckets(generations))
-    _check_buckets(description, request.encode)
-    asked = _record(request, description, generations)
+    description = pool.describe(planned_buckets(generations))
+    check_buckets(description, request.encode)
+    asked = encoding_record(request, description, generations)
     if request.expected_fingerprint not in ("", asked.fingerprint):
         raise StoreError(
             f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
@@ -161,19 +140,22 @@ def encode_into(
     _announce(reporter, record, orders, len(store.units(record)))
     if not orders:
         work = _Work(base=newest, num_actors=len(pool.actors))
+        check_swap(store, record, request, generations)
         return _publish(store, record, request, work)
     dispatcher = Dispatcher(
         store,
         record,
         pool,
         units_in_flight=request.resources.units_in_flight,
-        limit=_limit(generations, request.resources),
+        limit=quarantine_limit(generations, request.resources),
         reporter=reporter,
     )
+    check_corpora(generations, orders)
     work = _Work(base=newest, num_actors=len(pool.actors))
     pool.begin(record)
     work.result = dispatcher.run(orders)
     work.elapsed_s = dispatcher.elapsed_s
+    check_swap(store, record, request, generations)
     return _publish(store, record, request, work)
 
 
@@ -212,7 +194,7 @@ def _publish(
         num_actors=work.num_actors,
         threads=record.threads,
         device_type=record.device_type,
-        limit_sentence=_final_limit(store, snapshot.number, request),
+        limit_sentence=final_limit_sentence(store, snapshot.number, request),
     )
 
 
@@ -226,54 +208,6 @@ def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:
     if resources.device != "auto":
         return resources.device
     return "cuda" if facts.num_gpus else "cpu"
-
-
-def _buckets(generations: list[Generation]) -> list[str]:
-    return sorted({str(run.bucket) for each in generations for run in each.runs})
-
-
-def _check_buckets(description: EncoderDescription, encode: EncodeOptions) -> None:
-    """Refuse an encoder that the plan does not fit, with every bucket that is in the way."""
-    if description.refusals:
-        reasons = "; ".join(description.refusals.values())
-        raise EncoderError(
-            f"encoder must take every bucket of the plan, got {len(description.refusals)} that "
-            f"{encode.encoder} refuses ({reasons}); plan with another --resolution or --step, or "
-            "choose another encoder"
-        )
-
-
-def _record(
-    request: EncodeRequest, description: EncoderDescription, generations: list[Generation]
-) -> EncodingRecord:
-    encode = request.encode
-    largest = max((run.bucket.num_pixels for each in generations for run in each.runs), default=1)
-    max_batch = encode.batch_size or _MAX_BATCH
-    if description.max_batch is not None:
-        max_batch = min(max_batch, description.max_batch)
-    pixels = largest * encode.batch_size if encode.batch_size else description.pixels_per_batch
-    return EncodingRecord(
-        write_id=new_write_id(),
-        column=request.column,
-        fingerprint=fingerprint(description.identity),
-        identity=description.identity,
-        spec={**description.spec, "source": encode.for_workers().encoder},
-        fields=description.fields,
-        normalizer=description.normalizer,
-        policy=encode.policy,
-        transform=description.transform,
-        rows_per_unit=_rows_per_unit(description.bytes_per_pixel * largest),
-        batch=BatchRule(pixels=pixels, max=max_batch),
-        threads=request.resources.threads,
-        device_type=description.device_type,
-        probe=description.probe,
-    )
-
-
-def _rows_per_unit(largest_row_bytes: float) -> int:
-    """Return R: the largest power of two of rows whose tar stays under 1 GiB."""
-    fitting = max(1, int(MAX_TAR_BYTES / (largest_row_bytes + 2048)))
-    return min(_MAX_ROWS_PER_UNIT, 1 << (fitting.bit_length() - 1))
 
 
 def _orders(
@@ -335,32 +269,3 @@ def _announce(
         )
     else:
         reporter.message(f"{record.column}: {num_rows} samples in {num_units} units with {name}")
-
-
-def _limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:
-    planned = Counter[str]()
-    for each in generations:
-        planned.update(each.totals.get("rejects_by_code", {}))
-    return QuarantineLimit(
-        share=resources.max_quarantine,
-        seen_before=planned.total(),
-        rejected_before=_counted(planned).total(),
-    )
-
-
-def _counted(codes: Counter[str]) -> Counter[str]:
-    """Return the codes that count towards the limit."""
-    left_out = {code.word for code in BY_OPTION}
-    return Counter({code: count for code, count in codes.items() if code not in left_out})
-
-
-def _final_limit(store: Store, snapshot: int, request: EncodeRequest) -> str:
-    """Return the sentence for a finished column whose quarantine is too large, or ''."""
-    view = store.snapshot(snapshot).columns[request.column]
-    codes = Counter(str(code) for code in view.quarantine()["code"].to_pylist())
-    result = DispatchResult(
-        num_encoded=view.num_encoded,
-        num_quarantined=view.num_quarantined,
-        rejects=_counted(codes),
-    )
-    return QuarantineLimit(share=request.resources.max_quarantine).passed(result) or ""

@@ -9,10 +9,11 @@ from types import FrameType
 from latentcache.core.errors import RunError
 from latentcache.plan import open_corpus
 from latentcache.runner.cluster import ClusterFacts, connected
-from latentcache.runner.encoding import EncodeRequest, EncodeResult, encode_into, loaded_pool
+from latentcache.runner.encoding import EncodeResult, encode_into, loaded_pool
 from latentcache.runner.options import Resources
 from latentcache.runner.planning import PlanRequest, PlanResult, plan_into
 from latentcache.runner.progress import Reporter
+from latentcache.runner.request import EncodeRequest
 from latentcache.store import Store
 
 

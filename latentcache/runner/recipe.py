@@ -17,8 +17,8 @@ from latentcache.plan.options import PlanOptions
 from latentcache.runner.options import EncodeOptions, Resources
 
 if TYPE_CHECKING:
-    from latentcache.runner.encoding import EncodeRequest
     from latentcache.runner.planning import PlanRequest
+    from latentcache.runner.request import EncodeRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Recipe:
 
     def encode_request(self) -> "EncodeRequest":
         """Return what ``runner.build`` and ``runner.encode_column`` are asked."""
-        from latentcache.runner.encoding import EncodeRequest  # noqa: PLC0415  loads Ray
+        from latentcache.runner.request import EncodeRequest  # noqa: PLC0415  loads Ray
 
         return EncodeRequest(
             column=self.column,

@@ -286,6 +286,8 @@ def _joined(pieces: list[EncodedBatch]) -> EncodedBatch:
 
 def _row_payloads(values: torch.Tensor) -> list[TensorBytes]:
     """Return one payload per row of ``values``, as raw bytes without a copy."""
+    if not len(values):
+        return []
     dtype = str(values.dtype).removeprefix("torch.")
     shape = tuple(values.shape[1:])
     data = values.reshape(values.shape[0], -1).contiguous().view(torch.uint8).numpy()

@@ -1,0 +1,87 @@
+"""Guards: what keeps a run from quarantining a corpus, or serving a bad column for a good one."""
+
+from collections import Counter
+
+from latentcache.core.errors import QuarantineLimitError, StoreError
+from latentcache.core.rejects import BY_OPTION
+from latentcache.runner.dispatch import DispatchResult, QuarantineLimit
+from latentcache.runner.options import Resources
+from latentcache.runner.request import EncodeRequest
+from latentcache.runner.unit_run import UnitOrder
+from latentcache.storage import Folder, map_ahead
+from latentcache.store import EncodingRecord, Generation, Store
+
+
+def check_corpora(generations: list[Generation], orders: list[UnitOrder]) -> None:
+    """Refuse to quarantine a whole corpus because it was moved or is not mounted.
+
+    Raises:
+        StoreError: Nothing is where the plan's sources were.
+    """
+    needed = {order.unit.generation for order in orders}
+    for each in generations:
+        if each.number in needed and Folder.open(each.corpus_url).is_empty():
+            raise StoreError(
+                f"corpus must be where it was planned, got nothing at {each.corpus_url}; mount or "
+                "move it there, the store holds no pixels"
+            )
+
+
+def check_swap(
+    store: Store,
+    record: EncodingRecord,
+    request: EncodeRequest,
+    generations: list[Generation],
+) -> None:
+    """Keep serving the encoding that is served if the new one rejects too much.
+
+    A first build publishes whatever it has, so that ``status`` shows the sum.
+
+    Raises:
+        QuarantineLimitError: The new encoding passes the limit; its commits are kept.
+    """
+    served = store.snapshot().columns.get(request.column) if store.snapshots() else None
+    if served is None or served.record.fingerprint == record.fingerprint:
+        return
+    commits = map_ahead(store.read_commit, store.commits(record).values())
+    result = DispatchResult()
+    for commit in commits:
+        result.num_encoded += commit.num_present
+        result.num_quarantined += commit.num_rejected
+        result.rejects["rejected while encoding"] += commit.num_rejected
+    sentence = quarantine_limit(generations, request.resources).passed(result)
+    if sentence is not None:
+        raise QuarantineLimitError(
+            f"{sentence}; column {request.column} is still served by encoding "
+            f"{served.record.fingerprint}"
+        )
+
+
+def quarantine_limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:
+    """Return the limit of a run, with what planning rejected counted in."""
+    planned = Counter[str]()
+    for each in generations:
+        planned.update(each.totals.get("rejects_by_code", {}))
+    return QuarantineLimit(
+        share=resources.max_quarantine,
+        seen_before=planned.total(),
+        rejected_before=_counted(planned).total(),
+    )
+
+
+def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) -> str:
+    """Return the sentence for a finished column whose quarantine is too large, or ''."""
+    view = store.snapshot(snapshot).columns[request.column]
+    codes = Counter(str(code) for code in view.quarantine()["code"].to_pylist())
+    result = DispatchResult(
+        num_encoded=view.num_encoded,
+        num_quarantined=view.num_quarantined,
+        rejects=_counted(codes),
+    )
+    return QuarantineLimit(share=request.resources.max_quarantine).passed(result) or ""
+
+
+def _counted(codes: Counter[str]) -> Counter[str]:
+    """Return the codes that count towards the limit."""
+    left_out = {code.word for code in BY_OPTION}
+    return Counter({code: count for code, count in codes.items() if code not in left_out})
