@@ -123,23 +123,32 @@ def _check(node: ast.AST, text: str) -> None:
         or (isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)))
         or (isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC)
         or (isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None))
-        or (
-            isinstance(node, ast.Tuple | ast.List)
-            and all(isinstance(item, ast.Constant) for item in node.elts)
-        )
+        or (isinstance(node, ast.Tuple | ast.List) and all(map(_is_literal, node.elts)))
         or (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
             and node.func.id in _FUNCTIONS
             and not node.keywords
+            and node.args
+            and all(map(_is_literal, node.args[1:]))
         )
     )
+    if isinstance(node, ast.Compare):
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            is_list = isinstance(right, ast.Tuple | ast.List)
+            is_known &= is_list == isinstance(operator, ast.In | ast.NotIn)
     if not is_known:
         part = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
         raise ConfigError(
             f"filter must be comparisons joined by and, or, not, got {part!r} ({text}); "
             f"functions are {', '.join(_FUNCTIONS)}"
         )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant)
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, Values]) -> Values:  # noqa: PLR0911  one line a node

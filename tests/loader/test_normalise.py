@@ -1,0 +1,98 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.media import Bucket
+from latentcache.loader.normalise import Normalise, resolve_normalise
+from latentcache.store import ColumnView, Store
+from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
+
+OPS = (
+    {"op": "subtract", "values": [1.0, -2.0, 0.5, 3.0], "axis": "C"},
+    {"op": "divide", "values": [2.0, 0.5, 4.0, 1.5], "axis": "C"},
+    {"op": "patchify", "size": 2},
+    {"op": "multiply", "values": [0.25]},
+    {"op": "add", "values": [float(value) for value in range(16)], "axis": "C"},
+)
+
+
+def view_of(path: Path, column: SyntheticColumn) -> ColumnView:
+    store = Store.create(path)
+    add_generation(store, [(Bucket(1, 64, 64), 60, 16)])
+    return add_column(store, column).column("latents")
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"), [("CHW", (3, 4, 6, 8)), ("CTHW", (3, 4, 5, 6, 8))], ids=["image", "clip"]
+)
+def test_what_is_normalised_can_be_brought_back(axes: str, shape: tuple[int, ...]) -> None:
+    end = {"op": "permute", "axes": axes[1:] + "C"}
+    normalise = Normalise(mode="given", source="given", axes=axes, ops=(*OPS, end))
+    latents = torch.randn(shape)
+    before = latents.clone()
+    result = normalise.apply(latents)
+    assert torch.equal(latents, before)
+    assert result.shape == (3, *shape[2:-2], 3, 4, 16)
+    assert torch.allclose(normalise.invert(result), latents, atol=1e-5)
+
+
+def test_values_go_to_their_channels() -> None:
+    normalise = Normalise(mode="given", source="given", axes="CHW", ops=OPS[:2])
+    result = normalise.apply(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16))
+    assert result[0, :, 0, 0].tolist() == pytest.approx([-0.5, 4.0, -0.125, -2.0])
+
+
+def test_values_per_channel_and_frame_are_row_major() -> None:
+    op = {"op": "subtract", "values": list(range(6)), "axis": "CT"}
+    normalise = Normalise(mode="given", source="given", axes="CTHW", ops=(op,))
+    result = normalise.apply(torch.zeros(1, 2, 3, 1, 1))
+    assert result.flatten().tolist() == [0, -1, -2, -3, -4, -5]
+
+
+def test_without_operations_nothing_is_touched() -> None:
+    latents = torch.randn(2, 4, 3, 3, dtype=torch.float16)
+    none = Normalise(mode="none", source="none", axes="CHW", ops=())
+    assert none.apply(latents) is latents
+
+
+@pytest.mark.parametrize("has_logvar", [False, True])
+def test_measured_figures_are_those_of_the_stored_values(tmp_path: Path, has_logvar: bool) -> None:
+    column = SyntheticColumn(has_logvar=has_logvar, dtype="float32")
+    view = view_of(tmp_path / "store", column)
+    units = [unit_values(column, entry.unit) for entry in view.units()]
+    name = "mean" if has_logvar else "z"
+    values = np.concatenate([unit[name] for unit in units]).astype(np.float64)
+    found = resolve_normalise([view], "auto", is_sampled=has_logvar)
+    variance = values.var(axis=(0, 2, 3))
+    if has_logvar:
+        logvar = np.concatenate([unit["logvar"] for unit in units]).astype(np.float64)
+        variance = variance + np.exp(logvar).mean(axis=(0, 2, 3))
+    assert found.source == "measured"
+    assert found.ops[0]["values"] == pytest.approx(values.mean(axis=(0, 2, 3)).tolist(), rel=1e-9)
+    assert found.ops[1]["values"] == pytest.approx(np.sqrt(variance).tolist(), rel=1e-6)
+    one_scale = resolve_normalise([view], "measured-global", is_sampled=False).ops[1]["values"]
+    assert one_scale == pytest.approx([np.sqrt(values.var(axis=(0, 2, 3)).mean())], rel=1e-6)
+
+
+def test_published_figures_come_first(tmp_path: Path) -> None:
+    ops = ({"op": "multiply", "values": (0.18215,), "axis": "C", "size": 0, "axes": ""},)
+    published = {"ops": ops, "source": "config"}
+    view = view_of(tmp_path / "store", SyntheticColumn(normalizer=published))
+    found = resolve_normalise([view], "auto", is_sampled=False)
+    assert found.source == "published (config)"
+    assert found.ops == ({"op": "multiply", "values": [0.18215], "axis": "C"},)
+    assert Normalise.from_json(found.to_json()) == found
+    assert resolve_normalise([view], "measured", is_sampled=False).source == "measured"
+    bare = replace(view, record=replace(view.record, normalizer=None))
+    with pytest.raises(ConfigError, match="publishes nothing; use measured"):
+        resolve_normalise([bare], "published", is_sampled=False)
+
+
+def test_figures_of_another_encoder_are_refused() -> None:
+    normalise = Normalise(mode="given", source="given", axes="CHW", ops=OPS[:1])
+    with pytest.raises(ConfigError, match="values of subtract must be 16 for axis C, got 4"):
+        normalise.apply(torch.zeros(1, 16, 2, 2))
