@@ -129,7 +129,7 @@ def _check(node: ast.AST, text: str) -> None:
             and isinstance(node.func, ast.Name)
             and node.func.id in _FUNCTIONS
             and not node.keywords
-            and node.args
+            and bool(node.args)
             and all(map(_is_literal, node.args[1:]))
         )
     )

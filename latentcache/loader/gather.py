@@ -46,10 +46,19 @@ class Gather(Protocol):
         ...
 
 
-def open_gather(grid: UnitGrid, template: MemberTemplate, find_tar: FindTar) -> Gather:
-    """Return the fastest gather that this system has for a bucket."""
+def open_gather(
+    grid: UnitGrid, template: MemberTemplate, find_tar: FindTar, *, max_mapped: int | None = None
+) -> Gather:
+    """Return the fastest gather that this system has for a bucket.
+
+    Args:
+        grid: The bucket's units.
+        template: Layout of their members.
+        find_tar: Says where a tar lies.
+        max_mapped: Tars that may stay mapped between batches; None is all.
+    """
     try:
-        return RangeGather(grid, template, find_tar)
+        return RangeGather(grid, template, find_tar, max_mapped=max_mapped)
     except AddressRangeError as error:
         logger.info("no address range for %s (%s); one view per shard", grid.run.bucket, error)
         return UnitGather(grid, template, find_tar)
@@ -58,7 +67,14 @@ def open_gather(grid: UnitGrid, template: MemberTemplate, find_tar: FindTar) -> 
 class RangeGather:
     """All tars in one address range; each is mapped when a batch first needs it."""
 
-    def __init__(self, grid: UnitGrid, template: MemberTemplate, find_tar: FindTar) -> None:
+    def __init__(
+        self,
+        grid: UnitGrid,
+        template: MemberTemplate,
+        find_tar: FindTar,
+        *,
+        max_mapped: int | None = None,
+    ) -> None:
         """Reserve the addresses.
 
         Raises:
@@ -72,6 +88,9 @@ class RangeGather:
         self._bytes = torch.frombuffer(buffer, dtype=torch.uint8)
         self._views: dict[tuple[int, int], torch.Tensor] = {}
         self._is_mapped = np.zeros(grid.num_units, bool)
+        self._max_mapped = max_mapped
+        self._last_used = np.zeros(grid.num_units, np.int64)
+        self._num_gathers = 0
 
     def field(self, slots: Slots, entry: TensorEntry) -> torch.Tensor:
         """Return one field of some samples as a fresh tensor [B, *shape]."""
@@ -90,7 +109,10 @@ class RangeGather:
         places = slots.units * self._pitch + slots.slots * self._template.stride
         view = self._view(start, num_bytes)
         out = torch.empty((len(places), view.shape[1]), dtype=view.dtype)
-        return torch.index_select(view, 0, torch.from_numpy(places // BLOCK_BYTES), out=out)
+        torch.index_select(view, 0, torch.from_numpy(places // BLOCK_BYTES), out=out)
+        if self._max_mapped is not None:
+            self._unmap_oldest(slots.units, self._max_mapped)
+        return out
 
     def _view(self, start: int, num_bytes: int) -> torch.Tensor:
         known = self._views.get((start, num_bytes))
@@ -121,6 +143,16 @@ class RangeGather:
             header = self._bytes[offset + BLOCK_BYTES : offset + self._template.first_payload]
             self._template.check_header(header.numpy().tobytes(), entry)
             self._is_mapped[number] = True
+
+    def _unmap_oldest(self, used: Indices, most: int) -> None:
+        self._num_gathers += 1
+        self._last_used[used] = self._num_gathers
+        mapped = np.flatnonzero(self._is_mapped)
+        for number in mapped[np.argsort(self._last_used[mapped], kind="stable")][:-most].tolist():
+            tar = self._grid.entries[number].tar
+            assert tar is not None, "only tars are mapped"
+            self._is_mapped[number] = False
+            self._range.take_away(number * self._pitch, tar.size_bytes)
 
 
 class UnitGather:

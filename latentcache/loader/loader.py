@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch import Batch, BatchFacts
 from latentcache.loader.batches import BatchSizes
+from latentcache.loader.cache import ShardCache
 from latentcache.loader.mixture import Cursor
 from latentcache.loader.normalise import Normalise, NormalizeMode
 from latentcache.loader.opening import OpenSource, open_sources
@@ -34,12 +36,16 @@ class LoaderOptions:
         window_shards: Read whole shards in a shuffled order and shuffle rows among this
             many; 0 shuffles everything, which is right for data that fits in memory or
             on a fast local disk.
+        cache: Folder on a local disk for the tars of remote stores; processes share it.
+        cache_bytes: Most it may hold.
     """
 
     posterior: Posterior = "sample"
     patch: tuple[int, int, int] = (1, 2, 2)
     partitions: int = 1
     window_shards: int = 0
+    cache: str | Path | None = None
+    cache_bytes: int = 64 * 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,9 @@ class LatentLoader:
             posterior=chosen.posterior,
             normalize=mode,
             device=torch.device(device) if device is not None else None,
+        )
+        self._cache = (
+            ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
         self._cursor, self._micro = Cursor(), 0
         newest = self._open([None] * len(self._sources))
@@ -262,7 +271,7 @@ class LatentLoader:
         return {**self._run.static, **moving}
 
     def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
-        return open_sources(self._sources, pins, self._request.columns)
+        return open_sources(self._sources, pins, self._request.columns, self._cache)
 
     def _reopen(self, pins: Sequence[Pin]) -> None:
         now = [one.snapshot.pin for one in self._run.opened]

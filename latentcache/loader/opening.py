@@ -8,6 +8,7 @@ import numpy as np
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.units import BucketRun
+from latentcache.loader.cache import ShardCache
 from latentcache.loader.permutation import Indices
 from latentcache.loader.sources import Source, select_rows
 from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
@@ -43,7 +44,10 @@ class OpenSource:
 
 
 def open_sources(
-    sources: Sequence[Source], pins: Sequence[Pin | None], columns: Sequence[str]
+    sources: Sequence[Source],
+    pins: Sequence[Pin | None],
+    columns: Sequence[str],
+    cache: ShardCache | None = None,
 ) -> list[OpenSource]:
     """Return the sources, open.
 
@@ -51,12 +55,13 @@ def open_sources(
         sources: At least one.
         pins: Per source, the snapshot that stands in for the newest, or None.
         columns: Names of tensor columns; annotations among them are passed over.
+        cache: Holds tars of remote stores.
 
     Raises:
         ConfigError: A source selects nothing, or columns differ in encoding.
     """
     opened = [
-        _open_source(number, source, pin, columns)
+        _open_source((number, source), pin, columns, cache)
         for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
     ]
     for name in columns:
@@ -70,8 +75,12 @@ def tensor_columns(snapshot: Snapshot, columns: Sequence[str]) -> dict[str, Colu
 
 
 def _open_source(
-    number: int, source: Source, pin: Pin | None, columns: Sequence[str]
+    numbered: tuple[int, Source],
+    pin: Pin | None,
+    columns: Sequence[str],
+    cache: ShardCache | None,
 ) -> OpenSource:
+    number, source = numbered
     snapshot = source.open(pin)
     views = tensor_columns(snapshot, columns)
     if not views:
@@ -90,7 +99,8 @@ def _open_source(
         for run, selection in zip(generation.runs, selections, strict=True):
             if selection.num_rows:
                 joined = {
-                    name: StreamColumn(view, run, entries[name]) for name, view in views.items()
+                    name: StreamColumn(view, run, entries[name], cache)
+                    for name, view in views.items()
                 }
                 name = f"{source.name}/{generation.number}/{run.bucket}"
                 place = StreamPlace(

@@ -13,6 +13,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.core.units import BucketRun
+from latentcache.loader.cache import ShardCache
 from latentcache.loader.gather import Gather, open_gather
 from latentcache.loader.member import MemberTemplate, read_template
 from latentcache.loader.order import Drawn
@@ -62,13 +63,25 @@ class Picked:
 class StreamColumn:
     """One column of a stream: where its samples lie and how to copy them."""
 
-    def __init__(self, view: ColumnView, run: BucketRun, entries: list[UnitEntry]) -> None:
+    def __init__(
+        self,
+        view: ColumnView,
+        run: BucketRun,
+        entries: list[UnitEntry],
+        cache: ShardCache | None,
+    ) -> None:
         """Index the column's units.
+
+        Args:
+            view: The column.
+            run: The bucket's shards.
+            entries: All units of the column.
+            cache: Holds tars of remote stores.
 
         Raises:
             ConfigError: The column has no sample in this bucket.
         """
-        self.view = view
+        self.view, self._cache = view, cache
         missing = missing_rows(view, run, entries)
         self.grid = UnitGrid(run, view.record.rows_per_unit, entries, missing)
         template = read_template(view.folder, self.grid.entries.values())
@@ -82,7 +95,13 @@ class StreamColumn:
     @cached_property
     def gather(self) -> Gather:
         """What copies samples; maps nothing before the first batch."""
-        return open_gather(self.grid, self.template, self._find_tar)
+        if self._cache is None or self.view.folder.is_local:
+            return open_gather(self.grid, self.template, self._find_tar)
+        # A tar that is mapped keeps its disk space when the cache throws it out, so only
+        # so many stay mapped as the cache could hold beside other streams'.
+        largest = max(entry.tar.size_bytes for entry in self.grid.entries.values() if entry.tar)
+        most = max(2, self._cache.max_bytes // (4 * largest))
+        return open_gather(self.grid, self.template, self._find_tar, max_mapped=most)
 
     def field(self, name: str) -> TensorEntry:
         """Return where a field lies in a member."""
@@ -95,12 +114,14 @@ class StreamColumn:
     def _find_tar(self, entry: UnitEntry) -> Path:
         assert entry.tar is not None, "only units with a tar are gathered from"
         path = self.view.folder.local_path(entry.tar.name)
-        if path is None:
+        if path is not None:
+            return path
+        if self._cache is None:
             raise ConfigError(
-                f"store must be local to be loaded from, got {self.view.folder.label}; copy it "
-                f"to this machine first"
+                f"cache must be given for a remote store, got none ({self.view.folder.label}); "
+                f"pass LoaderOptions(cache=FOLDER), on a fast local disk"
             )
-        return path
+        return self._cache.fetch(self.view.folder, entry.tar)
 
 
 class Stream:

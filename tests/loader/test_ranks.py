@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from latentcache.store import Store
-from latentcache.testing.synthetic import add_generation
-from tests.loader.conftest import LATENTS, SQUARE, add_column
+from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from tests.loader.conftest import SQUARE
 
 _RANK = """
 import sys, itertools, torch, torch.distributed as dist
@@ -47,7 +47,7 @@ def run_ranks(tmp_path: Path, url: Path, mode: str) -> list[str]:
 def test_ranks_share_batches_or_say_why_not(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     add_generation(store, [(SQUARE, 40, 16)])
-    add_column(store, LATENTS)
+    add_column(store, SyntheticColumn())
     first, second = (out.splitlines() for out in run_ranks(tmp_path, tmp_path / "store", "plain"))
     assert len(first) == len(second) == 2
     assert not set(json.loads(first[0])) & set(json.loads(second[0]))
