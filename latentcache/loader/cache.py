@@ -55,8 +55,14 @@ class ShardCache:
 
         Raises:
             ShardCorruptError: The store's bytes are not those that its commit recorded.
-            ConfigError: The disk is full and nothing can be thrown out.
+            ConfigError: The cache is smaller than the object, or its disk is full and
+                nothing can be thrown out.
         """
+        if ref.size_bytes > self.max_bytes:
+            raise ConfigError(
+                f"cache_bytes must hold a tar of {ref.size_bytes} bytes, got {self.max_bytes} "
+                f"({ref.name}); allow several times as much"
+            )
         path = self.path / f"{ref.sha256}.tar"
         if self._touch(path, ref):
             return path

@@ -29,7 +29,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def make_store(path: Path) -> Store:
+def make_store(path: Path | str) -> Store:
     """Return a store with two buckets, two columns, captions and scores, and lost rows."""
     store = Store.create(path)
     (generation,) = [add_generation(store, [(SQUARE, 100, 40), (WIDE, 40, 16)], clips_per_medium=3)]

@@ -1,0 +1,193 @@
+"""Remote stores through the cache give the batches of a local one, whatever happens to it."""
+
+import errno
+import itertools
+import os
+import secrets
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentcache.core.errors import ConfigError, ShardCorruptError
+from latentcache.loader import LatentLoader, LoaderOptions
+from latentcache.loader.cache import STALE_AFTER_S, ShardCache
+from latentcache.store import Store, UnitEntry
+from tests.loader.conftest import make_store
+
+
+@pytest.fixture(scope="module")
+def remote() -> Store:
+    return make_store(f"memory://{secrets.token_hex(8)}/store")
+
+
+@pytest.fixture
+def entries(remote: Store) -> list[UnitEntry]:
+    return [entry for entry in remote.snapshot().column("latents").units() if entry.tar]
+
+
+def batches(store: Store, options: LoaderOptions | None = None) -> list[torch.Tensor]:
+    loader = LatentLoader(store, global_batch_size=12, options=options)
+    return [batch["latents"] for batch in itertools.islice(loader, 25)]
+
+
+@pytest.mark.parametrize("window_shards", [0, 2])
+@pytest.mark.parametrize("cache_bytes", [110_000, 10**9])
+def test_a_remote_store_gives_a_local_one_s_batches(
+    store: Store, remote: Store, tmp_path: Path, window_shards: int, cache_bytes: int
+) -> None:
+    """A cache that holds three tars is slow, never wrong."""
+    local = batches(store, LoaderOptions(window_shards=window_shards))
+    options = LoaderOptions(
+        window_shards=window_shards, cache=tmp_path / "cache", cache_bytes=cache_bytes
+    )
+    for ours, theirs in zip(local, batches(remote, options), strict=True):
+        assert torch.equal(ours, theirs)
+    assert ShardCache(tmp_path / "cache", cache_bytes).size_bytes() <= cache_bytes
+
+
+def test_a_remote_store_asks_for_a_cache(remote: Store) -> None:
+    with pytest.raises(ConfigError, match="cache must be given for a remote store"):
+        batches(remote)
+
+
+def test_a_cache_smaller_than_a_tar_is_refused(
+    remote: Store, entries: list[UnitEntry], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="cache_bytes must hold a tar of"):
+        ShardCache(tmp_path, 1000).fetch(remote.folder, entries[0].tar)
+
+
+def test_what_was_not_used_for_longest_goes_first(
+    remote: Store, entries: list[UnitEntry], tmp_path: Path
+) -> None:
+    first, second, third = (entry.tar for entry in entries[:3])
+    room = first.size_bytes + second.size_bytes + third.size_bytes - 1
+    cache = ShardCache(tmp_path, room)
+    paths = {}
+    for age, ref in enumerate((first, second)):
+        paths[ref.sha256] = cache.fetch(remote.folder, ref)
+        os.utime(paths[ref.sha256], (age, age))
+    cache.fetch(remote.folder, first)  # used again
+    cache.fetch(remote.folder, third)
+    assert paths[first.sha256].exists()
+    assert not paths[second.sha256].exists()
+
+
+def test_a_tar_that_arrives_changed_is_named_and_not_kept(
+    remote: Store, entries: list[UnitEntry], tmp_path: Path
+) -> None:
+    other = make_store(f"memory://{secrets.token_hex(8)}/store")
+    ref = entries[0].tar
+    data = bytearray(remote.folder.read(ref.name))
+    data[700] ^= 1
+    names = [entry.tar.name for entry in other.snapshot().column("latents").units() if entry.tar]
+    other.folder.write(names[0], bytes(data))
+    cache = ShardCache(tmp_path / "cache", 10**9)
+    changed = other.snapshot().column("latents").units()[0].tar
+    with pytest.raises(ShardCorruptError, match=f"SHA-256 {changed.sha256[:16]}, got .*tar in mem"):
+        cache.fetch(other.folder, changed)
+    assert cache.size_bytes() == 0
+    assert not list((tmp_path / "cache").glob("*.partial"))
+    other.folder.delete([names[0]])
+    with pytest.raises(ShardCorruptError, match="tar must be in the store, got none"):
+        cache.fetch(other.folder, changed)
+
+
+def test_leftovers_of_a_killed_process_are_cleared_and_a_living_one_s_are_not(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / "a.partial", tmp_path / "b.partial"
+    old.touch()
+    new.touch()
+    past = new.stat().st_mtime - STALE_AFTER_S - 1
+    os.utime(old, (past, past))
+    ShardCache(tmp_path, 10)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_torn_file_under_a_final_name_is_fetched_again(
+    remote: Store, entries: list[UnitEntry], tmp_path: Path
+) -> None:
+    cache, ref = ShardCache(tmp_path, 10**9), entries[0].tar
+    (tmp_path / f"{ref.sha256}.tar").write_bytes(b"torn")
+    assert cache.fetch(remote.folder, ref).read_bytes() == remote.folder.read(ref.name)
+
+
+def test_two_jobs_on_one_cache_fetch_once_and_agree(
+    remote: Store, entries: list[UnitEntry], tmp_path: Path
+) -> None:
+    ref = entries[0].tar
+    caches = [ShardCache(tmp_path, 10**9) for _ in range(4)]
+    written: list[int] = []
+    start = threading.Barrier(4)
+
+    def work(cache: ShardCache) -> None:
+        write = cache._write
+
+        def counted(*args: object) -> None:
+            written.append(1)
+            write(*args)
+
+        cache._write = counted
+        start.wait()
+        cache.fetch(remote.folder, ref)
+
+    threads = [threading.Thread(target=work, args=(cache,)) for cache in caches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(written) == 1
+
+
+@pytest.mark.parametrize("num_full", [1, 9])
+def test_a_full_disk_costs_the_cache_and_then_says_so(
+    remote: Store,
+    entries: list[UnitEntry],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_full: int,
+) -> None:
+    cache = ShardCache(tmp_path, 10**9)
+    held = cache.fetch(remote.folder, entries[0].tar)
+    full = iter(range(num_full))
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if next(full, None) is not None:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    if num_full == 1:
+        assert cache.fetch(remote.folder, entries[1].tar).exists()
+    else:
+        with pytest.raises(ConfigError, match="cache disk must have room for a tar of"):
+            cache.fetch(remote.folder, entries[1].tar)
+    assert not held.exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cache must be a folder that can be written"):
+        ShardCache(tmp_path / "file", 10)
+
+
+def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path) -> None:
+    from latentcache.loader.gather import RangeGather  # noqa: PLC0415
+    from tests.loader.test_gather import grid_of, read_template  # noqa: PLC0415
+
+    column = store.snapshot().column("latents")
+    grid = grid_of(column, 0)
+    template = read_template(column.folder, grid.entries.values())
+    find = lambda entry: column.folder.local_path(entry.tar.name)  # noqa: E731
+    few = RangeGather(grid, template, find, max_mapped=2)
+    rows = np.arange(100)[grid.is_present(np.arange(100))]
+    expected = RangeGather(grid, template, find).keys(grid.locate(rows))
+    again = [few.keys(grid.locate(rows[at : at + 7])) for at in range(0, len(rows), 7)]
+    assert list(itertools.chain(*again)) == expected
+    assert few.keys(grid.locate(rows)) == expected
