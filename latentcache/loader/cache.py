@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -26,6 +27,8 @@ STALE_AFTER_S = 3600.0
 
 _CHUNK_BYTES = 8 * 2**20
 _NUM_LOCKS = 64
+_NUM_THREADS = 4
+_MAX_PENDING = 32
 _PARTIAL = ".partial"
 
 
@@ -39,6 +42,8 @@ class ShardCache:
             ConfigError: It cannot be written.
         """
         self.path, self.max_bytes = path, max_bytes
+        self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="latentcache-fetch")
+        self._pending: set[str] = set()
         try:
             (path / "locks").mkdir(parents=True, exist_ok=True)
             for left in path.glob(f"*{_PARTIAL}"):
@@ -71,6 +76,17 @@ class ShardCache:
                 self._make_room(ref.size_bytes)
                 self._download(folder, ref, path)
         return path
+
+    def fetch_ahead(self, folder: Folder, ref: ObjectRef) -> None:
+        """Have an object fetched by a thread, unless enough of them wait already.
+
+        What fails there is tried again by ``fetch``, which says why.
+        """
+        if ref.sha256 in self._pending or len(self._pending) >= _MAX_PENDING:
+            return
+        self._pending.add(ref.sha256)
+        task = self._pool.submit(self.fetch, folder, ref)
+        task.add_done_callback(lambda _: self._pending.discard(ref.sha256))
 
     def size_bytes(self) -> int:
         """Return how much the cache holds now."""

@@ -248,6 +248,7 @@ class LatentLoader:
             micro=micro,
             micro_batches=self._ranks.micro_batches,
         )
+        self._run.fetch_ahead(draw, part)
         stream = self._run.streams[draw.member]
         picked = stream.pick(self._run.mixture.rows(draw, part), seed=self._request.rule.seed)
         if micro + 1 < self._ranks.micro_batches:

@@ -86,6 +86,7 @@ class StreamOrder:
             )
         self.name = name
         self.num_rows = num_rows
+        self.block_rows = block_rows
         self.num_lanes = rule.partitions
         bounds = [num_rows * lane // rule.partitions for lane in range(rule.partitions + 1)]
         self._lanes = [

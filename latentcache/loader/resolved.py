@@ -10,7 +10,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.loader.batches import BatchSizes, Ranks, check_size
-from latentcache.loader.mixture import Member, Mixture
+from latentcache.loader.mixture import Member, Mixture, StepDraw
 from latentcache.loader.normalise import (
     Normalise,
     NormalizeMode,
@@ -76,6 +76,7 @@ class ResolvedRun:
             ConfigError: Something asked for does not fit the sources or the run.
         """
         self._request, self.opened = request, tuple(opened)
+        self._orders_ahead: dict[int, StreamOrder] = {}
         self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
         self._encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
@@ -84,6 +85,22 @@ class ResolvedRun:
         self.reader = BatchReader(self.recipe, side)
         self.mixture = self._make_mixture(self._make_sizes(state))
         self.static = self._make_static()
+
+    def fetch_ahead(self, draw: StepDraw, part: slice) -> None:
+        """Have fetched what the same part of this stream needs one window later."""
+        rule, member = self._request.rule, self.mixture.members[draw.member]
+        if not rule.window_blocks:
+            return
+        order = self._orders_ahead.get(draw.member)
+        if order is None:
+            # One of its own: an order remembers where it was read last.
+            order = StreamOrder(
+                member.order.name, member.order.num_rows, rule, block_rows=member.order.block_rows
+            )
+            self._orders_ahead[draw.member] = order
+        window = rule.window_blocks * order.block_rows * order.num_lanes
+        later = order.draw(draw.position + window, draw.count, part)
+        self.streams[draw.member].fetch_ahead(later)
 
     def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
         request = self._request

@@ -1,5 +1,7 @@
 """One bucket of one generation of one source, ready to be drawn from: rows in, samples out."""
 
+import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,9 @@ from latentcache.store.tensor_file import TensorEntry
 
 _MAX_TRIES = 64
 """Keyed substitutes tried before the selection is searched in order."""
+
+_NUM_ADVISED = 16
+"""Shards remembered as asked for: a window's, and forgotten before the next epoch's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,20 @@ class Picked:
     num_substituted: int
 
 
+def _advise(path: Path) -> None:
+    """Have the kernel read a file into its page cache; returns at once."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # told when its batch is due
+        return
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(descriptor)
+
+
 class StreamColumn:
     """One column of a stream: where its samples lie and how to copy them."""
 
@@ -82,6 +101,7 @@ class StreamColumn:
             ConfigError: The column has no sample in this bucket.
         """
         self.view, self._cache = view, cache
+        self._advised: deque[int] = deque(maxlen=_NUM_ADVISED)
         missing = missing_rows(view, run, entries)
         self.grid = UnitGrid(run, view.record.rows_per_unit, entries, missing)
         template = read_template(view.folder, self.grid.entries.values())
@@ -110,6 +130,19 @@ class StreamColumn:
     def read(self, name: str, rows: Indices) -> torch.Tensor:
         """Return one field of some rows, [B, *shape], as stored."""
         return self.gather.field(self.grid.locate(rows), self.field(name))
+
+    def fetch_ahead(self, rows: Indices) -> None:
+        """Have the tars of some rows fetched if they are remote, else read from disk."""
+        for number in np.unique(self.grid.units_of(rows)).tolist():
+            entry = self.grid.entries.get(number)
+            if entry is None or entry.tar is None:
+                continue
+            path = self.view.folder.local_path(entry.tar.name)
+            if path is None and self._cache is not None:
+                self._cache.fetch_ahead(self.view.folder, entry.tar)
+            elif path is not None and number not in self._advised:
+                self._advised.append(number)
+                _advise(path)
 
     def _find_tar(self, entry: UnitEntry) -> Path:
         assert entry.tar is not None, "only units with a tar are gathered from"
@@ -185,6 +218,12 @@ class Stream:
         for place in lacking.tolist():
             rows[place] = self._substitute(int(drawn.rows[place]), int(drawn.draws[place]), seed)
         return Picked(rows, drawn.draws, len(lacking))
+
+    def fetch_ahead(self, drawn: Drawn) -> None:
+        """Have what a later draw needs fetched, if it is remote."""
+        rows = self._selected(drawn.rows)
+        for column in self.columns.values():
+            column.fetch_ahead(rows)
 
     def keys(self, rows: Indices) -> list[str]:
         """Return the samples' keys."""

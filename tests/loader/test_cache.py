@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
-from latentcache.loader import LatentLoader, LoaderOptions
+from latentcache.loader import LatentLoader, LoaderOptions, Source
 from latentcache.loader.cache import STALE_AFTER_S, ShardCache
 from latentcache.store import Store, UnitEntry
 from tests.loader.conftest import make_store
@@ -46,6 +46,34 @@ def test_a_remote_store_gives_a_local_one_s_batches(
     for ours, theirs in zip(local, batches(remote, options), strict=True):
         assert torch.equal(ours, theirs)
     assert ShardCache(tmp_path / "cache", cache_bytes).size_bytes() <= cache_bytes
+
+
+def test_shards_of_the_next_window_are_there_before_they_are_needed(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[tuple[str, str]] = []
+    write, fetch_ahead = ShardCache._write, ShardCache.fetch_ahead
+
+    def noted(self: ShardCache, folder: object, ref: object, path: Path) -> None:
+        fetched.append((threading.current_thread().name, ref.sha256))
+        write(self, folder, ref, path)
+
+    def awaited(self: ShardCache, folder: object, ref: object) -> None:
+        fetch_ahead(self, folder, ref)
+        self._pool.submit(int).result()  # the threads are few: let them catch up
+        self._pool.shutdown(wait=True)
+        self._pool = type(self._pool)(1, thread_name_prefix="latentcache-fetch")
+
+    monkeypatch.setattr(ShardCache, "_write", noted)
+    monkeypatch.setattr(ShardCache, "fetch_ahead", awaited)
+    source = Source(store=remote, filter='bucket == "1x64x64"')
+    options = LoaderOptions(window_shards=1, cache=tmp_path)
+    loader = LatentLoader(source, global_batch_size=5, options=options)
+    list(itertools.islice(loader, 8))
+    before = len([name for name, _ in fetched if name == "MainThread"])
+    list(itertools.islice(loader, 12))
+    assert len([name for name, _ in fetched if name == "MainThread"]) == before
+    assert any(name.startswith("latentcache-fetch") for name, _ in fetched)
 
 
 def test_a_remote_store_asks_for_a_cache(remote: Store) -> None:

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.core.errors import ConfigError
-from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source
+from latentcache.core.errors import ConfigError, StoreError
+from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source, address_range
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_generation, unit_values
 from tests.loader.conftest import DINO, LATENTS, SQUARE, WIDE, add_column, make_store
@@ -367,3 +367,24 @@ def test_a_corrupt_tar_stops_the_run_by_name(tmp_path: Path) -> None:
     loader = LatentLoader(store, global_batch_size=40)
     with pytest.raises(Exception, match=f"tar must have .* got .*{path.name}"):
         take(loader, 10)
+
+
+def test_a_system_without_address_ranges_gives_the_same_batches(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = take(LatentLoader(store, global_batch_size=12), 10)
+    monkeypatch.setattr(address_range, "is_supported", lambda: False)
+    for one, two in zip(fast, take(LatentLoader(store, global_batch_size=12), 10), strict=True):
+        assert torch.equal(one["latents"], two["latents"])
+        assert one["key"] == two["key"]
+
+
+def test_a_retired_snapshot_is_refused_at_resume(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    state = LatentLoader(store, columns=["latents"], global_batch_size=8).state_dict()
+    number = store.snapshots()[-1]
+    add_generation(store, [(SQUARE, 8, 40)])
+    add_column(store, LATENTS)
+    (tmp_path / "store" / "snapshots" / f"{number}.json").unlink()
+    with pytest.raises(StoreError, match=f"snapshot must be one of the store's .* got {number}"):
+        LatentLoader(store, global_batch_size=8).load_state_dict(state)
