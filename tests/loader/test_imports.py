@@ -1,23 +1,16 @@
 import subprocess
 import sys
 
-_HEAVY = ("ray", "av", "diffusers", "PIL", "latentcache.decode", "latentcache.encoders")
+_SCRIPT = """
+import sys, latentcache.loader as loader
+assert "torch" not in sys.modules, "naming the package loads torch"
+loader.LatentLoader
+heavy = ("ray", "av", "diffusers", "PIL", "latentcache.decode", "latentcache.encoders")
+print([name for name in heavy if name in sys.modules])
+"""
 
 
 def test_a_training_node_needs_no_media_encoder_or_cluster() -> None:
-    script = (
-        "import sys, latentcache.loader as loader; loader.LatentLoader; "
-        f"print([name for name in {_HEAVY!r} if name in sys.modules])"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", _SCRIPT]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-def test_naming_the_package_loads_no_torch() -> None:
-    script = "import sys, latentcache.loader; print('torch' in sys.modules)"
-    found = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "False"

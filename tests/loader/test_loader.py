@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, StoreError
@@ -53,6 +53,7 @@ def test_any_ranks_and_micro_batches_see_the_same_run(store: Store, options: dic
         assert steps(ranks_of(store, world, micro, options=chosen), 15, micro) == whole
 
 
+@settings(max_examples=12)
 @given(
     cut=st.integers(0, 12),
     before=st.sampled_from([(1, 1), (2, 3), (4, 1)]),
