@@ -12,6 +12,7 @@ from latentcache.loader.cache import ShardCache
 from latentcache.loader.permutation import Indices
 from latentcache.loader.sources import Source, select_rows
 from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
+from latentcache.loader.unit_grid import ColumnUnits
 from latentcache.store import ColumnView, Pin, Snapshot
 from latentcache.store.plan_tables import read_retired
 
@@ -88,7 +89,7 @@ def _open_source(
             f"columns must hold one that is encoded ({', '.join(sorted(snapshot.columns))}), got "
             f"{', '.join(columns)} (source {source.name}); add it"
         )
-    entries = {name: view.units() for name, view in views.items()}
+    units = {name: ColumnUnits.read(view) for name, view in views.items()}
     retired = _retired(snapshot)
     streams = []
     first_place = 0
@@ -98,10 +99,7 @@ def _open_source(
         selections = select_rows(source, snapshot, generation)
         for run, selection in zip(generation.runs, selections, strict=True):
             if selection.num_rows:
-                joined = {
-                    name: StreamColumn(view, run, entries[name], cache)
-                    for name, view in views.items()
-                }
+                joined = {name: StreamColumn(column, run, cache) for name, column in units.items()}
                 name = f"{source.name}/{generation.number}/{run.bucket}"
                 place = StreamPlace(
                     name=name, source=number, generation=generation.number, first_place=first_place

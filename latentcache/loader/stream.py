@@ -21,8 +21,8 @@ from latentcache.loader.member import MemberTemplate, read_template
 from latentcache.loader.order import Drawn
 from latentcache.loader.permutation import Indices
 from latentcache.loader.sources import Selection
-from latentcache.loader.unit_grid import Flags, UnitGrid, missing_rows
-from latentcache.store import ColumnView, UnitEntry
+from latentcache.loader.unit_grid import ColumnUnits, Flags
+from latentcache.store import UnitEntry
 from latentcache.store.tensor_file import TensorEntry
 
 _MAX_TRIES = 64
@@ -82,28 +82,21 @@ def _advise(path: Path) -> None:
 class StreamColumn:
     """One column of a stream: where its samples lie and how to copy them."""
 
-    def __init__(
-        self,
-        view: ColumnView,
-        run: BucketRun,
-        entries: list[UnitEntry],
-        cache: ShardCache | None,
-    ) -> None:
+    def __init__(self, units: ColumnUnits, run: BucketRun, cache: ShardCache | None) -> None:
         """Index the column's units.
 
         Args:
-            view: The column.
+            units: Of the column, in all buckets.
             run: The bucket's shards.
-            entries: All units of the column.
             cache: Holds tars of remote stores.
 
         Raises:
             ConfigError: The column has no sample in this bucket.
         """
+        view = units.view
         self.view, self._cache = view, cache
         self._advised: deque[int] = deque(maxlen=_NUM_ADVISED)
-        missing = missing_rows(view, run, entries)
-        self.grid = UnitGrid(run, view.record.rows_per_unit, entries, missing)
+        self.grid = units.grid(run)
         template = read_template(view.folder, self.grid.entries.values())
         if template is None:
             raise ConfigError(
@@ -197,15 +190,10 @@ class Stream:
     @cached_property
     def num_present(self) -> int:
         """Selected rows that need no substitute."""
-        counts = {column.grid.num_present for column in self.columns.values()}
-        if self.selection.rows is None and not len(self._retired) and counts == {self.run.num_rows}:
-            return self.run.num_rows  # without a pass over the rows
-        chunk = 1 << 20
-        starts = range(0, self.selection.num_rows, chunk)
-        return sum(
-            int(self._is_present(self._selected(np.arange(at, min(at + chunk, self._num)))).sum())
-            for at in starts
-        )
+        if self.selection.rows is None:  # without a pass over the rows
+            absent = [column.grid.absent_rows() for column in self.columns.values()]
+            return self._num - len(np.unique(np.concatenate([self._retired, *absent])))
+        return int(self._is_present(self.selection.rows).sum())
 
     @property
     def _num(self) -> int:

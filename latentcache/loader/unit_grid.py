@@ -3,7 +3,7 @@
 Everything is arithmetic but the rows that lack a sample, which are listed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +69,6 @@ class UnitGrid:
         units: Indices = shard * self._parts + row // self._rows_per_unit
         return units
 
-    def first_row(self, number: int) -> int:
-        """Return the place in the run of a unit's first row."""
-        shard, part = divmod(number, self._parts)
-        return shard * self.run.rows_per_shard + part * self._rows_per_unit
-
     def is_present(self, rows: Indices) -> Flags:
         """Return which rows have a sample."""
         present: Flags = self._has_tar[self.units_of(rows)]
@@ -92,38 +87,71 @@ class UnitGrid:
             slots = slots - (np.searchsorted(self._missing, rows) - first)
         return Slots(shard * self._parts + part, slots)
 
-    @property
-    def num_present(self) -> int:
-        """Rows that have a sample."""
-        return sum(entry.num_present for entry in self.entries.values())
+    def absent_rows(self) -> Indices:
+        """Return the places of all rows without a sample."""
+        units = np.flatnonzero(~self._has_tar).tolist()
+        return np.concatenate([self._missing, *map(self._rows_of_unit, units)])
+
+    def _rows_of_unit(self, number: int) -> Indices:
+        shard, part = divmod(number, self._parts)
+        first = part * self._rows_per_unit
+        in_shard = self.run.rows_in_shard(self.run.first_shard + shard)
+        stop = min(first + self._rows_per_unit, in_shard)
+        return np.arange(first, stop) + shard * self.run.rows_per_shard
 
 
-def missing_rows(column: ColumnView, run: BucketRun, entries: Iterable[UnitEntry]) -> Indices:
-    """Return the places in the run of rows without a member, in units that have others.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnUnits:
+    """A column's units, read once for all its buckets.
 
-    The snapshot's quarantine lists them all but those that were retired meanwhile; the
-    few units where the count shows it are asked themselves.
+    Attributes:
+        view: The column.
+        entries: Its units in (shard, part) order.
+        quarantined: By shard, the rows in quarantine, ascending; empty if no unit needs it.
     """
-    partial = [
-        entry
-        for entry in entries
-        if entry.tar is not None
-        and entry.num_present < entry.unit.num_rows
-        and 0 <= entry.unit.unit.shard - run.first_shard < run.num_shards
-    ]
-    if not partial:
-        return np.zeros(0, np.int64)
-    listed = _quarantined_rows(column)
-    pieces = []
-    for entry in partial:
-        unit = entry.unit
-        rows = listed.get(unit.unit.shard, np.zeros(0, np.int64))
-        rows = rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
-        if len(rows) != unit.num_rows - entry.num_present:
-            present = read_unit_meta(column.folder, entry).present
-            rows = np.flatnonzero(~present) + unit.first_row
-        pieces.append(rows + (unit.unit.shard - run.first_shard) * run.rows_per_shard)
-    return np.sort(np.concatenate(pieces))
+
+    view: ColumnView
+    entries: Sequence[UnitEntry]
+    quarantined: Mapping[int, Indices]
+
+    @classmethod
+    def read(cls, view: ColumnView) -> "ColumnUnits":
+        """Return the units of a column, and its quarantine if any of them lacks rows."""
+        entries = view.units()
+        is_partial = any(_lacks_some(entry) for entry in entries)
+        quarantined = _quarantined_rows(view) if is_partial else {}
+        return cls(view=view, entries=entries, quarantined=quarantined)
+
+    def grid(self, run: BucketRun) -> UnitGrid:
+        """Return the units of one bucket."""
+        entries = [
+            entry
+            for entry in self.entries
+            if 0 <= entry.unit.unit.shard - run.first_shard < run.num_shards
+        ]
+        missing = self._missing_rows(run, entries)
+        return UnitGrid(run, self.view.record.rows_per_unit, entries, missing)
+
+    def _missing_rows(self, run: BucketRun, entries: Sequence[UnitEntry]) -> Indices:
+        """Return the places in the run of rows without a member, in units that have others.
+
+        The snapshot's quarantine lists them all but those that were retired meanwhile; the
+        few units where the count shows it are asked themselves.
+        """
+        pieces = [np.zeros(0, np.int64)]
+        for entry in filter(_lacks_some, entries):
+            unit = entry.unit
+            rows = self.quarantined.get(unit.unit.shard, np.zeros(0, np.int64))
+            rows = rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
+            if len(rows) != unit.num_rows - entry.num_present:
+                present = read_unit_meta(self.view.folder, entry).present
+                rows = np.flatnonzero(~present) + unit.first_row
+            pieces.append(rows + (unit.unit.shard - run.first_shard) * run.rows_per_shard)
+        return np.sort(np.concatenate(pieces))
+
+
+def _lacks_some(entry: UnitEntry) -> bool:
+    return entry.tar is not None and entry.num_present < entry.unit.num_rows
 
 
 def _quarantined_rows(column: ColumnView) -> Mapping[int, Indices]:

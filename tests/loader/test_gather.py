@@ -10,7 +10,7 @@ from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
 from latentcache.loader.gather import Gather, RangeGather, UnitGather
 from latentcache.loader.member import read_template
-from latentcache.loader.unit_grid import UnitGrid, missing_rows
+from latentcache.loader.unit_grid import ColumnUnits, UnitGrid
 from latentcache.store import ColumnView, Snapshot, Store, TensorBytes
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 
@@ -31,9 +31,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def grid_of(column: ColumnView, run_number: int) -> UnitGrid:
-    run = column.generations[0].runs[run_number]
-    entries = column.units()
-    return UnitGrid(run, column.record.rows_per_unit, entries, missing_rows(column, run, entries))
+    return ColumnUnits.read(column).grid(column.generations[0].runs[run_number])
 
 
 def gather_of(kind: type, column: ColumnView, run_number: int) -> tuple[Gather, UnitGrid]:
@@ -79,7 +77,9 @@ def test_rows_present_are_those_not_in_quarantine(snapshot: Snapshot) -> None:
         rows = np.arange(grid.run.num_rows)
         shards, inside = np.divmod(rows[grid.is_present(rows)], grid.run.rows_per_shard)
         present |= set(zip((shards + grid.run.first_shard).tolist(), inside.tolist(), strict=True))
-        assert len(rows[grid.is_present(rows)]) == grid.num_present
+        absent = grid.absent_rows()
+        assert set(absent.tolist()) == set(rows[~grid.is_present(rows)].tolist())
+        assert len(set(absent.tolist())) == len(absent)
     assert len(present) == column.num_encoded
     assert not present & REJECTED
 
