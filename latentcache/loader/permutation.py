@@ -61,13 +61,13 @@ class Permutation:
         for number in rounds:
             # Halves of unequal width take turns, so any number of bits will do.
             if number % 2:
-                high ^= _mix(low, self._keys[number]) & np.uint64(self._high_mask)
+                high ^= mix(low, self._keys[number]) & np.uint64(self._high_mask)
             else:
-                low ^= _mix(high, self._keys[number]) & np.uint64(self._low_mask)
+                low ^= mix(high, self._keys[number]) & np.uint64(self._low_mask)
         return (high << np.uint64(self._low_bits)) | low
 
 
-def _mix(words: Words, key: int) -> Words:
+def mix(words: Words, key: int) -> Words:
     """Return 64 well mixed bits per word.
 
     Source: the finaliser of splitmix64, Steele, Lea and Flood, "Fast Splittable

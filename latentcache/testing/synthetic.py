@@ -231,8 +231,8 @@ def _write_unit(
     is_kept = np.array([(unit.unit.shard, row) not in column.rejected for row in rows])
     posterior = "gaussian" if column.has_logvar else "point"
     statistics = UnitStatistics(record.fields, posterior)
-    for start in range(0, unit.num_rows, 256):
-        part = slice(start, start + 256)
+    for start in range(0, unit.num_rows, 32):
+        part = slice(start, start + 32)
         statistics.add({name: array[part][is_kept[part]] for name, array in values.items()})
     provenance = Provenance(generation_digest=generation.digest, software={})
     with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:

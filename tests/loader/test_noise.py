@@ -5,6 +5,7 @@ import torch
 from latentcache.loader.noise import keyed_normal, noise_seeds, sample_posterior
 
 PINNED = [0.011129, 0.228696, -0.543038, -0.713919, -0.604814, 0.191494]
+PINNED_SEED = 9172139523258636983
 KEYS = [f"{number:020x}" for number in range(64)]
 
 
@@ -55,3 +56,12 @@ def test_a_draw_has_the_posterior_s_mean_and_spread() -> None:
     assert drawn.dtype == torch.float32
     assert abs(drawn.mean() - 2) < 0.01
     assert abs(drawn.std() - np.exp(-1)) < 0.01
+
+
+def test_every_key_and_draw_has_a_seed_of_its_own() -> None:
+    seeds = [seeds_of(KEYS, draw) for draw in range(50)]
+    found = torch.cat(seeds)
+    assert len(set(found.tolist())) == len(found)
+    ones = (found[:, None] >> torch.arange(64)) & 1
+    assert (ones.double().mean(0) - 0.5).abs().max() < 0.05
+    assert noise_seeds(["0123456789abcdef0123"], np.array([2]), seed=7).tolist() == [PINNED_SEED]
