@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-fast check format clean
+.PHONY: install demo test test-fast test-oldest-ray check format clean
 
 install: $(INSTALLED)
 
@@ -23,6 +23,15 @@ test: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not ray and not s3 and not slow and not gpu'
+
+# The oldest Ray we support, over the packages of .venv: the main job and the kill tests.
+OLDEST_RAY ?= 2.52.1
+test-oldest-ray: $(INSTALLED)
+	$(PYTHON) -m venv build/oldest-ray
+	build/oldest-ray/bin/pip install --quiet --no-deps ray==$(OLDEST_RAY)
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0]); print("$(CURDIR)")' \
+	  > "$$(echo build/oldest-ray/lib/python3*/site-packages)/of_venv.pth"
+	build/oldest-ray/bin/python -m pytest tests/runner/test_build.py tests/runner/test_kill.py
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
 check: $(INSTALLED)

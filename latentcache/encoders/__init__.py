@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         stored_fields,
     )
     from latentcache.encoders.presets import EncoderFacts
-    from latentcache.encoders.registry import list_encoders, load_encoder
+    from latentcache.encoders.registry import check_encoder_name, list_encoders, load_encoder
     from latentcache.encoders.shapes import check_batch, field_shape, sample_bytes
     from latentcache.encoders.spec import (
         DecodingEncoder,
@@ -42,6 +42,7 @@ __all__ = [
     "StreamingEncoder",
     "apply_policy",
     "check_batch",
+    "check_encoder_name",
     "choose_device",
     "effective_policy",
     "encoding_identity",
@@ -58,7 +59,7 @@ _HOMES = {
     "options": ["EncoderOptions", "choose_device"],
     "posterior": ["apply_policy", "effective_policy", "stack_fields", "stored_fields"],
     "presets": ["EncoderFacts"],
-    "registry": ["list_encoders", "load_encoder"],
+    "registry": ["check_encoder_name", "list_encoders", "load_encoder"],
     "shapes": ["check_batch", "field_shape", "sample_bytes"],
     "spec": [
         "DecodingEncoder",

@@ -72,6 +72,26 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     return _load_by_import(text, options, names=[*_FACTORIES, *_ALIASES, *plugins])
 
 
+def check_encoder_name(text: str) -> None:
+    """Refuse what ``load_encoder`` would refuse by name alone; loads no weights.
+
+    Raises:
+        ConfigError: The name is unknown, or needs weights that are not given.
+    """
+    name, _, argument = text.partition(":")
+    name = _ALIASES.get(name, name)
+    known = known_encoders()
+    if name in _FACTORIES:
+        _check_argument(name, argument, known[name])
+        return
+    plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
+    attribute = argument.partition(":")[0]
+    is_import = _PYTHON_NAME.fullmatch(name) and _PYTHON_NAME.fullmatch(attribute)
+    if name not in known and name not in plugins and not is_import:
+        names = [*_FACTORIES, *_ALIASES, *plugins]
+        raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
+
+
 def list_encoders() -> list[EncoderFacts]:
     """Return what is known of each encoder, in the order the command line shows."""
     return list(known_encoders().values())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from latentcache.core.errors import RunError
 from latentcache.runner.cluster import ClusterFacts, cluster_facts
@@ -34,11 +34,16 @@ class PooledActor:
 
     Attributes:
         handle: Of the Ray actor.
+        loading: Done once it has loaded its encoder, or failed to.
+        beginning: Done once it has taken the encoding; None before it was told.
         in_flight: Orders by the reference of their outcome.
         last: Its newest answer; kept after it died, so that totals never shrink.
     """
 
     handle: Any
+    loading: "ray.ObjectRef[None]"
+    beginning: "ray.ObjectRef[None] | None" = None
+    is_ready: bool = False
     in_flight: "dict[ray.ObjectRef[UnitOutcome], UnitOrder]" = field(default_factory=dict)
     last: ActorProgress | None = None
     asked: "ray.ObjectRef[ActorProgress] | None" = None
@@ -74,36 +79,45 @@ class ActorPool:
     def start(self) -> None:
         """Start all actors and return once one has loaded the encoder.
 
-        Raises:
-            EncoderError: The encoder cannot be loaded; the sentence is the actor's.
-            RunError: Its process died while loading.
-        """
-        self.actors = [PooledActor(self._new_handle()) for _ in range(self.wanted())]
-        self.describe([])
-
-    def describe(self, buckets: list[str]) -> EncoderDescription:
-        """Return what the loaded encoder is and which of ``buckets`` it refuses.
+        The others may have to wait for a device; they are used when they come.
 
         Raises:
             EncoderError: The encoder cannot be loaded; the sentence is the actor's.
             RunError: Its process died while loading.
         """
+        self.actors = [self._new_actor() for _ in range(self.wanted())]
         deaths = 0
         while True:
+            loading = [actor.loading for actor in self.actors]
+            (first, *_), _ = ray.wait(loading, num_returns=1)
             try:
-                handle = self.actors[0].handle
-                description: EncoderDescription = ray.get(handle.describe.remote(buckets))
-                return description
+                ray.get(first)
+                return
             except RayTaskError as error:
                 raise cause_of(error) from None
-            except RayActorError:
+            except RayError:
                 deaths += 1
                 if deaths >= _MAX_START_DEATHS:
                     raise RunError(
                         "an encode actor must load its encoder, but its process died "
                         f"{deaths} times while loading; it may need more memory than there is"
                     ) from None
-                self.actors[0] = PooledActor(self._new_handle())
+                self.actors[loading.index(first)] = self._new_actor()
+
+    def describe(self, buckets: list[str]) -> EncoderDescription:
+        """Return what the loaded encoder is and which of ``buckets`` it refuses.
+
+        Raises:
+            EncoderError: Its probe shows that it is not usable.
+        """
+        loading = [actor.loading for actor in self.actors]
+        (first, *_), _ = ray.wait(loading, num_returns=1)
+        handle = self.actors[loading.index(first)].handle
+        try:
+            description: EncoderDescription = ray.get(handle.describe.remote(buckets))
+        except RayTaskError as error:
+            raise cause_of(error) from None
+        return description
 
     def use_threads(self, threads: int) -> None:
         """Start all actors anew with ``threads`` torch threads each."""
@@ -113,13 +127,33 @@ class ActorPool:
         self.start()
 
     def begin(self, record: EncodingRecord) -> None:
-        """Give every actor the encoding to work on, and wait until they have loaded it.
-
-        An actor that cannot says so when it is given a unit.
-        """
+        """Give every actor the encoding to work on; see ``ready``."""
         self._record = record
-        begun = [actor.handle.begin.remote(record) for actor in self.actors]
-        ray.wait(begun, num_returns=len(begun))
+        for actor in self.actors:
+            actor.beginning = actor.handle.begin.remote(record)
+
+    def ready(self) -> list[PooledActor]:
+        """Return the actors that can be given units.
+
+        One that died while it began counts: the unit it is given says so. One that waits
+        for a device does not, however long.
+        """
+        waiting = {
+            actor.beginning: actor
+            for actor in self.actors
+            if not actor.is_ready and actor.beginning is not None
+        }
+        if waiting:
+            begun, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+            for ref in begun:
+                waiting[ref].is_ready = True
+        return [actor for actor in self.actors if actor.is_ready]
+
+    def wait_until_ready(self, *, timeout_s: float) -> None:
+        """Wait until an actor can be given units, or for ``timeout_s``."""
+        begun = [actor.beginning for actor in self.actors if actor.beginning is not None]
+        if begun and not self.ready():
+            ray.wait(begun, num_returns=1, timeout=timeout_s)
 
     def grow(self) -> int:
         """Start actors on GPUs that have joined since; return how many."""
@@ -137,11 +171,19 @@ class ActorPool:
         ref = actor.handle.run_unit.options(concurrency_group="units").remote(order)
         actor.in_flight[ref] = order
 
-    def replace_dead(self, dead: PooledActor) -> list[UnitOrder]:
-        """Start another actor for ``dead``; return its orders, now careful, to be run again."""
+    def replace_dead(self, dead: PooledActor, *, is_strike: bool = True) -> list[UnitOrder]:
+        """Start another actor for ``dead``; return its orders, to be run again.
+
+        Args:
+            dead: Gone, or to be ended.
+            is_strike: A sample may be to blame: the orders come back careful.
+        """
         orders = []
         for order in dead.in_flight.values():
             place = ray.get(self._ledger.taken.remote(str(order.unit.unit)))
+            if not is_strike:
+                orders.append(order)
+                continue
             deaths = defaultdict(int, order.deaths)
             if place is not None:
                 deaths[place] += 1
@@ -182,7 +224,7 @@ class ActorPool:
                 actor.asked = None
             except GetTimeoutError:
                 pass
-            except RayActorError:
+            except RayError:
                 actor.asked = None
         return [*self._gone, *(actor.last for actor in self.actors if actor.last is not None)]
 
@@ -207,14 +249,15 @@ class ActorPool:
         ray.kill(self._ledger)
 
     def _add(self) -> None:
-        actor = PooledActor(self._new_handle())
+        actor = self._new_actor()
         if self._record is not None:
-            actor.handle.begin.remote(self._record)
+            actor.beginning = actor.handle.begin.remote(self._record)
         self.actors.append(actor)
 
-    def _new_handle(self) -> Any:
+    def _new_actor(self) -> PooledActor:
         needs = {"num_gpus": 1, "num_cpus": 1} if self.uses_gpus else {"num_cpus": 0}
-        return EncodeActor.options(**needs).remote(self._setup, self._ledger)
+        handle = EncodeActor.options(**needs).remote(self._setup, self._ledger)
+        return PooledActor(handle=handle, loading=handle.load.remote())
 
 
 def cause_of(error: RayTaskError) -> Exception:

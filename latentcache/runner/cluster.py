@@ -1,13 +1,14 @@
 """Ray: started here for a local run, joined for a cluster run, always given back.
 
-Supported: Ray 2.52 to 2.60. Local runs use ``address="local"``, never a cluster that
-happens to be there.
+Supported: Ray 2.52 to 2.60; continuous integration runs both ends. Local runs use
+``address="local"``, never a cluster that happens to be there.
 """
 
 import contextlib
 import io
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 2 * 2**30
 """Enough for the window of decoded pixels of one machine; Ray's default takes 30 % of memory."""
+
+_CONNECT_TIMEOUT_S = 10.0
 
 _WINDOW_SHARE = 0.3
 """Largest share of an object store that decoded pixels may fill."""
@@ -62,10 +65,12 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterF
     Raises:
         RunError: No cluster answers at ``address``.
     """
-    # Workers without a GPU must still see none rather than all of them.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    # Older Rays print a tip about this on every start; no task of ours without a GPU looks for one.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     is_local = address == "local"
+    if not is_local:
+        _check_answers(address)
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if is_local:
@@ -80,11 +85,8 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterF
         else:
             ray.init(address=address, ignore_reinit_error=True, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-        raise RunError(
-            f"address must be a running Ray cluster, got {address!r} ({first_line}); "
-            "start one with infra/start_head.sh, or use --address local"
-        ) from None
+        lines = str(error).strip().splitlines()
+        raise _no_cluster(address, lines[0] if lines else "no answer") from None
     try:
         with contextlib.redirect_stdout(_WithoutRaylet(sys.stdout)):
             yield cluster_facts(is_local=is_local)
@@ -103,6 +105,28 @@ def cluster_facts(*, is_local: bool) -> ClusterFacts:
         num_nodes=len(nodes),
         object_store_bytes=min((size for size in stores if size), default=_OBJECT_STORE_BYTES),
         is_local=is_local,
+    )
+
+
+def _check_answers(address: str) -> None:
+    """Refuse a ``host:port`` where nothing listens: Ray would wait for minutes.
+
+    Raises:
+        RunError: Nothing listens there.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, (error.strerror or str(error)).lower()) from None
+
+
+def _no_cluster(address: str, why: str) -> RunError:
+    return RunError(
+        f"address must be a running Ray cluster, got {address!r} ({why}); "
+        "start one with infra/start_head.sh, or use --address local"
     )
 
 

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
 from latentcache.core.units import UnitId
@@ -123,6 +123,8 @@ class Dispatcher:
         """
         self._queue = deque(_longest_first(orders))
         total = sum(order.unit.num_rows for order in orders)
+        while not self._pool.ready():
+            self._pool.wait_until_ready(timeout_s=_TICK_S)
         started_s = listed_s = time.monotonic()
         try:
             while self._queue or self._in_flight():
@@ -151,17 +153,19 @@ class Dispatcher:
 
     def _feed(self) -> None:
         """Give actors units, evenly; near the end one each, so that none waits behind another."""
+        ready = self._pool.ready()
         for depth in range(1, self._units_in_flight + 1):
-            for actor in self._pool.actors:
+            for actor in ready:
                 if not self._queue:
                     return
-                is_near_end = depth > 1 and len(self._queue) < len(self._pool.actors)
+                is_near_end = depth > 1 and len(self._queue) < len(ready)
                 if len(actor.in_flight) < depth and not is_near_end:
                     self._pool.submit(actor, self._queue.popleft())
 
     def _collect(self) -> None:
         owners = {ref: actor for actor in self._pool.actors for ref in actor.in_flight}
         if not owners:
+            self._pool.wait_until_ready(timeout_s=_TICK_S)
             return
         ready, _ = ray.wait(list(owners), num_returns=1, timeout=_TICK_S)
         if ready:
@@ -177,8 +181,11 @@ class Dispatcher:
         except RayTaskError as error:
             order = actor.in_flight.pop(ref)
             self._handle_error(actor, order, cause_of(error))
+        except OutOfMemoryError as error:
+            # Ray's memory monitor chose this actor; no sample is to blame.
+            self._handle_death(actor, error, is_strike=False)
         except RayActorError as error:
-            self._handle_death(actor, error)
+            self._handle_death(actor, error, is_strike=not error.preempted)
         else:
             del actor.in_flight[ref]
             self._deaths = 0
@@ -205,7 +212,7 @@ class Dispatcher:
             "a defect: please report it with the log"
         ) from cause
 
-    def _handle_death(self, actor: PooledActor, error: RayActorError) -> None:
+    def _handle_death(self, actor: PooledActor, error: RayError, *, is_strike: bool) -> None:
         self._deaths += 1
         if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
             raise RunError(
@@ -213,7 +220,7 @@ class Dispatcher:
                 f"done ({_first_line(error)}); look at the machine's memory and Ray's logs"
             )
         self._reporter.message("an encode actor died; its units run again on a new one")
-        self._queue.extendleft(self._pool.replace_dead(actor))
+        self._queue.extendleft(self._pool.replace_dead(actor, is_strike=is_strike))
 
     def _judge_limit(self) -> None:
         sentence = self._limit.passed(self._result)

@@ -150,11 +150,19 @@ class EncodeWorker:
     def _encoder(self) -> BatchEncoder:
         return BatchEncoder(self._make_encoder, policy=self._policy, threads=self._setup.threads)
 
+    def load(self) -> None:
+        """Load the encoder.
+
+        Raises:
+            EncoderError: It cannot be loaded.
+        """
+        assert self._encoder is not None
+
     def describe(self, buckets: list[str]) -> EncoderDescription:
         """Return what the loaded encoder is, does with the probe, and refuses of ``buckets``.
 
         Raises:
-            EncoderError: It cannot be loaded, or its probe shows that it is not usable.
+            EncoderError: Its probe shows that it is not usable.
         """
         spec = self._encoder.encoder.spec
         encode = self._setup.encode

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from latentcache.core.errors import RunError
+from latentcache.encoders import check_encoder_name
 from latentcache.plan import open_corpus
 from latentcache.runner.cluster import ClusterFacts, connected
 from latentcache.runner.encoding import EncodeResult, encode_into, loaded_pool
@@ -31,6 +32,7 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
+    check_encoder_name(request.encode.encoder)
     store = Store.open(store_url)
     with (
         run_connected(request.resources) as facts,
@@ -46,7 +48,9 @@ def build(
 
     The encoder is loaded first: a wrong path must not cost a scan.
     """
-    open_corpus(plan.corpus_url, plan.corpus_kind)  # a wrong path leaves no empty store
+    # A wrong path or name leaves no empty store, and waits for no cluster.
+    open_corpus(plan.corpus_url, plan.corpus_kind)
+    check_encoder_name(encode.encode.encoder)
     store = Store.open_or_create(store_url)
     with (
         run_connected(encode.resources) as facts,

@@ -165,10 +165,17 @@ def _check_same_plan(found: Generation, request: PlanRequest) -> None:
             "give the same options, or build into another store"
         )
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
-    planned = (found.corpus_url, found.totals.get("file", ""))
-    if (corpus.root.url, corpus.file) != planned:
+    planned_file = found.totals.get("file", "")
+    if not _is_same_place(corpus.root.url, found.corpus_url) or corpus.file != planned_file:
+        planned = "/".join(filter(None, (found.corpus_url, planned_file)))
         raise StoreError(
-            "corpus must be the one that the store was planned from "
-            f"({'/'.join(filter(None, planned))}), got {corpus.label}; give that one, or build "
-            "into another store"
+            f"corpus must be the one that the store was planned from ({planned}), got "
+            f"{corpus.label}; give that one, or build into another store"
         )
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Whether two local paths lead to one folder, links followed, or two URLs are equal."""
+    if one == other:
+        return True
+    return "://" not in one + other and Path(one).resolve() == Path(other).resolve()

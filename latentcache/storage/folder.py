@@ -57,7 +57,7 @@ class Folder:
         if text.startswith("file://"):
             text = unquote(text.removeprefix("file://"))
         if "://" not in text and "::" not in text:
-            return cls(str(Path(text).absolute()))
+            return cls(os.path.abspath(text))  # noqa: PTH100  pathlib keeps the `..` in it
         from latentcache.storage.remote import check_protocol  # noqa: PLC0415  fsspec takes 0.2 s
 
         check_protocol(text)

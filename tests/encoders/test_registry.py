@@ -7,7 +7,13 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from latentcache.core.errors import ConfigError, EncoderError
-from latentcache.encoders import Encoder, EncoderOptions, load_encoder, registry
+from latentcache.encoders import (
+    Encoder,
+    EncoderOptions,
+    check_encoder_name,
+    load_encoder,
+    registry,
+)
 from latentcache.testing.fakes import FakeEncoder
 
 CPU = EncoderOptions(device="cpu")
@@ -92,3 +98,16 @@ def test_dct_loads_no_diffusers() -> None:
         "sys.exit('diffusers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["sdxk", "sdxk:/some/where", "dtc", "tiny", "not a name:Class", "sdxl"]
+)
+def test_a_wrong_name_is_refused_without_loading_anything(text: str) -> None:
+    with pytest.raises(ConfigError, match="encoder"):
+        check_encoder_name(text)
+
+
+@pytest.mark.parametrize("text", ["dct", "dct:keep=4", "sana:/x", "some.module:Class:argument"])
+def test_a_name_that_may_be_right_passes(text: str) -> None:
+    check_encoder_name(text)
