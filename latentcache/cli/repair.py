@@ -39,6 +39,7 @@ def repair_damage(
             allow_partial=bool(snapshot.column(column).num_missing),
             rerun=frozenset(broken),
             expected_fingerprint=record.fingerprint,
+            corpus_url=options.corpus or "",
         )
         with reporting() as reporter:
             runner.encode_column(store.folder.url, request, reporter=reporter)

@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from latentcache.core.errors import RunError
+from latentcache.core.seeds import new_write_id
 from latentcache.runner.cluster import ClusterFacts, cluster_facts
 from latentcache.runner.encode_actor import (
     ActorProgress,
@@ -33,6 +34,7 @@ class PooledActor:
     """One actor with what it has in flight.
 
     Attributes:
+        name: In the ledger.
         handle: Of the Ray actor.
         loading: Done once it has loaded its encoder, or failed to.
         beginning: Done once it has taken the encoding; None before it was told.
@@ -40,6 +42,7 @@ class PooledActor:
         last: Its newest answer; kept after it died, so that totals never shrink.
     """
 
+    name: str
     handle: Any
     loading: "ray.ObjectRef[None]"
     beginning: "ray.ObjectRef[None] | None" = None
@@ -128,6 +131,8 @@ class ActorPool:
 
     def begin(self, record: EncodingRecord) -> None:
         """Give every actor the encoding to work on; see ``ready``."""
+        if self._record is record:
+            return
         self._record = record
         for actor in self.actors:
             actor.beginning = actor.handle.begin.remote(record)
@@ -171,21 +176,24 @@ class ActorPool:
         ref = actor.handle.run_unit.options(concurrency_group="units").remote(order)
         actor.in_flight[ref] = order
 
-    def replace_dead(self, dead: PooledActor, *, is_strike: bool = True) -> list[UnitOrder]:
+    def replace_dead(
+        self, dead: PooledActor, *, is_strike: bool = True, failed: tuple[UnitOrder, ...] = ()
+    ) -> list[UnitOrder]:
         """Start another actor for ``dead``; return its orders, to be run again.
 
         Args:
             dead: Gone, or to be ended.
             is_strike: A sample may be to blame: the orders come back careful.
+            failed: Orders that it has already given back, to be run again with the others.
         """
         orders = []
-        for order in dead.in_flight.values():
-            place = ray.get(self._ledger.taken.remote(str(order.unit.unit)))
+        unit, place = ray.get(self._ledger.taken.remote(dead.name))
+        for order in (*failed, *dead.in_flight.values()):
             if not is_strike:
                 orders.append(order)
                 continue
             deaths = defaultdict(int, order.deaths)
-            if place is not None:
+            if place and str(order.unit.unit) == unit:
                 deaths[place] += 1
             orders.append(replace(order, is_careful=True, deaths=dict(deaths)))
         dead.in_flight.clear()
@@ -256,8 +264,9 @@ class ActorPool:
 
     def _new_actor(self) -> PooledActor:
         needs = {"num_gpus": 1, "num_cpus": 1} if self.uses_gpus else {"num_cpus": 0}
-        handle = EncodeActor.options(**needs).remote(self._setup, self._ledger)
-        return PooledActor(handle=handle, loading=handle.load.remote())
+        name = new_write_id()
+        handle = EncodeActor.options(**needs).remote(self._setup, self._ledger, name)
+        return PooledActor(name=name, handle=handle, loading=handle.load.remote())
 
 
 def cause_of(error: RayTaskError) -> Exception:

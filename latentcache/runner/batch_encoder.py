@@ -28,9 +28,15 @@ from latentcache.encoders import (
 from latentcache.encoders.spec import PosteriorPolicy
 from latentcache.runner.decoding import MID_GREY
 
+Note = Callable[[bool], None]
+
 
 class EncoderOutOfMemoryError(EncoderError):
     """The device had no room for one batch, twice."""
+
+
+class EncoderBrokenError(EncoderError):
+    """The encoder fails on plain grey too, as a CUDA device does after an illegal access."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,22 +122,34 @@ class BatchEncoder:
         started_s = self._batch_started_s
         return 0.0 if started_s is None else time.monotonic() - started_s
 
-    def submit(self, batch: EncodeBatch) -> "Future[EncodedBatch]":
-        """Return a future of ``batch``, encoded in the order of submission."""
-        return self._thread.submit(self._timed_encode, batch)
+    def submit(self, batch: EncodeBatch, *, note: Note | None = None) -> "Future[EncodedBatch]":
+        """Return a future of ``batch``, encoded in the order of submission.
 
-    def submit_alone(self, batch: EncodeBatch, position: int) -> "Future[EncodedBatch]":
+        Args:
+            batch: What to encode.
+            note: Called on the encode thread with True just before, with False just after.
+        """
+        return self._thread.submit(self._timed_encode, batch, note)
+
+    def submit_alone(
+        self, batch: EncodeBatch, position: int, *, note: Note | None = None
+    ) -> "Future[EncodedBatch]":
         """Return a future of one row of ``batch`` with all others blanked."""
-        return self._thread.submit(self._timed_encode, _only(batch, [position]))
+        return self.submit(_only(batch, [position]), note=note)
 
     def close(self) -> None:
         """Stop the thread after its current batch."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _timed_encode(self, batch: EncodeBatch) -> EncodedBatch:
+    def _timed_encode(self, batch: EncodeBatch, note: Note | None) -> EncodedBatch:
+        if note is not None:
+            note(True)
         started_s = self._batch_started_s = time.monotonic()
         try:
-            return self._encode(batch)
+            encoded = self._encode(batch)
+            if note is not None:
+                note(False)
+            return encoded
         finally:
             self._batch_started_s = None
             self.busy_s += time.monotonic() - started_s
@@ -147,7 +165,7 @@ class BatchEncoder:
                 f"batch must fit the device, got out of memory at {batch.pixels_BTHWC.shape} "
                 f"({str(error).splitlines()[0]})"
             ) from None
-        except RuntimeError:
+        except Exception:  # noqa: BLE001  a third party's encoder may raise anything
             return self._encode_one_by_one(batch, positions)
         bad = _non_finite_rows(raw, positions)
         rejects: dict[int, Reject] = {}
@@ -160,13 +178,13 @@ class BatchEncoder:
         """Return raw fields; after an error the same batch once more on a reset encoder."""
         try:
             return self._forward(self.encoder, batch)
-        except (RuntimeError, torch.OutOfMemoryError):
+        except Exception:  # noqa: BLE001  what it is shows when it happens again
             self.encoder.reset()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         try:
             return self._forward(self.encoder, batch)
-        except RuntimeError:
+        except Exception:
             self.encoder.reset()
             raise
 
@@ -184,8 +202,9 @@ class BatchEncoder:
             alone = _only(batch, [position])
             try:
                 raw = self._forward(self.encoder, alone)
-            except RuntimeError as error:
+            except Exception as error:  # noqa: BLE001  it costs one row, or shows a dead device
                 self.encoder.reset()
+                self._check_alive(batch, error)
                 rejects[position] = _failed(error)
                 continue
             if _non_finite_rows(raw, [position]):
@@ -201,6 +220,20 @@ class BatchEncoder:
             for name, each in first.items()
         }  # fmt: skip
         return self._stored(raw, batch.keys, sorted(pieces), rejects)
+
+    def _check_alive(self, batch: EncodeBatch, error: Exception) -> None:
+        """Refuse to blame a sample for what happens with plain grey too.
+
+        Raises:
+            EncoderBrokenError: It does.
+        """
+        try:
+            self._forward(self.encoder, _only(batch, []))
+        except Exception:  # noqa: BLE001  any failure on grey is the encoder's own
+            raise EncoderBrokenError(
+                "encoder must encode plain grey, got the same failure "
+                f"({type(error).__name__}: {_first_line(error)})"
+            ) from None
 
     def _repair_non_finite(
         self, batch: EncodeBatch, raw: dict[str, torch.Tensor], bad: Sequence[int]
@@ -302,11 +335,15 @@ def _without(batch: EncodedBatch, rows: Sequence[int]) -> EncodedBatch:
     )
 
 
-def _failed(error: RuntimeError) -> Reject:
-    first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no message"
+def _failed(error: Exception) -> Reject:
     return Reject(
         code=RejectCode.ENCODER_FAILED.word,
         stage="encode",
-        reason=f"the encoder fails on it alone: {type(error).__name__}: {first_line}",
+        reason=f"the encoder fails on it alone: {type(error).__name__}: {_first_line(error)}",
         is_transient=True,
     )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"

@@ -8,7 +8,7 @@ Dimension letters: N rows, T frames, H height, W width.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -123,7 +123,9 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
         payloads = read_sources(order.corpus, [each.source for each in order.rows])
     for index, (planned, payload) in enumerate(zip(order.rows, payloads, strict=True)):
         if isinstance(payload, MediaError):
-            rejects[planned.row] = classify(payload, stage="decode")
+            # The scan has read it, so what is missing now may come back.
+            reject = classify(payload, stage="decode")
+            rejects[planned.row] = replace(reject, is_transient=True)
             continue
         num_bytes += len(payload)
         digests[planned.row] = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()

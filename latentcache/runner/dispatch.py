@@ -10,12 +10,12 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
 from latentcache.core.units import UnitId
 from latentcache.runner.actor_pool import ActorPool, PooledActor, cause_of
-from latentcache.runner.batch_encoder import EncoderOutOfMemoryError
+from latentcache.runner.batch_encoder import EncoderBrokenError, EncoderOutOfMemoryError
 from latentcache.runner.encode_actor import ActorProgress
 from latentcache.runner.progress import Reporter, encode_progress
 from latentcache.runner.unit_run import UnitOrder, UnitOutcome
@@ -41,15 +41,28 @@ class DispatchResult:
         num_quarantined: Samples committed as rejected.
         num_by_option: Of those, left out by the plan's own options.
         rejects: The others, by code word.
+        kept_units: Left as they were, because again they would have held fewer samples.
     """
 
     num_encoded: int = 0
     num_quarantined: int = 0
     num_by_option: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
+    kept_units: int = 0
+
+    def merge(self, other: "DispatchResult") -> None:
+        """Count what ``other`` did too."""
+        self.num_encoded += other.num_encoded
+        self.num_quarantined += other.num_quarantined
+        self.num_by_option += other.num_by_option
+        self.rejects.update(other.rejects)
+        self.kept_units += other.kept_units
 
     def add(self, outcome: UnitOutcome) -> None:
         """Count ``outcome``."""
+        if not outcome.is_committed:
+            self.kept_units += 1
+            return
         self.num_encoded += outcome.num_present
         self.num_quarantined += outcome.num_rejected
         self.num_by_option += outcome.num_by_option
@@ -126,22 +139,19 @@ class Dispatcher:
         while not self._pool.ready():
             self._pool.wait_until_ready(timeout_s=_TICK_S)
         started_s = listed_s = time.monotonic()
-        try:
-            while self._queue or self._in_flight():
-                self._pool.grow()
-                self._feed()
-                self._collect()
-                self.elapsed_s = time.monotonic() - started_s
-                self._report(total, self._pool.progress())
-                if self._pool.end_hanging():
-                    self._reporter.message("an encoder call took too long; its actor was ended")
-                self._judge_limit()
-                if time.monotonic() - listed_s > _LIST_COMMITS_S:
-                    listed_s = time.monotonic()
-                    self._drop_committed()
-            self._report(total, self._pool.final_progress())
-        finally:
-            self._pool.stop()
+        while self._queue or self._in_flight():
+            self._pool.grow()
+            self._feed()
+            self._collect()
+            self.elapsed_s = time.monotonic() - started_s
+            self._report(total, self._pool.progress())
+            if self._pool.end_hanging():
+                self._reporter.message("an encoder call took too long; its actor was ended")
+            self._judge_limit()
+            if time.monotonic() - listed_s > _LIST_COMMITS_S:
+                listed_s = time.monotonic()
+                self._drop_committed()
+        self._report(total, self._pool.final_progress())
         return self._result
 
     def _report(self, total: int, answers: list[ActorProgress]) -> None:
@@ -192,6 +202,9 @@ class Dispatcher:
             self._result.add(outcome)
 
     def _handle_error(self, actor: PooledActor, order: UnitOrder, cause: Exception) -> None:
+        if isinstance(cause, EncoderBrokenError):
+            self._handle_death(actor, cause, is_strike=True, failed=(order,))
+            return
         if isinstance(cause, EncoderOutOfMemoryError):
             self._out_of_memory[order.unit.unit] += 1
             if self._out_of_memory[order.unit.unit] == 1:
@@ -212,7 +225,14 @@ class Dispatcher:
             "a defect: please report it with the log"
         ) from cause
 
-    def _handle_death(self, actor: PooledActor, error: RayError, *, is_strike: bool) -> None:
+    def _handle_death(
+        self,
+        actor: PooledActor,
+        error: Exception,
+        *,
+        is_strike: bool,
+        failed: tuple[UnitOrder, ...] = (),
+    ) -> None:
         self._deaths += 1
         if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
             raise RunError(
@@ -220,7 +240,8 @@ class Dispatcher:
                 f"done ({_first_line(error)}); look at the machine's memory and Ray's logs"
             )
         self._reporter.message("an encode actor died; its units run again on a new one")
-        self._queue.extendleft(self._pool.replace_dead(actor, is_strike=is_strike))
+        orders = self._pool.replace_dead(actor, is_strike=is_strike, failed=failed)
+        self._queue.extendleft(orders)
 
     def _judge_limit(self) -> None:
         sentence = self._limit.passed(self._result)

@@ -127,7 +127,7 @@ class ActorProgress:
 class EncodeWorker:
     """What the actor does; a plain class so that it can be read and tested without Ray."""
 
-    def __init__(self, setup: ActorSetup, ledger: Any = None) -> None:
+    def __init__(self, setup: ActorSetup, ledger: Any = None, name: str = "") -> None:
         """Keep what is given; the encoder is loaded by the first call that needs it.
 
         An error raised here would reach the driver as text only (Ray keeps no cause).
@@ -135,10 +135,12 @@ class EncodeWorker:
         Args:
             setup: Of the run.
             ledger: Handle of the driver's ledger actor, for careful units.
+            name: Of this actor in the ledger.
         """
         logging.getLogger("latentcache").setLevel(logging.WARNING)
         self._setup = setup
         self._ledger = ledger
+        self._name = name
         self._cancelled = threading.Event()
         self._counters = UnitCounters()
         self._window = ByteWindow(setup.window_bytes)
@@ -265,8 +267,12 @@ class EncodeWorker:
         )
 
     def _note(self, unit: UnitRange, place: str) -> None:
-        if self._ledger is not None:
-            ray.get(self._ledger.note.remote(str(unit.unit), place))
+        """Say what runs next, and wait until it is known; that nothing runs need not be."""
+        if self._ledger is None:
+            return
+        noted = self._ledger.note.remote(self._name, str(unit.unit), place)
+        if place:
+            ray.get(noted)
 
     def _make_encoder(self, dtype: str | None) -> Encoder:
         encode = self._setup.encode

@@ -1,10 +1,10 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from latentcache.core.errors import EncoderError, StoreError
+from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
 from latentcache.runner.actor_pool import ActorPool
@@ -25,6 +25,7 @@ from latentcache.runner.unit_run import UnitOrder
 from latentcache.stats import merge_arrays
 from latentcache.store import (
     ColumnChange,
+    CommitRef,
     EncodingRecord,
     Generation,
     Store,
@@ -114,88 +115,115 @@ def encode_into(
         StoreError: The store has no plan, or this machine computes other values.
         QuarantineLimitError: Too many samples were rejected; what was done is kept.
     """
-    generations = store.generations()
-    if not generations:
-        raise StoreError(
-            f"store must have a plan, got none ({store.folder.label}); "
-            "run `latentcache plan CORPUS STORE` first"
+    return _ColumnRun(store, request, pool, reporter).run()
+
+
+class _ColumnRun:
+    """One run of one column, from the pinned record to the snapshot."""
+
+    def __init__(
+        self, store: Store, request: EncodeRequest, pool: ActorPool, reporter: Reporter
+    ) -> None:
+        self._store, self._request, self._pool = store, request, pool
+        self._reporter = reporter
+        self._generations = store.generations()
+        if not self._generations:
+            raise StoreError(
+                f"store must have a plan, got none ({store.folder.label}); "
+                "run `latentcache plan CORPUS STORE` first"
+            )
+        self._base = max(store.snapshots(), default=0)
+        self._done = DispatchResult()
+        self._elapsed_s = 0.0
+        self._num_actors = len(pool.actors)
+
+    def run(self) -> EncodeResult:
+        record = self._pinned_record()
+        orders = _orders(self._store, record, self._generations, self._request)
+        _announce(self._reporter, record, orders, len(self._store.units(record)))
+        self._encode(record, orders)
+        check_swap(self._store, record, self._request, self._generations)
+        try:
+            return self._publish(record)
+        except StoreError:
+            # Commits are believed by name until a snapshot needs what they name.
+            broken = self._store.unservable_units(record)
+            if not broken:
+                raise
+        self._reporter.message(
+            f"{record.column}: {len(broken)} units have lost their files and are encoded again"
         )
-    newest = max(store.snapshots(), default=0)
-    description = pool.describe(planned_buckets(generations))
-    check_buckets(description, request.encode)
-    asked = encoding_record(request, description, generations)
-    if request.expected_fingerprint not in ("", asked.fingerprint):
-        raise StoreError(
-            f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
-            f"{request.encode.encoder} (column {request.column}); give the encoder and options "
-            "that wrote it"
+        orders = _orders(self._store, record, self._generations, self._request, broken=broken)
+        self._encode(record, orders)
+        return self._publish(record)
+
+    def _pinned_record(self) -> EncodingRecord:
+        """Return the encoding that the store holds for this request, pinned now if need be."""
+        request = self._request
+        description = self._pool.describe(planned_buckets(self._generations))
+        check_buckets(description, request.encode)
+        asked = encoding_record(request, description, self._generations)
+        if request.expected_fingerprint not in ("", asked.fingerprint):
+            raise StoreError(
+                f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
+                f"{request.encode.encoder} (column {request.column}); give the encoder and "
+                "options that wrote it"
+            )
+        record = self._store.write_encoding(asked)
+        if record.threads != request.resources.threads and record.device_type == "cpu":
+            self._reporter.message(
+                f"this encoding was begun with {record.threads} threads per actor; keeping that"
+            )
+            self._pool.use_threads(record.threads)
+        return record
+
+    def _encode(self, record: EncodingRecord, orders: list[UnitOrder]) -> None:
+        if not orders:
+            return
+        check_corpora(orders)
+        dispatcher = Dispatcher(
+            self._store,
+            record,
+            self._pool,
+            units_in_flight=self._request.resources.units_in_flight,
+            limit=quarantine_limit(self._generations, self._request.resources),
+            reporter=self._reporter,
         )
-    record = store.write_encoding(asked)
-    if record.threads != request.resources.threads and record.device_type == "cpu":
-        reporter.message(
-            f"this encoding was begun with {record.threads} threads per actor; keeping that"
+        self._pool.begin(record)
+        done = dispatcher.run(orders)
+        self._done.merge(done)
+        self._elapsed_s += dispatcher.elapsed_s
+        if done.kept_units:
+            raise RunError(
+                f"units must not lose samples when they are encoded again, got {done.kept_units} "
+                f"of {len(orders)} that would; they were left as they are: bring back the sources "
+                "that are missing and run it again"
+            )
+
+    def _publish(self, record: EncodingRecord) -> EncodeResult:
+        request = self._request
+        change = ColumnChange(record=record, merge_statistics=merge_arrays)
+        snapshot = self._store.publish(
+            [change], allow_partial=request.allow_partial, base=self._base
         )
-        pool.use_threads(record.threads)
-    orders = _orders(store, record, generations, request)
-    _announce(reporter, record, orders, len(store.units(record)))
-    if not orders:
-        work = _Work(base=newest, num_actors=len(pool.actors))
-        check_swap(store, record, request, generations)
-        return _publish(store, record, request, work)
-    dispatcher = Dispatcher(
-        store,
-        record,
-        pool,
-        units_in_flight=request.resources.units_in_flight,
-        limit=quarantine_limit(generations, request.resources),
-        reporter=reporter,
-    )
-    check_corpora(generations, orders)
-    work = _Work(base=newest, num_actors=len(pool.actors))
-    pool.begin(record)
-    work.result = dispatcher.run(orders)
-    work.elapsed_s = dispatcher.elapsed_s
-    check_swap(store, record, request, generations)
-    return _publish(store, record, request, work)
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one run did.
-
-    Attributes:
-        base: Number of the newest snapshot when it began, 0 if there was none.
-    """
-
-    base: int
-    num_actors: int
-    result: DispatchResult = field(default_factory=DispatchResult)
-    elapsed_s: float = 0.0
-
-
-def _publish(
-    store: Store, record: EncodingRecord, request: EncodeRequest, work: _Work
-) -> EncodeResult:
-    change = ColumnChange(record=record, merge_statistics=merge_arrays)
-    snapshot = store.publish([change], allow_partial=request.allow_partial, base=work.base)
-    entry = snapshot.columns[request.column].entry
-    return EncodeResult(
-        column=request.column,
-        fingerprint=record.fingerprint,
-        snapshot=snapshot.number,
-        planned=entry.num_planned,
-        encoded=entry.num_encoded,
-        quarantined=entry.num_quarantined,
-        missing=entry.num_missing,
-        num_bytes=entry.num_bytes,
-        newly_encoded=work.result.num_encoded,
-        newly_quarantined=work.result.num_quarantined,
-        elapsed_s=work.elapsed_s,
-        num_actors=work.num_actors,
-        threads=record.threads,
-        device_type=record.device_type,
-        limit_sentence=final_limit_sentence(store, snapshot.number, request),
-    )
+        entry = snapshot.columns[request.column].entry
+        return EncodeResult(
+            column=request.column,
+            fingerprint=record.fingerprint,
+            snapshot=snapshot.number,
+            planned=entry.num_planned,
+            encoded=entry.num_encoded,
+            quarantined=entry.num_quarantined,
+            missing=entry.num_missing,
+            num_bytes=entry.num_bytes,
+            newly_encoded=self._done.num_encoded,
+            newly_quarantined=self._done.num_quarantined,
+            elapsed_s=self._elapsed_s,
+            num_actors=self._num_actors,
+            threads=record.threads,
+            device_type=record.device_type,
+            limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
+        )
 
 
 def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:
@@ -215,30 +243,47 @@ def _orders(
     record: EncodingRecord,
     generations: list[Generation],
     request: EncodeRequest,
+    *,
+    broken: Mapping[UnitId, int] | None = None,
 ) -> list[UnitOrder]:
-    """Return what is missing or to be done again, from one listing of the commits."""
+    """Return what is missing or to be done again, from one listing of the commits.
+
+    Args:
+        broken: Units whose commits cannot serve, with the revision to write; only these then.
+    """
     committed = store.commits(record)
-    again = request.rerun
-    if request.retry_quarantined:
+    again = frozenset(broken) if broken else request.rerun
+    if request.retry_quarantined and not broken:
         again |= _transient_units(store, record)
     orders = []
     for generation in generations:
         for unit in generation.units(rows_per_unit=record.rows_per_unit):
             ref = committed.get(unit.unit)
-            rev = 0
+            rev = min_present = 0
             if ref is not None:
                 if unit.unit not in again:
                     continue
-                rev = ref.rev + 1
+                rev = broken[unit.unit] if broken else ref.rev + 1
+                # What cannot serve protects nothing.
+                min_present = 0 if broken else _num_present(store, ref)
             orders.append(
                 UnitOrder(
                     unit=unit,
-                    corpus_url=generation.corpus_url,
+                    corpus_url=request.corpus_url or generation.corpus_url,
                     generation_digest=generation.digest,
                     rev=rev,
+                    min_present=min_present,
                 )
             )
     return orders
+
+
+def _num_present(store: Store, ref: CommitRef) -> int:
+    """Return how many samples a commit holds, 0 if its record is damaged."""
+    try:
+        return store.read_commit(ref).num_present
+    except StoreError:
+        return 0
 
 
 def _transient_units(store: Store, record: EncodingRecord) -> frozenset[UnitId]:

@@ -12,18 +12,18 @@ from latentcache.storage import Folder, map_ahead
 from latentcache.store import EncodingRecord, Generation, Store
 
 
-def check_corpora(generations: list[Generation], orders: list[UnitOrder]) -> None:
+def check_corpora(orders: list[UnitOrder]) -> None:
     """Refuse to quarantine a whole corpus because it was moved or is not mounted.
 
     Raises:
         StoreError: Nothing is where the plan's sources were.
     """
-    needed = {order.unit.generation for order in orders}
-    for each in generations:
-        if each.number in needed and Folder.open(each.corpus_url).is_empty():
+    for url in {order.corpus_url for order in orders}:
+        folder = Folder.open(url)
+        if folder.is_empty():
             raise StoreError(
-                f"corpus must be where it was planned, got nothing at {each.corpus_url}; mount or "
-                "move it there, the store holds no pixels"
+                f"corpus must be where it was planned, got nothing at {folder.label}; mount or "
+                "move it there, or say where it lies now"
             )
 
 

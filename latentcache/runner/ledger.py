@@ -5,15 +5,15 @@ import ray
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class Ledger:
-    """Where careful units say what they run next: it outlives the actor that dies on it."""
+    """What each actor's encode thread runs now; it outlives the actor that dies on it."""
 
     def __init__(self) -> None:
-        self._noted: dict[str, str] = {}
+        self._noted: dict[str, tuple[str, str]] = {}
 
-    def note(self, unit: str, place: str) -> None:
-        """Remember what ``unit`` runs next."""
-        self._noted[unit] = place
+    def note(self, actor: str, unit: str, place: str) -> None:
+        """Remember that ``actor`` runs ``place`` of ``unit`` next; "" for nothing."""
+        self._noted[actor] = (unit, place)
 
-    def taken(self, unit: str) -> str | None:
-        """Return and forget what ``unit`` ran last."""
-        return self._noted.pop(unit, None)
+    def taken(self, actor: str) -> tuple[str, str]:
+        """Return and forget the unit and place that ``actor`` ran last."""
+        return self._noted.pop(actor, ("", ""))

@@ -138,6 +138,9 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         runs=assignment.runs,
         rows=assignment.iter_rows(),
         rejects=assignment.iter_rejects(),
+        annotations={
+            name: assignment.iter_values(name) for name in assignment.annotation_schema.names
+        },
         totals={
             "file": drafted.corpus.file,
             "listed": drafted.totals.num_listed,
@@ -148,10 +151,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
             "ignored": dict(drafted.totals.ignored),
         },
     )
-    generation = store.write_generation(draft)
-    for name in assignment.annotation_schema.names:
-        store.write_annotations(generation, name, assignment.iter_values(name))
-    return generation
+    return store.write_generation(draft)
 
 
 def _check_same_plan(found: Generation, request: PlanRequest) -> None:

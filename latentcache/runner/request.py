@@ -15,6 +15,7 @@ class EncodeRequest:
         retry_quarantined: Run units again whose rejects are transient.
         rerun: Units to run again whatever they hold, as a repair does.
         expected_fingerprint: Refuse to work on another encoding than this; "" takes any.
+        corpus_url: Where the corpus lies now, if not where it was planned; "" if it does.
     """
 
     column: str
@@ -24,3 +25,4 @@ class EncodeRequest:
     retry_quarantined: bool = False
     rerun: frozenset[UnitId] = frozenset()
     expected_fingerprint: str = ""
+    corpus_url: str = ""

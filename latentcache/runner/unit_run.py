@@ -30,6 +30,9 @@ from latentcache.stats import UnitStatistics, patch_size
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Provenance, TensorBytes, UnitWriter
 
+_DEATHS_ALONE = 2
+"""Deaths on one row alone before it is to blame: one may be a lost node."""
+
 _BATCHES_AHEAD = 2
 """One under way and one waiting: the encode thread never waits for statistics or writing."""
 
@@ -42,6 +45,7 @@ class UnitOrder:
         corpus_url: Root of the generation's sources.
         generation_digest: Of the plan generation's record.
         rev: 0, or one more than the commit that a repair or retry replaces.
+        min_present: Samples that the commit to be replaced holds; with fewer there is no commit.
         is_careful: An actor died with this unit in flight; note each batch before it runs.
         deaths: Per noted place (``batch:3``, ``row:17``) how often an actor died on it.
     """
@@ -50,6 +54,7 @@ class UnitOrder:
     corpus_url: str
     generation_digest: str
     rev: int = 0
+    min_present: int = 0
     is_careful: bool = False
     deaths: dict[str, int] = field(default_factory=dict)
 
@@ -60,6 +65,7 @@ class UnitOutcome:
 
     Attributes:
         rejects: Rejected rows by code word, those left out by option not counted.
+        is_committed: Whether it was; not if it holds fewer samples than what it should replace.
     """
 
     unit: UnitRange
@@ -67,6 +73,7 @@ class UnitOutcome:
     num_rejected: int
     num_by_option: int
     rejects: dict[str, int]
+    is_committed: bool = True
 
 
 @dataclass(slots=True)
@@ -85,7 +92,7 @@ class UnitTools:
     """What all units of one actor share.
 
     Attributes:
-        note: Tells the driver's ledger which place runs next; returns once it knows.
+        note: Tells the driver's ledger which place runs next, on the encode thread; "" for none.
     """
 
     store: Folder
@@ -154,13 +161,16 @@ class UnitRun:
             while waiting:
                 self._store(waiting.popleft(), writer)
             self._check_cancelled()
-            writer.finish(self._statistics.arrays())
+            is_committed = self._num_present >= self._order.min_present
+            if is_committed:
+                writer.finish(self._statistics.arrays())
         return UnitOutcome(
             unit=self._order.unit,
             num_present=self._num_present,
             num_rejected=sum(self._reject_counts.values()) + self._num_by_option,
             num_by_option=self._num_by_option,
             rejects=dict(self._reject_counts),
+            is_committed=is_committed,
         )
 
     def _batches(self) -> Iterator[UnitBatch]:
@@ -199,13 +209,18 @@ class UnitRun:
         elif self._order.deaths.get(f"batch:{batch.index}", 0):
             batch.future = self._one_by_one(batch, request)
         else:
-            self._tools.note(self._order.unit, f"batch:{batch.index}")
-            batch.future = self._tools.encoder.submit(request)
-            self._wait(batch.future)
+            batch.future = self._tools.encoder.submit(
+                request, note=self._noting(f"batch:{batch.index}")
+            )
 
     def _check_cancelled(self) -> None:
         if self._tools.cancelled.is_set():
             raise UnitCancelledError("the run was stopped")
+
+    def _noting(self, place: str) -> Callable[[bool], None]:
+        """Return what the encode thread calls before (True) and after (False) ``place``."""
+        unit = self._order.unit
+        return lambda is_next: self._tools.note(unit, place if is_next else "")
 
     def _one_by_one(self, batch: UnitBatch, request: EncodeBatch) -> "Future[EncodedBatch]":
         """Encode a batch that killed an actor row by row, each noted before it runs."""
@@ -213,7 +228,7 @@ class UnitRun:
         for position, planned in enumerate(batch.rows):
             if planned.row in batch.rejects:
                 continue
-            if self._order.deaths.get(f"row:{planned.row}", 0):
+            if self._order.deaths.get(f"row:{planned.row}", 0) >= _DEATHS_ALONE:
                 batch.rejects[planned.row] = Reject(
                     code=RejectCode.CRASHED.word,
                     stage="encode",
@@ -221,8 +236,9 @@ class UnitRun:
                     is_transient=True,
                 )
                 continue
-            self._tools.note(self._order.unit, f"row:{planned.row}")
-            pieces.append(self._wait(self._tools.encoder.submit_alone(request, position)))
+            note = self._noting(f"row:{planned.row}")
+            encoding = self._tools.encoder.submit_alone(request, position, note=note)
+            pieces.append(self._wait(encoding))
         joined: Future[EncodedBatch] = Future()
         joined.set_result(_joined(pieces))
         return joined

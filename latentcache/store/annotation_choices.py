@@ -39,8 +39,10 @@ def _entry(
     if not generations:
         return None
     generation = Annotation(folder, generations[0], file).generation
+    if 0 < generation < len(generations):
+        generation = Annotation(folder, generations[generation], file).generation
     info = folder.stat(file.name)
-    if info is None or generation >= len(generations):
+    if info is None or not 0 <= generation < len(generations):
         return None
     return AnnotationEntry(
         name=file.name,

@@ -27,6 +27,7 @@ ROWS_PER_BATCH = 65_536
 """Rows of every record batch but the last, so that a row's batch is a division."""
 
 _GENERATION_KEY, _ROWS_KEY = b"latentcache.generation", b"latentcache.num_rows"
+_PLAN_KEY = b"latentcache.plan"
 
 _FILE_PATTERN = re.compile(
     ANNOTATIONS_FOLDER + r"/([a-z][a-z0-9_]*)/(0|[1-9]\d*)\.([0-9a-f]{16})\.arrow"
@@ -133,6 +134,7 @@ def _write_file(path: Path, generation: Generation, tables: Iterable[pa.Table]) 
     metadata: dict[bytes | str, bytes | str] = {
         _GENERATION_KEY: str(generation.number).encode(),
         _ROWS_KEY: str(index.num_rows).encode(),
+        _PLAN_KEY: generation.digest.encode(),
     }
     schema = pa.schema([pa.field("value", value_type)], metadata=metadata)
     typed = (_cast(chunk, value_type) for chunk in chain(leading, chunks))
@@ -222,6 +224,9 @@ class Annotation:
         self.type: Any = reader.schema.field("value").type
         metadata = reader.schema.metadata or {}
         self.generation = int(metadata.get(_GENERATION_KEY, b"-1"))
+        of_plan = metadata.get(_PLAN_KEY, b"").decode()
+        if self.generation == generation.number and of_plan not in ("", generation.digest):
+            self.generation = -1  # of a plan that lost its number to another
         if self.generation == generation.number and len(self) != self._index.num_rows:
             raise StoreError(
                 f"annotation must have {self._index.num_rows} rows, got {len(self)} "

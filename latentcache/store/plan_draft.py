@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +40,8 @@ class GenerationDraft:
         rows: Tables of ``PLAN_SCHEMA``, of any lengths, in (shard, row) order.
         rejects: Tables of ``REJECTS_SCHEMA``.
         retired: Tables of ``RETIRED_SCHEMA``.
+        annotations: By name, tables as ``Store.write_annotations`` takes them; written before
+            the record, so that a generation never exists without its captions.
         totals: What the scan counted: ``listed``, ``bytes``, ``ignored`` ...
     """
 
@@ -51,6 +53,7 @@ class GenerationDraft:
     rows: Iterable[pa.Table]
     rejects: Iterable[pa.Table] = ()
     retired: Iterable[pa.Table] = ()
+    annotations: Mapping[str, Iterable[pa.Table]] = field(default_factory=dict)
     totals: Mapping[str, Any]
 
     def __post_init__(self) -> None:

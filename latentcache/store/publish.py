@@ -138,7 +138,7 @@ def _check_unmoved(
     raise StoreError(
         f"column {column!r} must not change while it is published, got encoding "
         f"{now.fingerprint} in snapshot {head.number} where {seen} was replaced by "
-        f"{change.record.fingerprint}; publish again if yours is to be served"
+        f"{change.record.fingerprint}; run the same command again if yours is to be served"
     )
 
 

@@ -10,7 +10,15 @@ from latentcache.core.errors import StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import CreateIfAbsentSupport, Folder, StorageError
-from latentcache.store import annotations, commits, layout, plan_tables, publish, snapshots
+from latentcache.store import (
+    annotations,
+    choices,
+    commits,
+    layout,
+    plan_tables,
+    publish,
+    snapshots,
+)
 from latentcache.store.column_tables import ColumnChange
 from latentcache.store.commits import CommitRef
 from latentcache.store.records import (
@@ -137,7 +145,7 @@ class Store:
             found.append(generation)
 
     def write_generation(self, draft: "GenerationDraft") -> Generation:
-        """Write the tables of a generation, then the record that makes it exist.
+        """Write the tables and annotations of a generation, then the record that makes it exist.
 
         Args:
             draft: Its shards continue the numbering of the store's last generation.
@@ -157,6 +165,8 @@ class Store:
             )
         parent = before[-1].digest if before else None
         ours = write_tables(self.folder, draft, number=number, parent=parent)
+        for annotation, tables in draft.annotations.items():
+            annotations.write_annotations(self.folder, ours, annotation, tables)
         name = layout.plan_name(number)
         if self.folder.create_if_absent(name, ours.to_bytes(), write_id=ours.write_id):
             return ours
@@ -240,6 +250,20 @@ class Store:
         """Return the commit of each unit that would serve it, from one listing of names."""
         found = commits.list_candidates(self.folder, record.column, record.fingerprint)
         return commits.best_commits(found)
+
+    def unservable_units(self, record: EncodingRecord) -> dict[UnitId, int]:
+        """Return the units whose commits cannot serve them, with the revision to write next.
+
+        Their objects are gone or cut short, or they were made under another plan. Reads
+        every commit, so it is for when a snapshot could not be published.
+        """
+        found = commits.list_candidates(self.folder, record.column, record.fingerprint)
+        chosen = choices.choose_units(self.folder, record, self.generations(), ())
+        return {
+            choice.unit.unit: max(ref.rev for ref in found[choice.unit.unit]) + 1
+            for choice in chosen
+            if choice.entry is None and choice.unit.unit in found
+        }
 
     def read_commit(self, ref: CommitRef) -> Commit:
         """Return the record that ``ref`` names."""

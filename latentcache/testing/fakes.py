@@ -224,3 +224,30 @@ class BatchCoupledEncoder(FakeEncoder):
     ) -> list[dict[str, torch.Tensor]]:
         """Return the fields of each row after centring the batch."""
         return super().encode(pixels - pixels.mean(dim=0, keepdim=True), metas)
+
+
+class StickyEncoder(FakeEncoder):
+    """After a marked row every later call fails too, as on a broken CUDA device."""
+
+    _is_broken = False
+
+    def encode(
+        self, pixels: torch.Tensor, metas: Sequence[SampleMeta]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return the fields of each row until the device breaks."""
+        if self._is_broken:
+            raise RuntimeError("an illegal memory access was encountered (fake)")
+        return super().encode(pixels, metas)
+
+    def misbehave(self) -> None:
+        """Break the device for good."""
+        self._is_broken = True
+        raise RuntimeError("an illegal memory access was encountered (fake)")
+
+
+class RefusingEncoder(FakeEncoder):
+    """Raises ``ValueError`` on a marked row, as third parties' encoders do."""
+
+    def misbehave(self) -> None:
+        """Raise."""
+        raise ValueError("this picture is not to my taste")

@@ -121,6 +121,8 @@ def running(corpus: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(
         [sys.executable, "-m", "latentcache", *map(str, command)],
         stdout=subprocess.DEVNULL, stderr=log,
+        # A background job may have inherited "ignore Ctrl-C"; the run must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         deadline_s = time.monotonic() + 120
         while not any((tmp_path / "store").rglob("commits/*.json")):

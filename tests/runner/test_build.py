@@ -1,10 +1,12 @@
 """The main job: running it again finishes what is missing and changes nothing else."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from latentcache.core.errors import RunError
 from latentcache.plan import PlanOptions
 from latentcache.runner import (
     EncodeOptions,
@@ -15,6 +17,7 @@ from latentcache.runner import (
     SilentReporter,
     encode_column,
     estimate,
+    plan_corpus,
 )
 from latentcache.store import Store, verify_snapshot
 
@@ -95,6 +98,64 @@ def test_a_lost_tar_is_repaired_to_the_same_bytes(
     assert verify_snapshot(snapshot).ok
     assert snapshot.number == 2
     assert chosen_digests(store) == chosen_digests(built[0])
+
+
+def test_a_repair_never_replaces_a_unit_by_a_poorer_one(
+    drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    shutil.copytree(drawn_corpus, corpus)
+    build_store(corpus, store)
+    before = Store.open(store).snapshot().columns["latents"].units()
+    for path in sorted(corpus.glob("*.jpg"))[::2]:
+        path.unlink()
+    request = EncodeRequest(
+        column="latents",
+        encode=EncodeOptions(),
+        resources=Resources(),
+        rerun=frozenset({before[0].unit.unit, before[1].unit.unit}),
+    )
+    with pytest.raises(RunError, match="must not lose samples"):
+        encode_column(str(store), request, reporter=SilentReporter())
+    assert Store.open(store).snapshot().columns["latents"].units() == before
+
+
+def test_a_commit_whose_tar_is_gone_before_any_snapshot_is_encoded_again(
+    drawn_corpus: Path, built: tuple[Path, EncodeResult], build_store: Build, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(built[0], store)
+    entry = Store.open(store).snapshot(1).columns["latents"].units()[1]
+    shutil.rmtree(store / "snapshots")
+    assert entry.tar is not None
+    (store / entry.tar.name).unlink()
+    result = build_store(drawn_corpus, store)
+    assert (result.encoded, result.missing) == (120, 0)
+    assert result.newly_encoded == entry.num_present
+    assert verify_snapshot(Store.open(store).snapshot()).ok
+
+
+def test_a_file_that_was_away_for_a_moment_is_encoded_by_a_retry(
+    drawn_corpus: Path, build_store: Build, tmp_path: Path
+) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    shutil.copytree(drawn_corpus, corpus)
+    resources = Resources(max_quarantine=1.0)
+    plan = PlanRequest(
+        corpus_url=str(corpus),
+        options=PlanOptions(resolution_px=64, rows_per_shard=16),
+        resources=resources,
+    )
+    plan_corpus(str(store), plan, reporter=SilentReporter())
+    away = sorted(corpus.glob("*.png"))[0]
+    away.rename(tmp_path / "away.png")
+    assert build_store(corpus, store, resources=resources).quarantined == 1
+    (tmp_path / "away.png").rename(away)
+    request = EncodeRequest(
+        column="latents", encode=EncodeOptions(), resources=resources, retry_quarantined=True
+    )
+    result = encode_column(str(store), request, reporter=SilentReporter())
+    assert (result.encoded, result.quarantined) == (120, 0)
 
 
 def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(

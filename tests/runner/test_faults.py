@@ -43,7 +43,9 @@ def undisturbed(
         pytest.param("NanEncoder", "non_finite: the encoder gives NaN", id="nan"),
         pytest.param("OverflowEncoder", "non_finite: its latent overflows", id="overflow"),
         pytest.param("FailingEncoder", "encoder_failed: the encoder fails", id="raises"),
+        pytest.param("RefusingEncoder", "encoder_failed: the encoder fails", id="value-error"),
         pytest.param("CrashingEncoder", "crashed: the encoder dies", id="kills-its-process"),
+        pytest.param("StickyEncoder", "crashed: the encoder dies", id="breaks-its-device"),
     ],
 )
 def test_a_poisonous_sample_costs_itself_alone(
