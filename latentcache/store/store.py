@@ -108,6 +108,9 @@ class Store:
     @classmethod
     def _create(cls, folder: Folder) -> "Store":
         if not folder.is_empty():
+            store = cls._open(folder)  # another run may have created it a moment ago
+            if store is not None:
+                return store
             raise StoreError(
                 f"store must be an empty or new folder, got {folder.label} with other files in "
                 f"it; choose another"

@@ -122,7 +122,7 @@ def running(corpus: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]
         [sys.executable, "-m", "latentcache", *map(str, command)],
         stdout=subprocess.DEVNULL, stderr=log,
         # A background job may have inherited "ignore Ctrl-C"; the run must not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:  # fmt: skip
         deadline_s = time.monotonic() + 120
         while not any((tmp_path / "store").rglob("commits/*.json")):
