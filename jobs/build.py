@@ -40,6 +40,9 @@ def main(recipe: Path, settings: tuple[str, ...]) -> None:
 def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
     """Return the exit code of one build."""
     recipe = read_recipe(recipe_path, dict(parse_setting(text) for text in settings))
+    for name in ("corpus", "store"):
+        if not getattr(recipe, name):
+            raise ConfigError(f"key {name!r} must be given ({recipe_path}); add `{name} = ...`")
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
     reporter = LineReporter(sys.stderr)

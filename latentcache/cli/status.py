@@ -98,11 +98,20 @@ def _print_quarantine(rows: list[dict[str, Any]], *, as_json: bool) -> None:
                     row["key"],
                     row["source"],
                     row["stage"],
-                    row["reason"] + (" (may pass: --retry-quarantined)" * row["transient"]),
+                    row["reason"] + _advice(row),
                 )
                 for row in rows
             ],
         )
+
+
+def _advice(row: dict[str, Any]) -> str:
+    """Return what may help a quarantined sample: its file is opened again, or the plan is made."""
+    if not row["transient"]:
+        return ""
+    if row["stage"] == "scan":
+        return " (may pass: plan into another store, this plan is made)"
+    return " (may pass: --retry-quarantined)"
 
 
 def _print_status(store: "Store", number: int | None, column: str | None, *, as_json: bool) -> None:

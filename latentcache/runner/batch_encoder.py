@@ -150,6 +150,11 @@ class BatchEncoder:
             if note is not None:
                 note(False)
             return encoded
+        except torch.OutOfMemoryError as error:
+            raise EncoderOutOfMemoryError(
+                f"batch must fit the device, got out of memory at {batch.pixels_BTHWC.shape} "
+                f"({_first_line(error)})"
+            ) from None
         finally:
             self._batch_started_s = None
             self.busy_s += time.monotonic() - started_s
@@ -160,11 +165,8 @@ class BatchEncoder:
             return EncodedBatch(positions=(), fields={}, logvar=None)
         try:
             raw = self._forward_twice(batch)
-        except torch.OutOfMemoryError as error:
-            raise EncoderOutOfMemoryError(
-                f"batch must fit the device, got out of memory at {batch.pixels_BTHWC.shape} "
-                f"({str(error).splitlines()[0]})"
-            ) from None
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # noqa: BLE001  a third party's encoder may raise anything
             return self._encode_one_by_one(batch, positions)
         bad = _non_finite_rows(raw, positions)
@@ -202,6 +204,8 @@ class BatchEncoder:
             alone = _only(batch, [position])
             try:
                 raw = self._forward(self.encoder, alone)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # noqa: BLE001  it costs one row, or shows a dead device
                 self.encoder.reset()
                 self._check_alive(batch, error)

@@ -1,6 +1,6 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from latentcache.runner.progress import Reporter
 from latentcache.runner.request import EncodeRequest
 from latentcache.runner.unit_run import UnitOrder
 from latentcache.stats import merge_arrays
+from latentcache.storage import map_ahead
 from latentcache.store import (
     ColumnChange,
     CommitRef,
@@ -30,6 +31,7 @@ from latentcache.store import (
     Generation,
     Store,
 )
+from latentcache.store.meta import read_meta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +256,7 @@ def _orders(
     committed = store.commits(record)
     again = frozenset(broken) if broken else request.rerun
     if request.retry_quarantined and not broken:
-        again |= _transient_units(store, record)
+        again |= _transient_units(store, record, generations, committed.values())
     orders = []
     for generation in generations:
         for unit in generation.units(rows_per_unit=record.rows_per_unit):
@@ -286,18 +288,33 @@ def _num_present(store: Store, ref: CommitRef) -> int:
         return 0
 
 
-def _transient_units(store: Store, record: EncodingRecord) -> frozenset[UnitId]:
-    """Return the units whose quarantine in the newest snapshot may be a passing trouble."""
-    if not store.snapshots():
-        return frozenset()
-    view = store.snapshot().columns.get(record.column)
-    if view is None or view.record.digest != record.digest:
-        return frozenset()
-    return frozenset(
-        UnitId(row["shard"], row["row"] // record.rows_per_unit)
-        for row in view.quarantine().to_pylist()
-        if row["is_transient"] and row["shard"] >= 0
-    )
+def _transient_units(
+    store: Store,
+    record: EncodingRecord,
+    generations: list[Generation],
+    refs: Iterable[CommitRef],
+) -> frozenset[UnitId]:
+    """Return the units that hold a reject which may be a passing trouble; reads every commit."""
+    units = {
+        unit.unit: unit
+        for generation in generations
+        for unit in generation.units(rows_per_unit=record.rows_per_unit)
+    }
+
+    def is_worth_another_try(ref: CommitRef) -> bool:
+        commit = store.read_commit(ref)
+        if not commit.num_rejected:
+            return False
+        unit = units[ref.unit]
+        data = store.folder.read(commit.meta.name)
+        meta = read_meta(
+            data, first_row=unit.first_row, num_rows=unit.num_rows, where=commit.meta.name
+        )
+        return any(reject.is_transient for _, reject in meta.rejects)
+
+    found = list(refs)
+    answers = map_ahead(is_worth_another_try, found)
+    return frozenset(ref.unit for ref, again in zip(found, answers, strict=True) if again)
 
 
 def _announce(

@@ -23,6 +23,8 @@ from latentcache.runner.progress import Reporter
 from latentcache.runner.scan import ScanSettings, scan
 from latentcache.store import Generation, GenerationDraft, Store
 
+_TABLE_EXTENSIONS = (".csv", ".jsonl", ".parquet")
+
 _SCAN_CHUNK = 250
 """Files per scan task: a fraction of a second of headers, so that progress moves."""
 
@@ -123,6 +125,12 @@ def drafted_plan(
         chunks = listing.chunks(_SCAN_CHUNK)
         scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter)
         assignment = assign(scanned, request.options, Path(scratch))
+        tables = sum(listing.totals.ignored[each] for each in _TABLE_EXTENSIONS)
+        if corpus.kind == "folder" and tables:
+            reporter.message(
+                f"{tables} tables lie beside the pictures and were not read; to plan from one, "
+                "name the file itself as the corpus"
+            )
         for warning, count in listing.totals.warnings.items():
             reporter.message(f"{warning} ({count}x)" if count > 1 else warning)
         yield DraftedPlan(corpus=corpus, assignment=assignment, totals=listing.totals)
