@@ -146,7 +146,8 @@ class BatchEncoder:
             note(True)
         started_s = self._batch_started_s = time.monotonic()
         try:
-            encoded = self._encode(batch)
+            with torch.inference_mode():
+                encoded = self._encode(batch)
             if note is not None:
                 note(False)
             return encoded
@@ -193,8 +194,7 @@ class BatchEncoder:
     def _forward(self, encoder: Encoder, batch: EncodeBatch) -> dict[str, torch.Tensor]:
         pixels = scaled_pixels(batch.pixels_BTHWC, encoder)
         metas = [SampleMeta(key=key) for key in batch.keys]
-        with torch.inference_mode():
-            return stack_fields(encoder.encode(pixels, metas))
+        return stack_fields(encoder.encode(pixels, metas))
 
     def _encode_one_by_one(self, batch: EncodeBatch, positions: Sequence[int]) -> EncodedBatch:
         """Return the batch's rows each encoded alone in the batch's shape; failures rejected."""

@@ -132,7 +132,11 @@ class NanEncoder(FakeEncoder):
 
 
 class HalfNanEncoder(NanEncoder):
-    """NaN in a marked row unless loaded with ``dtype="float32"``."""
+    """NaN in a marked row unless loaded with ``dtype="float32"``; declares bfloat16 otherwise."""
+
+    def make_spec(self) -> EncoderSpec:
+        """Return the spec with the dtype that was asked for; its fingerprint is its own."""
+        return replace(super().make_spec(), compute_dtype=self.options.dtype or "bfloat16")
 
     def spoil(self, fields: dict[str, torch.Tensor]) -> None:
         """Put a NaN into the row unless the dtype is float32."""

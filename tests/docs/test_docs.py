@@ -22,6 +22,11 @@ FOREIGN_OPTIONS = {
     "--address": "of ray start as well",
     "--working-dir": "of ray job submit",
     "--rounds": "of tests/benchmarks/decode.py",
+    "--photos": "of tests/benchmarks/pipeline.py",
+    "--tiny": "of tests/benchmarks/pipeline.py",
+    "--case": "of tests/benchmarks/pipeline.py",
+    "--samples": "of tests/benchmarks/pipeline.py",
+    "--runs": "of tests/benchmarks/pipeline.py",
     "--size": "of tests/benchmarks/decode.py",
 }
 EVERY_PAGE = pytest.mark.parametrize(

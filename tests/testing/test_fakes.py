@@ -42,7 +42,6 @@ def encode(encoder: Encoder, *, is_marked: bool) -> dict[str, torch.Tensor]:
 
 SAME_VALUES = (
     "NanEncoder",
-    "HalfNanEncoder",
     "OverflowEncoder",
     "SlowEncoder:seconds=0.001",
     "BusyEncoder:seconds=0.0001",
@@ -50,6 +49,8 @@ SAME_VALUES = (
     "HangingEncoder",
     "FailingEncoder",
     "OutOfMemoryEncoder",
+    "StickyEncoder",
+    "RefusingEncoder",
 )
 
 
