@@ -31,7 +31,9 @@ test-oldest-ray: $(INSTALLED)
 	build/oldest-ray/bin/pip install --quiet --no-deps ray==$(OLDEST_RAY)
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0]); print("$(CURDIR)")' \
 	  > "$$(echo build/oldest-ray/lib/python3*/site-packages)/of_venv.pth"
-	build/oldest-ray/bin/python -m pytest tests/runner/test_build.py tests/runner/test_kill.py
+	build/oldest-ray/bin/python -m pytest -W ignore::ResourceWarning \
+	  -W ignore::pytest.PytestUnraisableExceptionWarning \
+	  tests/runner/test_build.py tests/runner/test_kill.py
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
 check: $(INSTALLED)
