@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
@@ -27,6 +27,7 @@ STALE_AFTER_S = 3600.0
 
 _CHUNK_BYTES = 8 * 2**20
 _NUM_LOCKS = 64
+_ROOM_LOCK = "room"
 _NUM_THREADS = 4
 _MAX_PENDING = 32
 _PARTIAL = ".partial"
@@ -101,10 +102,12 @@ class ShardCache:
             return False
         return True
 
+    def _locked(self, sha256: str) -> AbstractContextManager[None]:
+        return self._lock(str(int(sha256[:8], 16) % _NUM_LOCKS))
+
     @contextmanager
-    def _locked(self, sha256: str) -> Iterator[None]:
-        name = self.path / "locks" / str(int(sha256[:8], 16) % _NUM_LOCKS)
-        with name.open("a") as file:
+    def _lock(self, name: str) -> Iterator[None]:
+        with (self.path / "locks" / name).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file, whatever kills us
             yield
 
@@ -162,7 +165,10 @@ class ShardCache:
                     f"{size} bytes and {digest.hexdigest()[:16]} ({ref.name} in {folder.label}); "
                     f"run latentcache verify --repair"
                 )
-            partial.rename(path)
+            # Others land meanwhile: room is made and taken in one step, so the bound holds.
+            with self._lock(_ROOM_LOCK):
+                self._make_room(ref.size_bytes)
+                partial.rename(path)
         except FileNotFoundError:
             raise ShardCorruptError(
                 f"tar must be in the store, got none ({ref.name} in {folder.label}); "

@@ -34,6 +34,10 @@ FindTar = Callable[[UnitEntry], Path]
 _INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 
 
+_MAX_FINDS = 20
+"""Times a tar may be thrown out of the cache between its arrival and its mapping."""
+
+
 class Gather(Protocol):
     """Copies samples out of the tars of one bucket."""
 
@@ -135,14 +139,21 @@ class RangeGather:
             assert entry.tar is not None, "rows without a sample are never gathered"
             self._template.check_size(entry)
             offset = number * self._pitch
-            path = self._find_tar(entry)
-            try:
-                self._range.put(path, offset, entry.tar.size_bytes)
-            except FileNotFoundError:
-                raise _missing(path) from None
+            self._put(entry, entry.tar.size_bytes, offset)
             header = self._bytes[offset + BLOCK_BYTES : offset + self._template.first_payload]
             self._template.check_header(header.numpy().tobytes(), entry)
             self._is_mapped[number] = True
+
+    def _put(self, entry: UnitEntry, size_bytes: int, offset: int) -> None:
+        """Map a tar; one that a crowded cache threw out again before that is found anew."""
+        for _ in range(_MAX_FINDS):
+            path = self._find_tar(entry)
+            try:
+                self._range.put(path, offset, size_bytes)
+            except FileNotFoundError:
+                continue
+            return
+        raise _missing(path)
 
     def _unmap_oldest(self, used: Indices, most: int) -> None:
         self._num_gathers += 1

@@ -40,9 +40,7 @@ def undisturbed(
 @pytest.mark.parametrize(
     ("fake", "reason"),
     [
-        pytest.param("NanEncoder", "non_finite: the encoder gives NaN", id="nan"),
         pytest.param("OverflowEncoder", "non_finite: its latent overflows", id="overflow"),
-        pytest.param("FailingEncoder", "encoder_failed: the encoder fails", id="raises"),
         pytest.param("RefusingEncoder", "encoder_failed: the encoder fails", id="value-error"),
         pytest.param("CrashingEncoder", "crashed: the encoder dies", id="kills-its-process"),
         pytest.param("StickyEncoder", "crashed: the encoder dies", id="breaks-its-device"),
@@ -74,7 +72,6 @@ def test_a_poisonous_sample_costs_itself_alone(
     [
         pytest.param("CrashingEncoder", id="one-crash"),
         pytest.param("OutOfMemoryEncoder", id="one-out-of-memory"),
-        pytest.param("FailingEncoder", id="one-exception"),
     ],
 )
 def test_a_passing_fault_changes_no_byte(
