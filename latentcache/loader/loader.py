@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Self
 
 import torch
@@ -68,7 +69,12 @@ class StreamCoverage:
 
 
 class LatentLoader:
-    """Endless batches from one or more stores, the same for any number of ranks."""
+    """Endless batches from one or more stores, the same for any number of ranks.
+
+    Attributes:
+        wait_s: Seconds that whoever iterates has spent in ``next`` so far. Divided by the
+            time that passed, it is the share of training that waited for data.
+    """
 
     def __init__(  # noqa: PLR0913  a training script names what it wants, in one place
         self,
@@ -130,6 +136,7 @@ class LatentLoader:
             ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
         self._cursor, self._micro = Cursor(), 0
+        self.wait_s = 0.0
         newest = self._open([None] * len(self._sources))
         pins = [one.snapshot.pin for one in newest]
         shared = share_pins(pins)
@@ -169,7 +176,10 @@ class LatentLoader:
                 "iterate over the loader itself, it needs no workers"
             )
         while True:
-            yield self._next()
+            began = perf_counter()
+            batch = self._next()
+            self.wait_s += perf_counter() - began
+            yield batch
 
     def __len__(self) -> int:
         """Return how many batches this rank gets while the average sample is seen once."""

@@ -5,6 +5,7 @@ import json
 import pickle
 from collections import Counter
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -236,6 +237,17 @@ def test_coverage_says_that_every_sample_is_seen(store: Store) -> None:
     take(loader, 3 * len(loader))
     assert [one.epochs for one in loader.coverage()] == pytest.approx([3, 3], rel=0.2)
     assert sum(one.num_drawn for one in loader.coverage()) == 420
+
+
+def test_a_loader_says_how_long_it_was_waited_for(store: Store) -> None:
+    loader = LatentLoader(store, global_batch_size=10)
+    assert loader.wait_s == 0
+    began = perf_counter()
+    batches = take(loader, 5)
+    assert 0 < loader.wait_s < perf_counter() - began
+    waited = loader.wait_s
+    batches[0]["key"]
+    assert loader.wait_s == waited
 
 
 def test_shapes_are_those_of_the_batches(store: Store) -> None:
