@@ -4,11 +4,12 @@ A *global batch* is the samples of one optimizer step: ranks x micro-batches x s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
+from latentcache.loader.whole import whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +27,13 @@ class Ranks:
     micro_batches: int = 1
 
     def __post_init__(self) -> None:
-        if self.world_size < 1 or not 0 <= self.rank < self.world_size:
+        whole(self.world_size, name="world_size", least=1)
+        whole(self.micro_batches, name="micro_batches", least=1)
+        if not 0 <= whole(self.rank, name="rank") < self.world_size:
             raise ConfigError(
-                f"rank must be 0 to {max(self.world_size, 1) - 1}, got {self.rank} of "
+                f"rank must be 0 to {self.world_size - 1}, got {self.rank} of "
                 f"{self.world_size} ranks; pass the data-parallel rank and size"
             )
-        if self.micro_batches < 1:
-            raise ConfigError(f"micro_batches must be at least 1, got {self.micro_batches}")
 
     @property
     def num_parts(self) -> int:
@@ -59,6 +60,21 @@ class BatchSizes:
             raise ConfigError(
                 f"batch must be given as global_batch_size or as tokens_per_rank, got "
                 f"{self.global_batch_size} and {self.tokens_per_rank}; give one of them"
+            )
+        if self.tokens_per_rank is not None:
+            whole(self.tokens_per_rank, name="tokens_per_rank", least=1)
+        elif isinstance(self.global_batch_size, Mapping):
+            _parse_table(self.global_batch_size)
+        else:
+            whole(self.global_batch_size, name="global_batch_size", least=1)
+        if not (
+            isinstance(self.patch, Sequence)
+            and len(self.patch) == 3
+            and all(isinstance(edge, int) and edge > 0 for edge in self.patch)
+        ):
+            raise ConfigError(
+                f"patch must be three positive numbers of cells (T, H, W), got {self.patch!r}; "
+                f"use (1, 2, 2)"
             )
 
     def resolve(self, latents: Mapping[Bucket, tuple[int, ...]], ranks: Ranks) -> dict[Bucket, int]:
@@ -87,15 +103,30 @@ class BatchSizes:
                 )
             return each * ranks.num_parts
         if isinstance(self.global_batch_size, Mapping):
-            table = {Bucket.parse(name): size for name, size in self.global_batch_size.items()}
+            table = _parse_table(self.global_batch_size)
             if bucket not in table:
+                known = ", ".join(map(str, sorted(table))) or "none"
                 raise ConfigError(
                     f"global_batch_size must name every bucket, got none for {bucket} (has "
-                    f"{', '.join(map(str, sorted(table)))}); add it or leave the bucket out"
+                    f"{known}); add it or leave the bucket out"
                 )
             return table[bucket]
         assert self.global_batch_size is not None, "one of the two is given"
         return self.global_batch_size
+
+
+def _parse_table(table: Mapping[str, int]) -> dict[Bucket, int]:
+    sizes = {}
+    for name, size in table.items():
+        try:
+            bucket = Bucket.parse(str(name))
+        except ValueError:
+            raise ConfigError(
+                f"global_batch_size must name buckets as TxHxW in pixels, got {name!r}; "
+                f"write for example 1x512x512"
+            ) from None
+        sizes[bucket] = whole(size, name=f"global_batch_size of {name}", least=1)
+    return sizes
 
 
 def num_tokens(shape: tuple[int, ...], patch: tuple[int, int, int]) -> int:
@@ -114,7 +145,8 @@ def check_size(size: int, ranks: Ranks, *, where: str) -> None:
     if size < 1 or size % parts:
         fitting = max(1, -(-size // parts)) * parts
         micro = f" x {ranks.micro_batches} micro-batches" if ranks.micro_batches > 1 else ""
+        plural = "s" if ranks.world_size > 1 else ""
         raise ConfigError(
-            f"global batch {size} does not divide by {ranks.world_size} ranks{micro} ({where}); "
-            f"use {fitting}"
+            f"global batch {size} does not divide by {ranks.world_size} rank{plural}{micro} "
+            f"({where}); use {fitting}"
         )

@@ -298,4 +298,4 @@ class LatentLoader:
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
         self._run = ResolvedRun(self._request, opened, state)
-        check_agreement(self._run.static)
+        check_agreement(self._run.static, self._ranks)

@@ -19,6 +19,7 @@ import numpy as np
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.permutation import Indices, keyed_permutation
+from latentcache.loader.whole import whole
 
 ORDER_VERSION = 1
 """Raised whenever the same settings would give another order; part of the state."""
@@ -42,13 +43,11 @@ class OrderRule:
     window_blocks: int = 0
 
     def __post_init__(self) -> None:
-        if self.partitions < 1:
-            raise ConfigError(f"partitions must be at least 1, got {self.partitions}; use 1")
-        if self.window_blocks < 0:
-            raise ConfigError(
-                f"window_blocks must not be negative, got {self.window_blocks}; "
-                f"use 0 to shuffle everything"
-            )
+        if not -(1 << 127) <= whole(self.seed, name="seed") < 1 << 127:
+            raise ConfigError(f"seed must fit into 128 bits, got {self.seed}; pass a smaller one")
+        whole(self.partitions, name="partitions", least=1)
+        # The name that the user knows it by; a block is a shard there.
+        whole(self.window_blocks, name="window_shards", least=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentcache.core.errors import ConfigError
+from latentcache.store import Pin
 
 STATE_FORMAT = 1
+
+_SHAPE: dict[Any, Any] = {
+    "order": {},
+    "columns": {},
+    "posterior": str,
+    "normalise": {"mode": str, "source": str, "axes": str, "ops": [{}]},
+    "sources": [{"name": str, "pin": str, "selection": str}],
+    "streams": {str: {"bucket": str, "rows": int, "selection": str, "batch": int}},
+    "parts": [int],
+    "step": int,
+    "micro": int,
+    "positions": {str: int},
+}
+"""What a state holds at least: ``{str: ...}`` is any number of names, ``[...]`` of values."""
+
+_MOST = 1 << 62
+"""No count in a state reaches it; arithmetic on 64 bits stays right below."""
 
 _RULES = {
     "order": "resume with the seed, partitions and window the run was started with",
@@ -22,16 +40,23 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         ours: Of this loader.
 
     Raises:
-        ConfigError: Something that must agree differs; both sides are shown.
+        ConfigError: It is no state, or something that must agree differs; both sides are
+            shown.
     """
+    if not isinstance(state, Mapping):
+        raise ConfigError(
+            f"state must be what state_dict() returned, got a {type(state).__name__}; pass "
+            f"batch.state or loader.state_dict()"
+        )
     if state.get("format") != STATE_FORMAT:
         raise ConfigError(
             f"state must be of format {STATE_FORMAT}, got {state.get('format')!r}; resume with "
             f"the version that wrote it"
         )
+    _check_whole(state)
     for name, what_to_do in _RULES.items():
         if state[name] != ours[name]:
-            theirs, mine = _difference(state[name], ours[name])
+            theirs, mine = difference(state[name], ours[name])
             raise ConfigError(
                 f"{name} must be those of the run, got {mine} where the run has {theirs}; "
                 f"{what_to_do}"
@@ -65,6 +90,51 @@ def check_streams(state: Mapping[str, Any], ours: Mapping[str, Any], *, may_grow
         )
 
 
+def _check_whole(state: Mapping[str, Any]) -> None:
+    """Refuse a state that was cut short or changed by hand, before anything is taken from it."""
+    problem = _misfit(state, _SHAPE, "state")
+    if problem is None and (len(state["parts"]) != 2 or state["micro"] >= state["parts"][1]):
+        problem = f"micro-batch {state['micro']} of parts {state['parts']}"
+    unknown = [] if problem else sorted(set(state["positions"]) - set(state["streams"]))
+    if unknown:
+        problem = f"positions of {', '.join(unknown)}, which is no stream of it"
+    if problem is None:
+        try:
+            for source in state["sources"]:
+                Pin.parse(source["pin"])
+        except ValueError as error:
+            problem = str(error)
+    if problem is not None:
+        raise ConfigError(
+            f"state must be whole, as state_dict() returned it, got {problem}; resume from "
+            f"another checkpoint"
+        )
+
+
+def _misfit(value: Any, shape: Any, where: str) -> str | None:
+    """Return what about a value is not of a shape, or None."""
+    if shape in (int, str):
+        return None if _is_plain(value, shape) else f"{value!r} for {where}"
+    if not isinstance(value, type(shape)) and not (isinstance(value, tuple) and shape == [int]):
+        return f"a {type(value).__name__} for {where}"
+    if isinstance(shape, list):
+        inside = [(f"{where}[{at}]", one, shape[0]) for at, one in enumerate(value)]
+    else:
+        absent = [name for name in shape if name is not str and name not in value]
+        if absent:
+            return f"no {', '.join(absent)} in {where}"
+        expected = dict.fromkeys(value, shape[str]) if str in shape else shape
+        inside = [(f"{where}.{name}", value[name], one) for name, one in expected.items()]
+    found = (_misfit(one, part, place) for place, one, part in inside)
+    return next(filter(None, found), None)
+
+
+def _is_plain(value: Any, kind: type) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
 def _check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]]) -> None:
     names = ([one["name"] for one in theirs], [one["name"] for one in ours])
     if names[0] != names[1]:
@@ -89,7 +159,7 @@ def _store_of(source: Mapping[str, Any]) -> str:
     return str(source["pin"]).partition("/")[0]
 
 
-def _difference(theirs: Any, ours: Any) -> tuple[Any, Any]:
+def difference(theirs: Any, ours: Any) -> tuple[Any, Any]:
     """Return what differs, so that a person need not compare two long lines."""
     if not (isinstance(theirs, Mapping) and isinstance(ours, Mapping)):
         return theirs, ours
