@@ -1,0 +1,241 @@
+"""A diffusion transformer for latents of any size: images and clips, one model.
+
+Sources: Peebles and Xie, "Scalable Diffusion Models with Transformers", 2023 (adaLN-zero);
+Su et al., "RoFormer", 2021 (RoPE), here on three axes; Dehghani et al., "Scaling Vision
+Transformers to 22 Billion Parameters", 2023 (layer norm of queries and keys).
+
+Dimension letters: B batch, C channels, T latent frames, H height, W width, N image tokens,
+L text tokens, D width, E width of a head, P half of it.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latentcache.core.errors import ConfigError
+
+_THETA = 10_000.0
+_TIME_WAVES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiTConfig:
+    """The size of a model and what it is told.
+
+    Attributes:
+        channels: C of the latents it is given, normalised.
+        patch: Latent cells (T, H, W) of a token; a grid it does not divide is padded.
+        width: D.
+        depth: Blocks.
+        num_heads: Of attention; D over it is even and at least 8.
+        num_classes: Labels 0 to ``num_classes - 1``; ``num_classes`` itself is "no label".
+        text_dim: Width of text embeddings.
+        mlp_ratio: Hidden width of a block's MLP over D.
+    """
+
+    channels: int
+    patch: tuple[int, int, int] = (1, 2, 2)
+    width: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    num_classes: int | None = None
+    text_dim: int | None = None
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        if len(self.patch) != 3 or min(self.patch) < 1:
+            raise ConfigError(f"patch must be three whole numbers from 1 up, got {self.patch}")
+        for name in ("channels", "width", "depth", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        head = self.width / self.num_heads
+        if head < 8 or head % 2:
+            raise ConfigError(
+                f"width over num_heads must be even and at least 8, got {self.width} over "
+                f"{self.num_heads}; use a width of {max(8, 2 * round(head / 2)) * self.num_heads}"
+            )
+
+
+class DiT(nn.Module):
+    """Predicts the velocity of noisy latents."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.channels, self.num_classes = config.channels, config.num_classes
+        self.text_dim = config.text_dim
+        width, values = config.width, config.channels * math.prod(config.patch)
+        self.embed = nn.Linear(values, width)
+        self.time = nn.Sequential(
+            nn.Linear(2 * _TIME_WAVES, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        if config.num_classes is not None:
+            # Of std 1, as torch draws it: with 0.02 a small model learns blobs.
+            self.label = nn.Embedding(config.num_classes + 1, width)
+        if config.text_dim is not None:
+            self.text = nn.Linear(config.text_dim, width)
+            self.no_text = nn.Parameter(torch.zeros(width))
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth)
+        )
+        self.modulation = nn.Linear(width, 2 * width)
+        self.unembed = nn.Linear(width, values)
+        self.apply(_initialise)
+        for name, parameter in self.named_parameters():
+            if "modulation" in name or "unembed" in name:
+                nn.init.zeros_(parameter)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what must be equal for weights to fit, as plain values."""
+        return {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
+
+    def forward(
+        self,
+        latents: Tensor,
+        times: Tensor,
+        condition: Tensor | tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Return velocities of the shape of ``latents``.
+
+        Args:
+            latents: [B, C, T, H, W] or [B, C, H, W].
+            times: float [B]; 0 is data, 1 is noise.
+            condition: Labels, int64 [B]; or text [B, L, text_dim] and which of its tokens
+                count, bool [B, L] (none: "no text"); None conditions on nothing.
+        """
+        clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
+        padded = self._padded(clips)
+        grid = tuple(n // p for n, p in zip(padded.shape[2:], self.config.patch, strict=True))
+        tokens = self.embed(self._patches(padded, grid))
+        what = self.time(_waves(times).to(tokens.dtype))
+        text, mask = None, None
+        if isinstance(condition, tuple):
+            text, what, mask = self._read_text(*condition, what, tokens.shape[1])
+        elif self.num_classes is not None:
+            label = self.label(self._labels(condition, times))
+            tokens, what = tokens + label[:, None], what + label
+        head = self.config.width // self.config.num_heads
+        turns = _turns(grid, 0 if text is None else text.shape[1], head, tokens.device)
+        tokens = tokens if text is None else torch.cat([text, tokens], dim=1)
+        what = F.silu(what)
+        for block in self.blocks:
+            tokens = block(tokens, what, turns, mask)
+        tokens = tokens[:, -math.prod(grid) :]
+        shift, scale = self.modulation(what)[:, None].chunk(2, dim=-1)
+        patches = self.unembed(_norm(tokens) * (1 + scale) + shift)
+        velocity = self._cells(patches, grid)[tuple(slice(n) for n in clips.shape)]
+        return velocity.reshape(latents.shape)
+
+    def _labels(self, condition: Tensor | None, times: Tensor) -> Tensor:
+        if condition is not None:
+            return condition
+        return torch.full_like(times, self.label.num_embeddings - 1, dtype=torch.int64)
+
+    def _read_text(
+        self, text: Tensor, mask: Tensor, what: Tensor, num_tokens: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return text as tokens, the condition with its mean added, and whom attention sees."""
+        tokens = self.text(text.to(what.dtype)) * mask[..., None]
+        count = mask.sum(dim=1, keepdim=True)
+        mean = tokens.sum(dim=1) / count.clamp(min=1)
+        what = what + torch.where(count > 0, mean, self.no_text.to(mean.dtype))
+        seen = torch.cat([mask, mask.new_ones(len(mask), num_tokens)], dim=1)
+        return tokens, what, seen[:, None, None]
+
+    def _padded(self, latents: Tensor) -> Tensor:
+        after: list[int] = []
+        for n, p in zip(reversed(latents.shape[2:]), reversed(self.config.patch), strict=True):
+            after += [0, -n % p]
+        return F.pad(latents, after) if any(after) else latents
+
+    def _patches(self, latents: Tensor, grid: tuple[int, ...]) -> Tensor:
+        (t, h, w), (pt, ph, pw) = grid, self.config.patch
+        cut = latents.reshape(len(latents), self.channels, t, pt, h, ph, w, pw)
+        return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(len(latents), t * h * w, -1)
+
+    def _cells(self, patches: Tensor, grid: tuple[int, ...]) -> Tensor:
+        (t, h, w), (pt, ph, pw) = grid, self.config.patch
+        cut = patches.reshape(len(patches), t, h, w, self.channels, pt, ph, pw)
+        joined = cut.permute(0, 4, 1, 5, 2, 6, 3, 7)
+        return joined.reshape(len(patches), self.channels, t * pt, h * ph, w * pw)
+
+
+class Block(nn.Module):
+    """Attention and an MLP, each scaled, shifted and gated by the condition."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.num_heads, self.head = num_heads, width // num_heads
+        self.modulation = nn.Linear(width, 6 * width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm, self.key_norm = nn.LayerNorm(self.head), nn.LayerNorm(self.head)
+        self.proj = nn.Linear(width, width)
+        hidden = round(width * mlp_ratio)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
+
+    def forward(
+        self, tokens: Tensor, what: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> Tensor:
+        """Return tokens [B, L + N, D] after one block."""
+        parts = self.modulation(what)[:, None].chunk(6, dim=-1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+        tokens = tokens + gate_a * self._attend(
+            _norm(tokens) * (1 + scale_a) + shift_a, turns, mask
+        )
+        mixed: Tensor = tokens + gate_m * self.mlp(_norm(tokens) * (1 + scale_m) + shift_m)
+        return mixed
+
+    def _attend(self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        batch, num_tokens, width = x.shape
+        split = self.qkv(x).view(batch, num_tokens, 3, self.num_heads, self.head)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        query = turn(self.query_norm(query), turns).type_as(value)
+        key = turn(self.key_norm(key), turns).type_as(value)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed: Tensor = self.proj(seen.transpose(1, 2).reshape(batch, num_tokens, width))
+        return mixed
+
+
+def turn(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Return x [..., N, E] with each pair (e, e + E / 2) rotated by its token's angles."""
+    cos, sin = turns
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+def _turns(
+    grid: tuple[int, ...], num_text: int, head: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return cos and sin, float32 [L + N, P]; the pairs are dealt to (t, y, x), text stays."""
+    pairs = head // 2
+    shares = (pairs - 2 * (pairs // 3), pairs // 3, pairs // 3)
+    places = [torch.arange(n, device=device, dtype=torch.float32) for n in grid]
+    angles = []
+    for share, place in zip(shares, torch.meshgrid(*places, indexing="ij"), strict=True):
+        powers = torch.arange(share, device=device, dtype=torch.float32) / max(1, share)
+        angles.append(place.reshape(-1, 1) * _THETA**-powers)
+    angle = F.pad(torch.cat(angles, dim=1), (0, 0, num_text, 0))
+    return angle.cos(), angle.sin()
+
+
+def _waves(times: Tensor) -> Tensor:
+    """Return the sinusoidal embedding of 1000 t, float32 [B, 256] (Vaswani et al., 2017)."""
+    powers = torch.arange(_TIME_WAVES, device=times.device, dtype=torch.float32) / _TIME_WAVES
+    angle = 1000.0 * times.to(torch.float32)[:, None] * _THETA**-powers
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
