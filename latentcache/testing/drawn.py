@@ -5,14 +5,22 @@ is its caption and its class folder. Everything follows from the seed.
 """
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from latentcache.testing.shapes import SHAPES, TEXTURES, Plane, texture_factor
+from latentcache.testing.painting import (
+    SUPERSAMPLE,
+    Axes,
+    finish,
+    gradient,
+    lit,
+    paint,
+    turned_axes,
+)
+from latentcache.testing.shapes import SHAPES, TEXTURES, texture_factor
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 58, 54),
@@ -30,7 +38,6 @@ ASPECTS = ((1, 1), (4, 3), (3, 2), (16, 9), (3, 4), (2, 3))
 MARK_RGB = (255, 0, 255)
 """No drawn picture is this magenta; ``testing.fakes`` misbehave when they see it."""
 
-_SUPERSAMPLE = 2
 _JPEG_QUALITY = 90
 
 
@@ -116,22 +123,14 @@ def plan_picture(index: int, *, seed: int, size_px: int) -> DrawnPicture:
 def draw_picture(picture: DrawnPicture) -> Image.Image:
     """Return the picture, RGB."""
     random = np.random.Generator(np.random.Philox(key=picture.seed))
-    width, height = picture.width_px * _SUPERSAMPLE, picture.height_px * _SUPERSAMPLE
-    canvas = _gradient(width, height, COLOURS[picture.background], random)
-    x, y = _local_axes(width, height, random)
-    inside = SHAPES[picture.shape](x, y)
-    shadow = SHAPES[picture.shape](x - 0.1, y - 0.14)
-    soft = Image.fromarray((shadow * 255).astype(np.uint8)).filter(
-        ImageFilter.GaussianBlur(min(width, height) / 40)
-    )
-    canvas *= 1.0 - 0.35 * (np.asarray(soft, dtype=np.float32) / 255.0)[..., None]
-    light = np.clip(1.08 - 0.28 * (x * 0.5 + y * 0.7), 0.6, 1.35)
-    surface = np.array(COLOURS[picture.colour], dtype=np.float32) * light[..., None]
-    surface *= texture_factor(picture.texture, x, y, random)[..., None]
-    canvas = np.where(inside[..., None], surface, canvas)
+    width, height = picture.width_px * SUPERSAMPLE, picture.height_px * SUPERSAMPLE
+    canvas = gradient(width, height, COLOURS[picture.background], random)
+    axes = _local_axes(width, height, random)
+    surface = lit(COLOURS[picture.colour], axes)
+    surface *= texture_factor(picture.texture, *axes, random)[..., None]
+    canvas = paint(canvas, SHAPES[picture.shape], axes, surface)
     canvas += random.normal(0.0, 1.5, (height, width, 1)).astype(np.float32)
-    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
-    return image.resize((picture.width_px, picture.height_px), Image.Resampling.LANCZOS)
+    return finish(canvas, picture.width_px, picture.height_px)
 
 
 def encode_picture(image: Image.Image, suffix: str) -> bytes:
@@ -164,28 +163,10 @@ def _write_broken(folder: Path, index: int, *, seed: int, size_px: int) -> Path:
     return path
 
 
-def _gradient(
-    width: int, height: int, colour: tuple[int, int, int], random: np.random.Generator
-) -> Plane:
-    """Return a soft two-colour sky with a few broad clouds, float32 HWC."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    angle = random.uniform(0, 2 * math.pi)
-    ramp = 0.5 + 0.5 * (math.cos(angle) * (x / width - 0.5) + math.sin(angle) * (y / height - 0.5))
-    for _ in range(3):
-        centre_x, centre_y = random.uniform(0, width), random.uniform(0, height)
-        spread = random.uniform(0.15, 0.4) * max(width, height)
-        distance = ((x - centre_x) ** 2 + (y - centre_y) ** 2) / (2 * spread**2)
-        ramp += random.uniform(-0.25, 0.25) * np.exp(-distance)
-    base = np.array(colour, dtype=np.float32)
-    dark, pale = base * 0.45, base * 0.35 + 165.0
-    mixed: Plane = dark + (pale - dark) * np.clip(ramp, 0, 1)[..., None]
-    return mixed
+def _local_axes(width: int, height: int, random: np.random.Generator) -> Axes:
+    """Return the axes of a shape that is placed, sized and turned at random.
 
-
-def _local_axes(width: int, height: int, random: np.random.Generator) -> tuple[Plane, Plane]:
-    """Return x and y in the shape's own turned and scaled frame; the shape fills [-1, 1].
-
-    The shape stays within the central square, so that a square crop keeps the label true.
+    It stays within the central square, so that a square crop keeps the label true.
     """
     edge = min(width, height)
     radius = random.uniform(0.26, 0.4) * edge
@@ -193,7 +174,4 @@ def _local_axes(width: int, height: int, random: np.random.Generator) -> tuple[P
     centre_x = width / 2 + random.uniform(-reach, reach)
     centre_y = height / 2 + random.uniform(-reach, reach)
     turn = random.uniform(-0.5, 0.5)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    x, y = (x - centre_x) / radius, (y - centre_y) / radius
-    cosine, sine = math.cos(turn), math.sin(turn)
-    return x * cosine + y * sine, y * cosine - x * sine
+    return turned_axes((width, height), centre=(centre_x, centre_y), radius=radius, turn=turn)
