@@ -68,6 +68,8 @@ class Filter:
         """
         try:
             found = _evaluate(self._tree, values)
+            if not (pa.types.is_boolean(found.type) or pa.types.is_null(found.type)):
+                raise TypeError(f"a value of type {found.type} and no comparison")
             selected: Flags = found.cast(pa.bool_()).fill_null(False).to_numpy(zero_copy_only=False)
         except (pa.ArrowException, TypeError, AttributeError, RecursionError) as error:
             reason = str(error).splitlines()[0].rstrip(".")

@@ -1,10 +1,11 @@
 """The loader: what a training script iterates over, and what it saves and resumes."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 
@@ -17,10 +18,10 @@ from latentcache.loader.normalise import Normalise, NormalizeMode
 from latentcache.loader.opening import OpenSource, open_sources
 from latentcache.loader.order import OrderRule, rank_part
 from latentcache.loader.ranks import check_agreement, find_ranks, share_pins
-from latentcache.loader.reading import Posterior
+from latentcache.loader.reading import Posterior, find_device
 from latentcache.loader.resolved import Request, ResolvedRun
 from latentcache.loader.sources import Sources, as_sources
-from latentcache.loader.state import check_same, check_streams
+from latentcache.loader.state import check_same, check_streams, check_within_step
 from latentcache.store import Pin
 
 
@@ -39,6 +40,9 @@ class LoaderOptions:
             on a fast local disk.
         cache: Folder on a local disk for the tars of remote stores; processes share it.
         cache_bytes: Most it may hold.
+        is_collective: In a process group, all its processes make this loader, and agree on
+            what it reads; False for one that only some of them make, as rank 0 does for an
+            evaluation.
     """
 
     posterior: Posterior = "sample"
@@ -47,6 +51,11 @@ class LoaderOptions:
     window_shards: int = 0
     cache: str | Path | None = None
     cache_bytes: int = 64 * 2**30
+    is_collective: bool = True
+
+    def __post_init__(self) -> None:
+        if self.posterior not in ("sample", "mode"):
+            raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +121,17 @@ class LatentLoader:
             StoreError: A store or snapshot cannot be opened.
         """
         self._sources = as_sources(sources)
-        chosen = options or LoaderOptions()
+        chosen = LoaderOptions() if options is None else options
+        if not isinstance(chosen, LoaderOptions):
+            raise ConfigError(
+                f"options must be LoaderOptions, got {options!r}; write LoaderOptions(name=value)"
+            )
         mode: Any = (
             {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
         )
         self._ranks = find_ranks(rank, world_size, micro_batches)
         self._request = Request(
-            columns=tuple(columns),
+            columns=_column_names(columns),
             sizes=BatchSizes(
                 global_batch_size=global_batch_size,
                 tokens_per_rank=tokens_per_rank,
@@ -130,16 +143,18 @@ class LatentLoader:
             ),
             posterior=chosen.posterior,
             normalize=mode,
-            device=torch.device(device) if device is not None else None,
+            device=find_device(device),
         )
         self._cache = (
             ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
+        self._run: ResolvedRun
         self._cursor, self._micro = Cursor(), 0
+        self._is_collective, self._process = chosen.is_collective, os.getpid()
         self.wait_s = 0.0
         newest = self._open([None] * len(self._sources))
         pins = [one.snapshot.pin for one in newest]
-        shared = share_pins(pins)
+        shared = share_pins(pins) if self._is_collective else pins
         self._resolve(newest if shared == pins else self._open(shared))
 
     @classmethod
@@ -176,10 +191,29 @@ class LatentLoader:
                 "iterate over the loader itself, it needs no workers"
             )
         while True:
+            if os.getpid() != self._process:
+                raise ConfigError(
+                    "loader must be iterated in the process that made it, got a fork of it; make "
+                    "a loader in each process, with its rank and world_size"
+                )
             began = perf_counter()
             batch = self._next()
             self.wait_s += perf_counter() - began
             yield batch
+
+    def __getitem__(self, index: Any) -> NoReturn:
+        """Refuse a ``DataLoader`` or sampler around the loader."""
+        raise ConfigError(
+            f"loader must be iterated, got an index ({index!r}); it makes whole batches, and needs "
+            f"neither a DataLoader nor a sampler around it"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse a copy, which would give every batch twice."""
+        raise ConfigError(
+            "loader must stay in the process that made it, got a pickle or copy; make one where "
+            "it is used, and carry state_dict() there"
+        )
 
     def __len__(self) -> int:
         """Return how many batches this rank gets while the average sample is seen once."""
@@ -208,19 +242,20 @@ class LatentLoader:
                 what the store gained is new to the run, what it had goes on.
 
         Raises:
-            ConfigError: It is another run's: encoding, order, sources or rows differ.
+            ConfigError: It is another run's: encoding, order, sources or rows differ. The
+                loader goes on as if nothing had been asked.
         """
         check_same(state, self._run.static)
-        if not newest:
-            self._reopen([Pin.parse(one["pin"]) for one in state["sources"]])
-        check_streams(state["streams"], self._run.static["streams"], may_grow=newest)
-        self._resolve(list(self._run.opened), state)
-        ours = (self._ranks.world_size, self._ranks.micro_batches)
-        if state["micro"] and tuple(state["parts"]) != ours:
-            raise ConfigError(
-                f"ranks and micro-batches must be {tuple(state['parts'])} to go on within a step, "
-                f"got {ours}; resume from the state after the last micro-batch of a step"
-            )
+        before = self._run
+        try:
+            if not newest:
+                self._reopen([Pin.parse(one["pin"]) for one in state["sources"]])
+            check_streams(state["streams"], self._run.static["streams"], may_grow=newest)
+            self._resolve(list(self._run.opened), state)
+            check_within_step(state, self._run.static)
+        except BaseException:
+            self._run = before
+            raise
         self._cursor = Cursor(step=state["step"], positions=dict(state["positions"]))
         self._micro = state["micro"]
 
@@ -298,4 +333,14 @@ class LatentLoader:
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
         self._run = ResolvedRun(self._request, opened, state)
-        check_agreement(self._run.static, self._ranks)
+        if self._is_collective:
+            check_agreement(self._run.static, self._ranks)
+
+
+def _column_names(columns: Sequence[str]) -> tuple[str, ...]:
+    is_list = isinstance(columns, Sequence) and not isinstance(columns, str)
+    if not is_list or not columns or not all(isinstance(name, str) for name in columns):
+        raise ConfigError(
+            f'columns must be a list of names, got {columns!r}; write for example ["latents"]'
+        )
+    return tuple(dict.fromkeys(columns))

@@ -18,6 +18,16 @@ NormalizeMode = Literal["auto", "published", "measured", "measured-global", "non
 
 Ops = tuple[Mapping[str, Any], ...]
 
+_ARGUMENTS = {
+    "subtract": "values",
+    "divide": "values",
+    "multiply": "values",
+    "add": "values",
+    "patchify": "size",
+    "permute": "axes",
+}
+"""Operations there are, and what each must be given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalise:
@@ -99,7 +109,7 @@ def resolve_normalise(
     view = views[0]
     axes = primary_field(view).axes
     if not isinstance(mode, str):
-        given = tuple(_plain(op) for op in mode)
+        given = _checked_ops(mode)
         return Normalise(mode="given", source="given", axes=axes, ops=given)
     published = view.record.normalizer
     if mode == "none":
@@ -163,6 +173,43 @@ def _measured(
     return Normalise(mode=mode, source="measured", axes=axes, ops=ops)
 
 
+def _checked_ops(given: Any) -> Ops:
+    """Return operations a user gave, as plain values; those that lose latents are refused."""
+    is_list = isinstance(given, Sequence) and all(isinstance(op, Mapping) for op in given)
+    if not is_list:
+        raise ConfigError(
+            f"normalize must be True, False, a mode or a list of operations, got {given!r}; write "
+            f'for example [{{"op": "divide", "values": [0.18215]}}]'
+        )
+    for op in given:
+        _check_op(op)
+    return tuple(_plain(op) for op in given)
+
+
+def _check_op(op: Mapping[str, Any]) -> None:
+    kind = op.get("op")
+    if kind not in _ARGUMENTS:
+        raise ConfigError(
+            f"op must be {', '.join(_ARGUMENTS)}, got {kind!r}; give the operations yourself"
+        )
+    name = _ARGUMENTS[kind]
+    value = op.get(name)
+    if name == "values":
+        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+        is_right = bool(numbers) and all(
+            isinstance(one, int | float) and math.isfinite(one) for one in numbers
+        )
+        # What cannot be undone cannot be decoded.
+        is_right &= kind not in ("multiply", "divide") or all(numbers)
+        rule = "finite numbers, not 0 where they multiply or divide"
+    elif name == "size":
+        is_right, rule = isinstance(value, int) and value > 0, "a positive whole number"
+    else:
+        is_right, rule = isinstance(value, str), "letters of the latent's dimensions"
+    if not is_right:
+        raise ConfigError(f"{name} of {kind} must be {rule}, got {value!r}; correct them")
+
+
 def _plain(op: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in op.items() if value not in ("", 0, (), [])}
     return {**kept, **({"values": list(kept["values"])} if "values" in kept else {})}
@@ -187,6 +234,11 @@ def _apply(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Ten
         case "patchify":
             return _patchify(latents, int(op["size"]))
         case "permute":
+            if sorted(op["axes"]) != sorted(axes):
+                raise ConfigError(
+                    f"axes of permute must be those of the latent, {axes}, got {op['axes']}; "
+                    f"name each once"
+                )
             return latents.permute(0, *(1 + axes.index(letter) for letter in op["axes"]))
     raise ConfigError(
         f"op must be subtract, divide, multiply, add, patchify or permute, got {op['op']!r}; "
@@ -210,6 +262,11 @@ def _invert(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Te
 
 
 def _patchify(latents: torch.Tensor, size: int) -> torch.Tensor:
+    if latents.shape[-2] % size or latents.shape[-1] % size:
+        raise ConfigError(
+            f"size of patchify must divide the latent's height and width, got {size} for "
+            f"{tuple(latents.shape[-2:])}; use another, or leave the bucket out"
+        )
     if latents.ndim == 4:
         return torch.nn.functional.pixel_unshuffle(latents, size)
     frames = torch.nn.functional.pixel_unshuffle(latents.transpose(1, 2).flatten(0, 1), size)

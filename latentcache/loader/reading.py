@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from latentcache.core.errors import ConfigError
 from latentcache.loader.batch import Batch, BatchFacts
 from latentcache.loader.noise import noise_seeds, sample_posterior
 from latentcache.loader.normalise import Normalise, primary_field
@@ -35,6 +36,26 @@ class Recipe:
     posterior: Posterior
     seed: int
     device: torch.device | None
+
+
+def find_device(given: str | torch.device | None) -> torch.device | None:
+    """Return the device of a name, once something could be put there.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if given is None:
+        return None
+    try:
+        device = torch.device(given)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"device must be one of this machine's, got {given!r} ({reason}); pass cpu, or "
+            f"leave it out"
+        ) from None
+    return device
 
 
 def is_sampled(fields: Sequence[str], posterior: Posterior) -> bool:

@@ -83,6 +83,8 @@ class ResolvedRun:
         rest = [name for name in request.columns if name not in self._encoded]
         side = SideValues(opened, rest, seed=request.rule.seed)
         self.reader = BatchReader(self.recipe, side)
+        for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
+            self.reader.shape(stream, self.recipe.latents, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))
         self.static = self._make_static()
 

@@ -135,6 +135,35 @@ def _is_plain(value: Any, kind: type) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
+def check_within_step(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to go on between micro-batches where the rest of the step would be another.
+
+    Raises:
+        ConfigError: Ranks, sizes, streams or weights differ, and the step has begun.
+    """
+    if not state["micro"]:
+        return
+    if list(state["parts"]) != ours["parts"]:
+        raise ConfigError(
+            f"ranks and micro-batches must be {tuple(state['parts'])} to go on within a step, "
+            f"got {tuple(ours['parts'])}; resume from the state after the last micro-batch of a "
+            f"step"
+        )
+    for name, facts in (("streams", ("batch",)), ("sources", ("weight", "repeats"))):
+        theirs, mine = (_facts(one[name], facts) for one in (state, ours))
+        if theirs != mine:
+            raise ConfigError(
+                f"{' and '.join(facts)} of {name} must be {theirs} to go on within a step, got "
+                f"{mine}; resume from the state after the last micro-batch of a step"
+            )
+
+
+def _facts(found: Any, names: tuple[str, ...]) -> list[Any]:
+    if isinstance(found, Mapping):
+        return [(key, *(one[name] for name in names)) for key, one in found.items()]
+    return [(one["name"], *(one.get(name) for name in names)) for one in found]
+
+
 def _check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]]) -> None:
     names = ([one["name"] for one in theirs], [one["name"] for one in ours])
     if names[0] != names[1]:
