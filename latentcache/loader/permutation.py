@@ -7,6 +7,7 @@ average. Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 200
 methods "Generalized-Feistel" and "Cycle-Walking".
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,9 @@ from latentcache.core.seeds import keyed_uint64
 
 NUM_ROUNDS = 8
 """Four rounds suffice for large halves (Luby and Rackoff); small ranges want more."""
+
+_MAX_TABLE_BITS = 14
+"""Halves of so many bits have their rounds tabulated: 1 MiB, for 2**28 rows."""
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
@@ -36,8 +40,9 @@ class Permutation:
         self._keys = [keyed_uint64(seed, *names, number) for number in range(NUM_ROUNDS)]
         bits = max(2, (num - 1).bit_length())
         self._low_bits = bits // 2
+        self._high_bits = bits - self._low_bits
         self._low_mask = (1 << self._low_bits) - 1
-        self._high_mask = (1 << (bits - self._low_bits)) - 1
+        self._high_mask = (1 << self._high_bits) - 1
 
     def __call__(self, indices: Indices) -> Indices:
         """Return where each index goes; all must be in ``range(num)``."""
@@ -48,23 +53,48 @@ class Permutation:
         return self._walk(indices, range(NUM_ROUNDS - 1, -1, -1))
 
     def _walk(self, indices: Indices, rounds: range) -> Indices:
-        words = self._encipher(np.atleast_1d(indices).astype(np.uint64), rounds)
-        outside = np.flatnonzero(words >= np.uint64(self.num))
+        words = self._encipher(np.atleast_1d(indices).astype(np.int64), rounds)
+        outside = np.flatnonzero(words >= self.num)
         while len(outside):
             words[outside] = self._encipher(words[outside], rounds)
-            outside = outside[words[outside] >= np.uint64(self.num)]
-        return words.astype(np.int64)
+            outside = outside[words[outside] >= self.num]
+        return words
 
-    def _encipher(self, words: Words, rounds: range) -> Words:
-        low = words & np.uint64(self._low_mask)
-        high = words >> np.uint64(self._low_bits)
+    def _encipher(self, words: Indices, rounds: range) -> Indices:
+        low = words & self._low_mask
+        high = words >> self._low_bits
+        round_of = self._rounds()
         for number in rounds:
             # Halves of unequal width take turns, so any number of bits will do.
             if number % 2:
-                high ^= mix(low, self._keys[number]) & np.uint64(self._high_mask)
+                high ^= round_of(number, low)
             else:
-                low ^= mix(high, self._keys[number]) & np.uint64(self._low_mask)
-        return (high << np.uint64(self._low_bits)) | low
+                low ^= round_of(number, high)
+        high <<= self._low_bits
+        high |= low
+        return high
+
+    def _rounds(self) -> Callable[[int, Indices], Indices]:
+        if self._high_bits > _MAX_TABLE_BITS:
+            return self._round
+        # A round looks at half the bits only: what it gives for each of them is a short table.
+        tables = _tables(self)
+        return lambda number, half: tables[number][half]
+
+    def _round(self, number: int, half: Indices) -> Indices:
+        mask = self._high_mask if number % 2 else self._low_mask
+        mixed = mix(half.astype(np.uint64), self._keys[number])
+        return (mixed & np.uint64(mask)).astype(np.int64)
+
+
+@lru_cache(maxsize=16)
+def _tables(permutation: Permutation) -> list[Indices]:
+    """Return what each round gives for every value of its half; kept for a few orders."""
+    bits = (permutation._high_bits, permutation._low_bits)
+    return [
+        permutation._round(number, np.arange(1 << bits[number % 2], dtype=np.int64))
+        for number in range(NUM_ROUNDS)
+    ]
 
 
 def mix(words: Words, key: int) -> Words:

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentcache.loader import permutation
 from latentcache.loader.permutation import Permutation
 
 PINNED = [280, 35, 864, 921, 211, 85, 901, 434]
@@ -47,3 +48,13 @@ def test_the_order_is_pinned_for_ever() -> None:
     """Runs resume by it: whoever changes it raises ``ORDER_VERSION``."""
     image = Permutation(1000, 0, "a", 0)(np.arange(8))
     assert image.tolist() == PINNED
+
+
+@pytest.mark.parametrize("num", [2, 3, 100_000, 2**20 + 1])
+def test_tabulated_rounds_give_what_computed_ones_do(
+    num: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indices = np.random.default_rng(0).integers(0, num, 500)
+    tabulated = Permutation(num, 3, "stream", 1)(indices)
+    monkeypatch.setattr(permutation, "_MAX_TABLE_BITS", 0)
+    assert np.array_equal(Permutation(num, 3, "stream", 1)(indices), tabulated)
