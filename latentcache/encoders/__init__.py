@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentcache.encoders.facts import EncoderFacts
     from latentcache.encoders.identity import encoding_identity
     from latentcache.encoders.options import EncoderOptions, choose_device
     from latentcache.encoders.posterior import (
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
         stack_fields,
         stored_fields,
     )
-    from latentcache.encoders.presets import EncoderFacts
     from latentcache.encoders.registry import check_encoder_name, list_encoders, load_encoder
     from latentcache.encoders.shapes import check_batch, field_shape, sample_bytes
     from latentcache.encoders.spec import (
@@ -58,7 +58,7 @@ _HOMES = {
     "identity": ["encoding_identity"],
     "options": ["EncoderOptions", "choose_device"],
     "posterior": ["apply_policy", "effective_policy", "stack_fields", "stored_fields"],
-    "presets": ["EncoderFacts"],
+    "facts": ["EncoderFacts"],
     "registry": ["check_encoder_name", "list_encoders", "load_encoder"],
     "shapes": ["check_batch", "field_shape", "sample_bytes"],
     "spec": [

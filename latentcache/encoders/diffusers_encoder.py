@@ -14,8 +14,9 @@ from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import STATISTICS_FIELDS
 from latentcache.encoders.arithmetic import pinned_arithmetic
+from latentcache.encoders.facts import NO_FP16, EncoderFacts
 from latentcache.encoders.options import EncoderOptions, choose_device, choose_dtype
-from latentcache.encoders.presets import NO_FP16, EncoderFacts, known_encoders
+from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.shapes import check_batch
 from latentcache.encoders.spec import EncoderSpec, Normalizer, SampleMeta
 from latentcache.encoders.weights import LoadedModel, load_model
@@ -115,7 +116,7 @@ def build_encoder(name: str, family: Family, options: EncoderOptions) -> Diffuse
     choose_dtype(options.dtype, name=name, default="float32", forbidden=facts.spec.forbidden_dtypes)
     model = load_model(family.class_name, options.location, is_offline=options.is_offline)
     channels = _checked_channels(facts, model, label=options.location)
-    dtype, forbidden = _dtypes(facts, model, options.dtype, device)
+    dtype, forbidden = resolve_dtypes(facts, model, options.dtype, device)
     # torch's own `to`: that of diffusers warns of modules to keep in float32, even of none.
     module: Any = torch.nn.Module.to(model.module, device, getattr(torch, dtype))
     module.disable_tiling()
@@ -177,7 +178,7 @@ def _checked_channels(facts: EncoderFacts, model: LoadedModel, *, label: str) ->
     return channels
 
 
-def _dtypes(
+def resolve_dtypes(
     facts: EncoderFacts, model: LoadedModel, asked: str | None, device: torch.device
 ) -> tuple[str, frozenset[str]]:
     """Return the compute dtype and the forbidden ones.

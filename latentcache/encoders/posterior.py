@@ -71,6 +71,15 @@ def stored_fields(
     )
 
 
+def gaussian_fields(moments: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return ``mean`` and ``logvar`` of moments with both along the channels, as diffusers does.
+
+    Source of the bounds: ``DiagonalGaussianDistribution`` in diffusers.
+    """
+    mean, logvar = torch.chunk(moments, 2, dim=1)
+    return {"mean": mean, "logvar": logvar.clamp(-30.0, 20.0)}
+
+
 def stack_fields(raw: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return one batch of what ``encode`` left per sample: fields with a leading B axis."""
     return {name: torch.stack([sample[name] for sample in raw]) for name in raw[0]}

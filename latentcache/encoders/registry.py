@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import cast
 
 from latentcache.core.config import unknown_name
 from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.encoders.facts import EncoderFacts
 from latentcache.encoders.options import EncoderOptions
-from latentcache.encoders.presets import EncoderFacts, known_encoders
+from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
 
 ENTRY_POINT_GROUP = "latentcache.encoders"
@@ -34,6 +36,9 @@ _FACTORIES = {
     "flux2": "latentcache.encoders.flux2:load_flux2",
     "dc": "latentcache.encoders.dc:load_dc",
     "tiny": "latentcache.encoders.tiny:load_tiny",
+    "wan": "latentcache.encoders.wan:load_wan",
+    "wan22": "latentcache.encoders.wan:load_wan22",
+    "qwen": "latentcache.encoders.wan:load_qwen",
 }
 _ALIASES = {"sana": "dc", "flux1": "flux"}
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -43,7 +48,8 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     """Return the encoder that ``text`` names, loaded and ready.
 
     Args:
-        text: ``dct``, ``dct:keep=6,block=4``, ``sdxl:PATH_OR_HUB_ID``, ``module:Class``,
+        text: ``dct``, ``dct:keep=6,block=4``, ``sdxl:PATH_OR_HUB_ID``,
+            ``hunyuan:PATH_OR_HUB_ID?tile_frames=16``, ``module:Class``,
             ``module:Class:ARGUMENT`` or a registered name.
         options: Device, dtype and the like.
 
@@ -57,9 +63,9 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     known = known_encoders()
     if name in _FACTORIES:
         _check_argument(name, argument, known[name])
-        if not known[name].needs_weights:
-            options = replace(options, knobs={**options.knobs, **parse_knobs(argument, name)})
-        return _factory(_FACTORIES[name], text)(replace(options, location=argument))
+        location, knobs = _split_argument(name, argument, known[name])
+        options = replace(options, location=location, knobs={**options.knobs, **knobs})
+        return _factory(_FACTORIES[name], text)(options)
     if name in known:
         raise EncoderError(
             f"encoder must be one that this version can load, got {name!r} (known for estimates "
@@ -113,6 +119,18 @@ def parse_knobs(text: str, name: str) -> dict[str, PLAIN_SCALAR]:
             )
         knobs[key.strip()] = _plain_value(value.strip())
     return knobs
+
+
+def _split_argument(
+    name: str, argument: str, facts: EncoderFacts
+) -> tuple[str, dict[str, PLAIN_SCALAR]]:
+    """Return location and knobs: ``WEIGHTS?key=value,key=value``, or knobs alone."""
+    if not facts.needs_weights:
+        return argument, parse_knobs(argument, name)
+    if Path(argument).exists():  # a folder may have a question mark in its name
+        return argument, {}
+    location, _, knobs = argument.partition("?")
+    return location, parse_knobs(knobs, name)
 
 
 def _plain_value(text: str) -> PLAIN_SCALAR:

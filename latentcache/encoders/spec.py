@@ -78,7 +78,8 @@ class NormalizerOp:
             becomes channel ``(c * size + y) * size + x``.
         values: One value, or one per entry of ``axis``.
         axis: ``C`` (default), ``CT`` (row-major channel x latent frame), ``CHW``.
-        size: Patch edge for ``patchify``.
+        size: Patch edge for ``patchify``; latent frames of a ``CT`` table, of which a clip
+            takes the first ones.
         axes: Target order for ``permute``.
     """
 
@@ -145,9 +146,11 @@ class EncoderSpec:
         is_batch_coupled: A row's values depend on its neighbours (SVG); such an encoder
             runs with batch 1.
         is_reentrant: Two threads may use one instance.
-        is_causal: A prefix of a clip gives a prefix of its latents.
+        is_causal: A prefix of a clip, legal and longer than one frame, gives a prefix of its
+            latents; ``image_is_first_frame`` speaks of the one frame.
         image_is_first_frame: A single image gives the first latent frame of a clip.
         streaming: How exact ``StreamingEncoder.open`` is.
+        streaming_refusal: Why clips cannot come in pieces; what to do instead. "" if they can.
         codebook: For encoders that leave ``indices``.
         compute_dtype: Dtype of the forward pass.
         forbidden_dtypes: Compute dtypes that overflow or lose too much.
@@ -178,6 +181,7 @@ class EncoderSpec:
     is_causal: bool = False
     image_is_first_frame: bool = True
     streaming: Streaming = "none"
+    streaming_refusal: str = ""
     codebook: Codebook | None = None
     forbidden_dtypes: frozenset[str] = frozenset()
     knobs: Mapping[str, PLAIN_SCALAR] = field(default_factory=dict)
@@ -281,8 +285,8 @@ class EncoderStream(Protocol):
         """Return the fields that ``frames`` (CTHW, any T) complete, or None if none are."""
         ...
 
-    def close(self) -> None:
-        """Drop the state.
+    def close(self) -> "dict[str, torch.Tensor] | None":
+        """Return what a shorter last group of frames still gives, or None; drop the state.
 
         Raises:
             EncoderError: The clip ended within a latent frame.
@@ -295,7 +299,11 @@ class StreamingEncoder(Encoder, Protocol):
     """An encoder of clips of any length in bounded memory."""
 
     def open(self, height_px: int, width_px: int) -> EncoderStream:
-        """Return a new stream; streams of one encoder do not disturb each other."""
+        """Return a new stream; streams of one encoder do not disturb each other.
+
+        Raises:
+            EncoderError: ``spec.streaming`` is ``none``; says why and what to do instead.
+        """
         ...
 
 

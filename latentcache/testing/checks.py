@@ -1,4 +1,4 @@
-"""The ten checks of the encoder contract; ``contract`` runs them.
+"""The checks of the encoder contract; ``contract`` runs them and those of ``checks_time``.
 
 A check returns a line about what it saw, or raises ``CheckFailedError`` or
 ``CheckSkippedError``. Numbers follow docs/encoders.md, "The contract".
@@ -14,22 +14,19 @@ from latentcache.core.errors import LatentCacheError
 from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
 from latentcache.encoders.shapes import field_shape
-from latentcache.encoders.spec import Encoder, QuantizingEncoder, StreamingEncoder
+from latentcache.encoders.spec import Encoder, QuantizingEncoder
 from latentcache.testing.normalizing import denormalize, normalize
 from latentcache.testing.trial import (
+    CLOSE,
+    ULP,
     CheckFailedError,
     CheckSkippedError,
     Trial,
     find_modules,
-    join_time,
     make_metas,
-    narrow_time,
     require_close,
     require_same_bits,
 )
-
-CLOSE = 1e-4
-ULP = 1e-5
 
 
 def check_geometry(trial: Trial) -> str:
@@ -143,69 +140,6 @@ def _require_batch_limit(trial: Trial, bucket: Bucket, max_batch: int) -> None:
     except (LatentCacheError, ValueError):
         return
     raise CheckFailedError(f"a batch above max_batch = {max_batch} must be refused")
-
-
-def check_temporal(trial: Trial) -> str:
-    """4: prefix and first frame are as declared."""
-    spec = trial.spec
-    if spec.modality != "video":
-        raise CheckSkippedError("takes no clips")
-    bucket = trial.buckets()[0]
-    pixels = trial.pixels(bucket)
-    whole = trial.encode(pixels)
-    seen = []
-    if spec.is_causal:
-        num_frames = bucket.num_frames - spec.frame_rule.step
-        prefix = trial.encode(pixels[:, :, :num_frames])
-        expected = narrow_time(whole, spec, spec.frame_rule.num_latent_frames(num_frames))
-        require_close(prefix, expected, tolerance=CLOSE, what="is_causal: the prefix of a clip")
-        seen.append("causal")
-    if spec.image_is_first_frame:
-        if not spec.frame_rule.admits(1):
-            raise CheckFailedError(
-                "image_is_first_frame must not be declared: one frame is illegal"
-            )
-        image = trial.encode(pixels[:, :, :1])
-        first = narrow_time(whole, spec, 1)
-        require_close(image, first, tolerance=CLOSE, what="image_is_first_frame: a single frame")
-        seen.append("an image is a first frame")
-    return "; ".join(seen) or "declares neither causality nor image_is_first_frame"
-
-
-def check_streaming(trial: Trial) -> str:
-    """5: odd pushes give what the whole clip gives; an unfinished clip is refused."""
-    spec, encoder = trial.spec, trial.encoder
-    if spec.streaming == "none":
-        raise CheckSkippedError("declares no streaming")
-    if not isinstance(encoder, StreamingEncoder):
-        raise CheckFailedError(f"streaming = {spec.streaming!r} must come with open(), has none")
-    bucket = trial.buckets()[0]
-    pixels = trial.pixels(bucket)
-    stream = encoder.open(bucket.height_px, bucket.width_px)
-    parts, start, size = [], 0, 1
-    while start < bucket.num_frames:
-        part = stream.push(pixels[0, :, start : start + size])
-        parts += [part] if part is not None else []
-        start, size = start + size, size % 3 + 2
-    stream.close()
-    streamed, whole = join_time(parts, spec), trial.encode(pixels)
-    if spec.streaming == "exact":
-        require_same_bits(streamed, whole, what="a streamed clip")
-    else:
-        require_close(streamed, whole, tolerance=ULP, what="a streamed clip")
-    if spec.frame_rule.step > 1:
-        _require_tail_refusal(encoder, pixels[0, :, : spec.frame_rule.first + 1])
-    return f"{len(parts)} parts join to the whole ({spec.streaming})"
-
-
-def _require_tail_refusal(encoder: StreamingEncoder, frames: torch.Tensor) -> None:
-    stream = encoder.open(frames.shape[-2], frames.shape[-1])
-    stream.push(frames)
-    try:
-        stream.close()
-    except (LatentCacheError, ValueError):
-        return
-    raise CheckFailedError("close() must refuse a clip that ends within a latent frame")
 
 
 def check_hygiene(trial: Trial) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from latentcache.core.errors import LatentCacheError
 from latentcache.encoders.spec import Encoder
-from latentcache.testing import checks
+from latentcache.testing import checks, checks_time
 from latentcache.testing.trial import (
     CheckFailedError,
     CheckSkippedError,
@@ -53,13 +53,14 @@ CHECKS = (
     _Check("geometry", checks.check_geometry),
     _Check("determinism", checks.check_determinism, ("geometry",)),
     _Check("batch", checks.check_batch_size, ("determinism",)),
-    _Check("temporal", checks.check_temporal, ("determinism",)),
-    _Check("streaming", checks.check_streaming, ("determinism",)),
+    _Check("temporal", checks_time.check_temporal, ("determinism",)),
+    _Check("streaming", checks_time.check_streaming, ("determinism",)),
     _Check("hygiene", checks.check_hygiene, ("determinism",)),
     _Check("normalizer", checks.check_normalizer, ("determinism",)),
     _Check("fingerprint", checks.check_fingerprint),
     _Check("indices", checks.check_indices, ("determinism",)),
     _Check("neighbours", checks.check_neighbours, ("batch",)),
+    _Check("threads", checks_time.check_threads, ("determinism",)),
 )
 """In order; a check whose base failed (or was skipped for its base) says nothing new."""
 
@@ -193,3 +194,7 @@ class EncoderContract:
     def test_neighbours_do_not_matter(self) -> None:
         """Check 10."""
         self._require("neighbours")
+
+    def test_threads_do_not_matter(self) -> None:
+        """Check 11."""
+        self._require("threads")

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import torch
 
+from latentcache.encoders.facts import posterior_fields
 from latentcache.encoders.options import EncoderOptions, choose_device
-from latentcache.encoders.presets import posterior_fields
 from latentcache.encoders.registry import parse_knobs
 from latentcache.encoders.shapes import check_batch
 from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec, SampleMeta

@@ -75,5 +75,8 @@ def _spread(latents: torch.Tensor, op: NormalizerOp, axes: str) -> torch.Tensor:
     values = torch.tensor(op.values, dtype=latents.dtype)
     if len(op.values) == 1:
         return values
+    if op.axis == "CT":  # a table of op.size latent frames, of which a clip takes the first
+        table = values.reshape(-1, op.size)[:, : latents.shape[1 + axes.index("T")]]
+        return table[..., None, None]
     sizes = [latents.shape[1 + axes.index(a)] if a in op.axis else 1 for a in axes]
     return values.reshape(sizes)

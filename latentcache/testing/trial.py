@@ -1,6 +1,6 @@
 """Trial: one encoder under examination, and the inputs and comparisons checks share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,11 @@ from latentcache.encoders.spec import Encoder, EncoderSpec, SampleMeta
 EncoderFactory = Callable[[], Encoder]
 Batch = dict[str, torch.Tensor]
 
-_SMALL_PX = 64
+CLOSE = 1e-4
+ULP = 1e-5
+"""Relative to a field's largest value."""
+
+_SMALL_PX = {"image": 64, "video": 32}
 
 
 class CheckFailedError(Exception):
@@ -63,7 +67,8 @@ class Trial:
         if spec.fixed_size is not None:
             return [Bucket(num_frames, *spec.fixed_size)]
         step_y, step_x = spec.multiple_of
-        height, width = -(-_SMALL_PX // step_y) * step_y, -(-_SMALL_PX // step_x) * step_x
+        small_px = _SMALL_PX.get(spec.modality, 64)
+        height, width = -(-small_px // step_y) * step_y, -(-small_px // step_x) * step_x
         shorter = spec.frame_rule.first if spec.modality == "video" else 1
         return [
             Bucket(num_frames, height, width + step_x),
@@ -96,13 +101,15 @@ def make_metas(num_rows: int) -> list[SampleMeta]:
     return [SampleMeta(key=f"{row:020x}", frame_rate_fps=24.0) for row in range(num_rows)]
 
 
-def find_modules(encoder: object) -> Iterator[torch.nn.Module]:
-    """Yield the modules an encoder holds as attributes, or one level below."""
+def find_modules(encoder: object) -> list[torch.nn.Module]:
+    """Return the modules an encoder holds as attributes, or one level below; each once."""
+    found: dict[int, torch.nn.Module] = {}
     for value in vars(encoder).values():
-        if isinstance(value, torch.nn.Module):
-            yield value
-        elif hasattr(value, "__dict__") and not isinstance(value, type):
-            yield from (v for v in vars(value).values() if isinstance(v, torch.nn.Module))
+        below = getattr(value, "__dict__", {}) if not isinstance(value, type) else {}
+        for candidate in [value] if isinstance(value, torch.nn.Module) else below.values():
+            if isinstance(candidate, torch.nn.Module):
+                found[id(candidate)] = candidate
+    return list(found.values())
 
 
 def require_same_bits(got: Batch, expected: Batch, *, what: str) -> None:

@@ -48,6 +48,33 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 
+_WAN = {
+    "base_dim": 8,
+    "dim_mult": [1, 1, 1],
+    "num_res_blocks": 1,
+    "temperal_downsample": [True, True],
+}
+
+TINY_VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wan": ("AutoencoderKLWan", _WAN),
+    "wan22": (
+        "AutoencoderKLWan",
+        {
+            **_WAN,
+            "decoder_base_dim": 8,
+            "z_dim": 48,
+            "is_residual": True,
+            "patch_size": 2,
+            "in_channels": 12,
+            "out_channels": 12,
+            "latents_mean": [c / 48 for c in range(48)],
+            "latents_std": [1 + c / 48 for c in range(48)],
+        },
+    ),
+    "qwen": ("AutoencoderKLQwenImage", _WAN),
+}
+"""By preset. Widths are tiny, latent channels those of the released weights."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> None:
@@ -56,16 +83,23 @@ def _one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def save_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that saves a tiny random checkpoint and returns its folder."""
+    """Return a function that saves a tiny random checkpoint and returns its folder.
 
-    def save(class_name: str, *, seed: int = 0, **changes: Any) -> Path:
+    It takes the name of an image class or of a video preset, and changes of the config.
+    """
+
+    def save(name: str, *, seed: int = 0, **changes: Any) -> Path:
         import diffusers  # noqa: PLC0415  takes seconds, most tests do without
 
+        class_name, config = TINY_VIDEOS.get(name) or (name, TINY_CONFIGS[name])
         torch.manual_seed(seed)
-        module = getattr(diffusers, class_name)(**{**TINY_CONFIGS[class_name], **changes})
+        module = getattr(diffusers, class_name)(**{**config, **changes})
         if class_name == "AutoencoderKLFlux2":
             module.bn.running_mean.uniform_(-1, 1)
             module.bn.running_var.uniform_(0.5, 2)
+        if "latents_mean" in dict(module.named_buffers()):
+            module.latents_mean.uniform_(-1, 1)
+            module.latents_std.uniform_(0.5, 2)
         folder = tmp_path_factory.mktemp(class_name)
         module.save_pretrained(folder)
         return folder

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.encoders import apply_policy, list_encoders, stored_fields
+from latentcache.encoders.facts import posterior_fields
 from latentcache.encoders.posterior import posterior_noise
-from latentcache.encoders.presets import posterior_fields
 from latentcache.encoders.spec import EncoderSpec
 
 SPECS = {facts.name: facts.spec for facts in list_encoders()}

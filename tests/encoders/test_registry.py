@@ -1,16 +1,20 @@
 """What a user types finds its encoder, or is refused with the nearest name."""
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from latentcache.core.errors import ConfigError, EncoderError
 from latentcache.encoders import (
     Encoder,
+    EncoderFacts,
     EncoderOptions,
     check_encoder_name,
+    list_encoders,
     load_encoder,
     registry,
 )
@@ -68,9 +72,27 @@ def test_unknown_name_is_refused_in_a_sentence(text: str, sentence: str) -> None
         load_encoder(text, CPU)
 
 
-def test_encoder_known_for_estimates_only_is_refused() -> None:
+def test_encoder_known_for_estimates_only_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(registry._FACTORIES, "wan")
     with pytest.raises(EncoderError, match="known for estimates only"):
         load_encoder("wan:some/weights", CPU)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [facts for facts in list_encoders() if facts.is_available],
+    ids=lambda facts: facts.name,
+)
+def test_every_available_encoder_can_be_loaded(facts: EncoderFacts) -> None:
+    module, _, attribute = registry._FACTORIES[facts.name].partition(":")
+    assert callable(getattr(importlib.import_module(module), attribute))
+
+
+def test_folder_may_have_a_question_mark_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "weights?keep=4"
+    folder.mkdir()
+    with pytest.raises(EncoderError, match=r"must hold config.json, got .*weights\?keep=4"):
+        load_encoder(f"sdxl:{folder}", CPU)
 
 
 @pytest.mark.parametrize(("device", "sentence"), [("gpu", "use auto"), ("cuda:99", "use cpu")])

@@ -1,5 +1,6 @@
 """Each planted fault is found by its own check and by no other."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -146,6 +147,40 @@ class StateSurvivesErrors(ModuleEncoder):
         return [{"z": row["z"] + carry} for row in rows]
 
 
+class OneInputForAll(FakeEncoder):
+    """Declares that threads may share it, yet keeps its input where both write it."""
+
+    def __init__(self) -> None:
+        super().__init__(EncoderOptions(device="cpu"))
+        self.both = threading.Barrier(2)
+
+    def make_spec(self) -> EncoderSpec:
+        return replace(super().make_spec(), is_reentrant=True)
+
+    def encode(self, pixels: torch.Tensor, metas: Metas) -> Fields:
+        self.pixels = pixels
+        if threading.current_thread() is not threading.main_thread():
+            self.both.wait()
+        return super().encode(self.pixels, metas)
+
+
+class OpensWhatItCannotStream(DctVideoEncoder):
+    def __init__(self) -> None:
+        super().__init__(EncoderOptions(device="cpu"))
+        self.spec = replace(self.spec, streaming="none")
+
+
+class SharesOneStream(DctVideoEncoder):
+    """Every clip goes through one stream, as with state in a module's attributes."""
+
+    def __init__(self) -> None:
+        super().__init__(EncoderOptions(device="cpu"))
+        self.stream = super().open(32, 40)
+
+    def open(self, *_: int) -> DctVideoStream:
+        return self.stream
+
+
 def with_normalizer(*ops: NormalizerOp) -> Callable[[], Encoder]:
     def make() -> Encoder:
         encoder = FakeEncoder()
@@ -201,6 +236,9 @@ FAULTS: list[tuple[str, Callable[[], Encoder], str]] = [
     ("not-causal", NotCausal, "temporal"),
     ("forgetful-stream", Forgetful, "streaming"),
     ("lenient-stream", Lenient, "streaming"),
+    ("opens-what-it-cannot-stream", OpensWhatItCannotStream, "streaming"),
+    ("shares-one-stream", SharesOneStream, "streaming"),
+    ("one-input-for-all-threads", OneInputForAll, "threads"),
     ("state-survives-errors", StateSurvivesErrors, "hygiene"),
     ("divides-by-zero", with_normalizer(NormalizerOp(op="divide", values=(0.0,))), "normalizer"),
     ("too-few-values", with_normalizer(NormalizerOp(op="add", values=(1.0, 2.0))), "normalizer"),
