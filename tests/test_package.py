@@ -16,7 +16,7 @@ HOMES = {
     "av": {"decode"},
     "PIL": {"decode", "testing", "report", "evaluate", "cli"},
     "fsspec": {"storage"},
-    "diffusers": {"encoders"},
+    "diffusers": {"encoders", "train"},
     "click": {"cli"},
 }
 

@@ -9,6 +9,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +67,8 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         temporary.replace(target)
         _sync(target.parent)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise RunError(
             f"checkpoint must be written whole, got {error} ({target}); the one before is kept"
         ) from None

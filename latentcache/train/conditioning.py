@@ -12,7 +12,8 @@ from torch import Tensor
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.noise import keyed_normal
-from latentcache.train.flow import DROP_STREAM, Condition
+from latentcache.train.dit import Condition
+from latentcache.train.flow import DROP_STREAM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

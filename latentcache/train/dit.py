@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
 
+Condition = Tensor | tuple[Tensor, Tensor]
+
 _THETA = 10_000.0
 _TIME_WAVES = 128
 
@@ -52,6 +54,11 @@ class DiTConfig:
         for name in ("channels", "width", "depth", "num_heads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_classes is not None and self.text_dim is not None:
+            raise ConfigError(
+                f"num_classes and text_dim must not both be given, got {self.num_classes} and "
+                f"{self.text_dim}; a model is told labels or text"
+            )
         head = self.width / self.num_heads
         if head < 8 or head % 2:
             raise ConfigError(
@@ -68,11 +75,11 @@ class DiT(nn.Module):
         self.config = config
         self.channels, self.num_classes = config.channels, config.num_classes
         self.text_dim = config.text_dim
+        hidden = round(config.width * config.mlp_ratio)
         width, values = config.width, config.channels * math.prod(config.patch)
         self.embed = nn.Linear(values, width)
-        self.time = nn.Sequential(
-            nn.Linear(2 * _TIME_WAVES, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        waves = nn.Linear(2 * _TIME_WAVES, width)
+        self.time = nn.Sequential(waves, nn.SiLU(), nn.Linear(width, width))
         if config.num_classes is not None:
             # Of std 1, as torch draws it: with 0.02 a small model learns blobs.
             self.label = nn.Embedding(config.num_classes + 1, width)
@@ -80,7 +87,7 @@ class DiT(nn.Module):
             self.text = nn.Linear(config.text_dim, width)
             self.no_text = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(
-            Block(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth)
+            Block(width, config.num_heads, hidden) for _ in range(config.depth)
         )
         self.modulation = nn.Linear(width, 2 * width)
         self.unembed = nn.Linear(width, values)
@@ -93,12 +100,7 @@ class DiT(nn.Module):
         """Return what must be equal for weights to fit, as plain values."""
         return {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
 
-    def forward(
-        self,
-        latents: Tensor,
-        times: Tensor,
-        condition: Tensor | tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
+    def forward(self, latents: Tensor, times: Tensor, condition: Condition | None = None) -> Tensor:
         """Return velocities of the shape of ``latents``.
 
         Args:
@@ -108,49 +110,44 @@ class DiT(nn.Module):
                 count, bool [B, L] (none: "no text"); None conditions on nothing.
         """
         clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
-        padded = self._padded(clips)
+        padded = padded_to(clips, self.config.patch)
         grid = tuple(n // p for n, p in zip(padded.shape[2:], self.config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
-        what = self.time(_waves(times).to(tokens.dtype))
-        text, mask = None, None
-        if isinstance(condition, tuple):
-            text, what, mask = self._read_text(*condition, what, tokens.shape[1])
-        elif self.num_classes is not None:
-            label = self.label(self._labels(condition, times))
-            tokens, what = tokens + label[:, None], what + label
-        head = self.config.width // self.config.num_heads
-        turns = _turns(grid, 0 if text is None else text.shape[1], head, tokens.device)
-        tokens = tokens if text is None else torch.cat([text, tokens], dim=1)
-        what = F.silu(what)
+        told = self.time(_waves(times).to(tokens.dtype))
+        tokens, told, mask = self._tell(condition, tokens, told)
+        num_text, head = (
+            tokens.shape[1] - math.prod(grid),
+            self.config.width // self.config.num_heads,
+        )
+        rotations = rotations_of(grid, num_text, head, tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, what, turns, mask)
-        tokens = tokens[:, -math.prod(grid) :]
-        shift, scale = self.modulation(what)[:, None].chunk(2, dim=-1)
-        patches = self.unembed(_norm(tokens) * (1 + scale) + shift)
+            tokens = block(tokens, told, rotations, mask)
+        shift, scale = self.modulation(told)[:, None].chunk(2, dim=-1)
+        patches = self.unembed(_norm(tokens[:, num_text:]) * (1 + scale) + shift)
         velocity = self._cells(patches, grid)[tuple(slice(n) for n in clips.shape)]
         return velocity.reshape(latents.shape)
 
-    def _labels(self, condition: Tensor | None, times: Tensor) -> Tensor:
-        if condition is not None:
-            return condition
-        return torch.full_like(times, self.label.num_embeddings - 1, dtype=torch.int64)
-
-    def _read_text(
-        self, text: Tensor, mask: Tensor, what: Tensor, num_tokens: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return text as tokens, the condition with its mean added, and whom attention sees."""
-        tokens = self.text(text.to(what.dtype)) * mask[..., None]
+    def _tell(
+        self, condition: Condition | None, tokens: Tensor, told: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return tokens with text before them, what blocks are told, and whom attention sees."""
+        if self.num_classes is not None:
+            labels = tokens.new_full((len(tokens),), self.num_classes, dtype=torch.int64)
+            label = self.label(labels if condition is None else condition)
+            return tokens + label[:, None], F.silu(told + label), None
+        if self.text_dim is None:
+            return tokens, F.silu(told), None
+        if not isinstance(condition, tuple):
+            condition = (
+                tokens.new_zeros(len(tokens), 0, self.text_dim),
+                tokens.new_zeros(len(tokens), 0, dtype=torch.bool),
+            )
+        text, mask = self.text(condition[0].to(tokens.dtype)), condition[1]
         count = mask.sum(dim=1, keepdim=True)
-        mean = tokens.sum(dim=1) / count.clamp(min=1)
-        what = what + torch.where(count > 0, mean, self.no_text.to(mean.dtype))
-        seen = torch.cat([mask, mask.new_ones(len(mask), num_tokens)], dim=1)
-        return tokens, what, seen[:, None, None]
-
-    def _padded(self, latents: Tensor) -> Tensor:
-        after: list[int] = []
-        for n, p in zip(reversed(latents.shape[2:]), reversed(self.config.patch), strict=True):
-            after += [0, -n % p]
-        return F.pad(latents, after) if any(after) else latents
+        mean = (text * mask[..., None]).sum(dim=1) / count.clamp(min=1)
+        told = told + torch.where(count > 0, mean, self.no_text.to(mean.dtype))
+        seen = torch.cat([mask, mask.new_ones(tokens.shape[:2])], dim=1)
+        return torch.cat([text.type_as(tokens), tokens], dim=1), F.silu(told), seen[:, None, None]
 
     def _patches(self, latents: Tensor, grid: tuple[int, ...]) -> Tensor:
         (t, h, w), (pt, ph, pw) = grid, self.config.patch
@@ -167,49 +164,54 @@ class DiT(nn.Module):
 class Block(nn.Module):
     """Attention and an MLP, each scaled, shifted and gated by the condition."""
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, num_heads: int, hidden: int) -> None:
         super().__init__()
         self.num_heads, self.head = num_heads, width // num_heads
         self.modulation = nn.Linear(width, 6 * width)
         self.qkv = nn.Linear(width, 3 * width)
         self.query_norm, self.key_norm = nn.LayerNorm(self.head), nn.LayerNorm(self.head)
         self.proj = nn.Linear(width, width)
-        hidden = round(width * mlp_ratio)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-        )
+        up, down = (nn.Linear(*n) for n in ((width, hidden), (hidden, width)))
+        self.mlp = nn.Sequential(up, nn.GELU(approximate="tanh"), down)
 
     def forward(
-        self, tokens: Tensor, what: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None
+        self, tokens: Tensor, told: Tensor, rotations: tuple[Tensor, Tensor], mask: Tensor | None
     ) -> Tensor:
         """Return tokens [B, L + N, D] after one block."""
-        parts = self.modulation(what)[:, None].chunk(6, dim=-1)
+        parts = self.modulation(told)[:, None].chunk(6, dim=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        tokens = tokens + gate_a * self._attend(
-            _norm(tokens) * (1 + scale_a) + shift_a, turns, mask
-        )
+        attended = self._attend(_norm(tokens) * (1 + scale_a) + shift_a, rotations, mask)
+        tokens = tokens + gate_a * attended
         mixed: Tensor = tokens + gate_m * self.mlp(_norm(tokens) * (1 + scale_m) + shift_m)
         return mixed
 
-    def _attend(self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, rotations: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         batch, num_tokens, width = x.shape
         split = self.qkv(x).view(batch, num_tokens, 3, self.num_heads, self.head)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        query = turn(self.query_norm(query), turns).type_as(value)
-        key = turn(self.key_norm(key), turns).type_as(value)
+        query = rotated(self.query_norm(query), rotations).type_as(value)
+        key = rotated(self.key_norm(key), rotations).type_as(value)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         mixed: Tensor = self.proj(seen.transpose(1, 2).reshape(batch, num_tokens, width))
         return mixed
 
 
-def turn(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+def padded_to(latents: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """Return latents [B, C, T, H, W] with zeros after them, so that the patch divides them."""
+    after: list[int] = []
+    for size, cells in zip(reversed(latents.shape[2:]), reversed(patch), strict=True):
+        after += [0, -size % cells]
+    return F.pad(latents, after) if any(after) else latents
+
+
+def rotated(x: Tensor, rotations: tuple[Tensor, Tensor]) -> Tensor:
     """Return x [..., N, E] with each pair (e, e + E / 2) rotated by its token's angles."""
-    cos, sin = turns
+    cos, sin = rotations
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
-def _turns(
+def rotations_of(
     grid: tuple[int, ...], num_text: int, head: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return cos and sin, float32 [L + N, P]; the pairs are dealt to (t, y, x), text stays."""

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from latentcache.loader.noise import keyed_normal
+from latentcache.train.dit import Condition
 
 TIME_STREAM, NOISE_STREAM, DROP_STREAM = 1, 2, 3
 """Draws of a sample; the loader's posterior is stream 0."""
-
-Condition = Tensor | tuple[Tensor, Tensor]
 
 
 def draw_times(noise_seeds: Tensor, *, stream: int = TIME_STREAM, shift: float = 1.0) -> Tensor:

@@ -16,12 +16,12 @@ from latentcache.core.seeds import keyed_uint64
 from latentcache.loader import Batch, LatentLoader
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from latentcache.train.conditioning import Conditioning, draw_drops
+from latentcache.train.dit import Condition
 from latentcache.train.fitting import check_equal, described, find_device, latents_column, parts_of
 from latentcache.train.flow import (
     DROP_STREAM,
     NOISE_STREAM,
     TIME_STREAM,
-    Condition,
     draw_noise,
     draw_times,
     flow_loss,
@@ -118,7 +118,6 @@ class Trainer:
         last = self.options.num_steps if until_step is None else until_step
         self.model.train()
         self._meter.start()
-        self._is_stopping = False
         while self.step < min(last, self.options.num_steps):
             waited_s = self._loader.wait_s
             done = self._one_step(with_samples=with_samples)
@@ -126,10 +125,14 @@ class Trainer:
             if on_step is not None:
                 on_step(self._facts(done))
             if done.is_last:
+                self._is_stopping = False
                 break
 
     def stop(self) -> None:
-        """Let ``run`` return after this step, on all ranks; safe in a signal handler."""
+        """Let ``run`` return on all ranks after the next step; safe in a signal handler.
+
+        Ranks learn of it with the step's loss, so that none of them waits for another.
+        """
         self._is_stopping = True
 
     def sample(
