@@ -1,6 +1,7 @@
 """Keyed randomness: every draw is a pure function of (seed, names), never of a clock or a rank."""
 
 import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 
@@ -11,10 +12,29 @@ def keyed_uint64(seed: int, *names: str | int) -> int:
     """
     digest = blake2b(key=seed.to_bytes(16, "little", signed=True), digest_size=8)
     for name in names:
-        data = str(name).encode("utf-8", "surrogateescape")
-        digest.update(len(data).to_bytes(4, "little"))
-        digest.update(data)
+        digest.update(_prefixed(str(name)))
     return int.from_bytes(digest.digest(), "little")
+
+
+def keyed_digests(
+    seed: int, names: Sequence[str | int], endings: Iterable[Sequence[str]]
+) -> Iterator[bytes]:
+    """Yield ``keyed_uint64(seed, *names, *ending)`` of each ending, as 8 little-endian bytes.
+
+    A quarter of the time: what is common to all is hashed once.
+    """
+    start = blake2b(key=seed.to_bytes(16, "little", signed=True), digest_size=8)
+    for name in names:
+        start.update(_prefixed(str(name)))
+    for ending in endings:
+        digest = start.copy()
+        digest.update(b"".join(map(_prefixed, ending)))
+        yield digest.digest()
+
+
+def _prefixed(name: str) -> bytes:
+    data = name.encode("utf-8", "surrogateescape")
+    return len(data).to_bytes(4, "little") + data
 
 
 def keyed_uniform(seed: int, *names: str | int) -> float:

@@ -10,7 +10,8 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.units import BucketRun
 from latentcache.loader.cache import ShardCache
 from latentcache.loader.permutation import Indices
-from latentcache.loader.sources import Source, select_rows
+from latentcache.loader.selection import select_rows
+from latentcache.loader.sources import Source
 from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
 from latentcache.loader.unit_grid import ColumnUnits
 from latentcache.store import ColumnView, Pin, Snapshot
@@ -96,7 +97,7 @@ def _open_source(
     # A snapshot published before the plan grew does not cover what was planned since.
     num_generations = min(view.entry.num_generations for view in views.values())
     for generation in snapshot.generations[:num_generations]:
-        selections = select_rows(source, snapshot, generation)
+        selections = select_rows(source, snapshot, generation, cache)
         for run, selection in zip(generation.runs, selections, strict=True):
             if selection.num_rows:
                 joined = {name: StreamColumn(column, run, cache) for name, column in units.items()}

@@ -95,9 +95,9 @@ class BatchReader:
         stored = column.field(primary_field(column.view).name).shape
         if name != self._recipe.latents:
             return (batch_size, *stored)
-        # Meta tensors have no values: only shape arithmetic is done.
-        empty = torch.empty((batch_size, *stored), device="meta")
-        return tuple(self._recipe.normalise.apply(empty).shape)
+        # One sample and not a meta tensor: those load sympy, a second and 40 MB at every start.
+        one = self._recipe.normalise.apply(torch.zeros((1, *stored)))
+        return (batch_size, *one.shape[1:])
 
     def _latents(self, stream: Stream, picked: Picked) -> torch.Tensor:
         column = stream.columns[self._recipe.latents]

@@ -20,8 +20,8 @@ from latentcache.loader.gather import Gather, open_gather
 from latentcache.loader.member import MemberTemplate, read_template
 from latentcache.loader.order import Drawn
 from latentcache.loader.permutation import Indices
-from latentcache.loader.sources import Selection
-from latentcache.loader.unit_grid import ColumnUnits, Flags
+from latentcache.loader.selection import Selection
+from latentcache.loader.unit_grid import ColumnUnits, Flags, join_spans, points_outside
 from latentcache.store import UnitEntry
 from latentcache.store.tensor_file import TensorEntry
 
@@ -112,8 +112,7 @@ class StreamColumn:
             return open_gather(self.grid, self.template, self._find_tar)
         # A tar that is mapped keeps its disk space when the cache throws it out, so only
         # so many stay mapped as the cache could hold beside other streams'.
-        largest = max(entry.tar.size_bytes for entry in self.grid.entries.values() if entry.tar)
-        most = max(2, self._cache.max_bytes // (4 * largest))
+        most = max(2, self._cache.max_bytes // (4 * self.grid.largest_tar_bytes))
         return open_gather(self.grid, self.template, self._find_tar, max_mapped=most)
 
     def field(self, name: str) -> TensorEntry:
@@ -189,11 +188,16 @@ class Stream:
 
     @cached_property
     def num_present(self) -> int:
-        """Selected rows that need no substitute."""
-        if self.selection.rows is None:  # without a pass over the rows
-            absent = [column.grid.absent_rows() for column in self.columns.values()]
-            return self._num - len(np.unique(np.concatenate([self._retired, *absent])))
-        return int(self._is_present(self.selection.rows).sum())
+        """Selected rows that need no substitute; counted without a pass over the rows."""
+        grids = [column.grid for column in self.columns.values()]
+        spans = join_spans(np.concatenate([grid.spans_without_tar() for grid in grids]))
+        points = np.concatenate([self._retired, *(grid.missing for grid in grids)])
+        points = points_outside(spans, points)
+        bitmap = self.selection.bitmap
+        if bitmap is None:
+            return self._num - int((spans[:, 1] - spans[:, 0]).sum()) - len(points)
+        in_spans = (bitmap.num_before(spans[:, 1]) - bitmap.num_before(spans[:, 0])).sum()
+        return self._num - int(in_spans) - int(bitmap.contains(points).sum())
 
     @property
     def _num(self) -> int:
@@ -201,7 +205,7 @@ class Stream:
 
     def pick(self, drawn: Drawn, *, seed: int) -> Picked:
         """Return the rows behind an order's draw, substitutes where a column lacks one."""
-        rows = self._selected(drawn.rows)
+        rows = self.selection.rows_at(drawn.rows)
         lacking = np.flatnonzero(~self._is_present(rows))
         for place in lacking.tolist():
             rows[place] = self._substitute(int(drawn.rows[place]), int(drawn.draws[place]), seed)
@@ -209,7 +213,7 @@ class Stream:
 
     def fetch_ahead(self, drawn: Drawn) -> None:
         """Have what a later draw needs fetched, if it is remote."""
-        rows = self._selected(drawn.rows)
+        rows = self.selection.rows_at(drawn.rows)
         for column in self.columns.values():
             column.fetch_ahead(rows)
 
@@ -227,9 +231,6 @@ class Stream:
         shards, inside = np.divmod(rows, self.run.rows_per_shard)
         return shards + self.run.first_shard, inside
 
-    def _selected(self, indices: Indices) -> Indices:
-        return indices.copy() if self.selection.rows is None else self.selection.rows[indices]
-
     def _is_present(self, rows: Indices) -> Flags:
         present = np.ones(len(rows), bool)
         for column in self.columns.values():
@@ -242,11 +243,11 @@ class Stream:
         # Keyed by the draw as well, so that no sample stands in for another for ever.
         for attempt in range(_MAX_TRIES):
             number = keyed_uint64(seed, "substitute", self.place.name, index, draw, attempt)
-            rows = self._selected(np.array([number % self._num]))
+            rows = self.selection.rows_at(np.array([number % self._num]))
             if self._is_present(rows)[0]:
                 return rows[0]
         for offset in range(1, self._num):
-            rows = self._selected(np.array([(index + offset) % self._num]))
+            rows = self.selection.rows_at(np.array([(index + offset) % self._num]))
             if self._is_present(rows)[0]:
                 return rows[0]
         raise AssertionError("a stream without a present row is refused")

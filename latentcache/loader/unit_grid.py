@@ -1,20 +1,27 @@
 """One column's units over one bucket of one generation: from a row to its tar and slot.
 
-Everything is arithmetic but the rows that lack a sample, which are listed.
+Everything is arithmetic but the rows that lack a sample, which are listed. A unit becomes
+an object when its tar is first needed: a bucket may have tens of thousands.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from latentcache.core.units import BucketRun, UnitId
 from latentcache.loader.permutation import Indices
+from latentcache.storage import map_ahead
 from latentcache.store import ColumnView, UnitEntry
+from latentcache.store.snapshot_tables import QUARANTINE_SCHEMA, read_quarantine
 from latentcache.store.unit_reader import read_unit_meta
+from latentcache.store.unit_table import UnitTable, read_unit_table
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+_PLACES_SCHEMA = pa.schema([QUARANTINE_SCHEMA.field(name) for name in ("shard", "row")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +37,43 @@ class Slots:
     slots: Indices
 
 
+class UnitEntries(Mapping[int, UnitEntry]):
+    """Units by their number in a grid, made when they are looked at."""
+
+    def __init__(self, table: UnitTable, index_of: Indices) -> None:
+        self._table, self._index_of = table, index_of
+
+    def __getitem__(self, number: int) -> UnitEntry:
+        if not 0 <= number < len(self._index_of) or self._index_of[number] < 0:
+            raise KeyError(number)
+        return self._table.entry(int(self._index_of[number]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(self._index_of >= 0).tolist())
+
+    def __len__(self) -> int:
+        return int((self._index_of >= 0).sum())
+
+
 class UnitGrid:
-    """The units of a ``BucketRun`` in order, numbered from 0; rows are places in the run."""
+    """The units of a ``BucketRun`` in order, numbered from 0; rows are places in the run.
+
+    Attributes:
+        run: Whose rows these are.
+        num_units: Planned.
+        entries: Those that the snapshot has.
+        largest_tar_bytes: 0 if there is none.
+    """
 
     def __init__(
-        self, run: BucketRun, rows_per_unit: int, entries: Iterable[UnitEntry], missing: Indices
+        self, run: BucketRun, rows_per_unit: int, units: UnitTable, missing: Indices
     ) -> None:
         """Index the units.
 
         Args:
             run: Whose rows these are.
             rows_per_unit: R of the encoding.
-            entries: The snapshot's units; those of other runs are left out.
+            units: The snapshot's; those of other runs are left out.
             missing: Places in the run of all rows that have no member in a unit that
                 exists, ascending.
         """
@@ -51,13 +83,16 @@ class UnitGrid:
         last_rows = run.rows_in_shard(run.first_shard + run.num_shards - 1)
         last_parts = -(-last_rows // self._rows_per_unit)
         self.num_units = (run.num_shards - 1) * self._parts + last_parts
-        self.entries: dict[int, UnitEntry] = {}
-        for entry in entries:
-            if 0 <= entry.unit.unit.shard - run.first_shard < run.num_shards:
-                self.entries[self.number(entry.unit.unit)] = entry
+        inside = np.flatnonzero(_of_run(units.shard, run))
+        numbers = (units.shard[inside] - run.first_shard) * self._parts + units.part[inside]
+        index_of = np.full(self.num_units, -1, np.int64)
+        index_of[numbers] = inside
+        self.entries = UnitEntries(units, index_of)
+        tar_bytes = units.tar_size_bytes[inside]
+        self.largest_tar_bytes = int(tar_bytes.max(initial=0))
         self._has_tar = np.zeros(self.num_units, bool)
-        self._has_tar[[n for n, entry in self.entries.items() if entry.tar is not None]] = True
-        self._missing = missing
+        self._has_tar[numbers] = tar_bytes > 0
+        self.missing = missing
 
     def number(self, unit: UnitId) -> int:
         """Return a unit's number in the grid."""
@@ -72,32 +107,28 @@ class UnitGrid:
     def is_present(self, rows: Indices) -> Flags:
         """Return which rows have a sample."""
         present: Flags = self._has_tar[self.units_of(rows)]
-        if len(self._missing):
-            at = np.searchsorted(self._missing, rows)
-            present &= self._missing[np.minimum(at, len(self._missing) - 1)] != rows
+        if len(self.missing):
+            at = np.searchsorted(self.missing, rows)
+            present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
         return present
 
     def locate(self, rows: Indices) -> Slots:
         """Return where the samples of rows lie, all of which must be present."""
         shard, row = np.divmod(rows, self.run.rows_per_shard)
         part, slots = np.divmod(row, self._rows_per_unit)
-        if len(self._missing):
+        if len(self.missing):
             # A slot is a rank among the rows present: take off the rows missing before it.
-            first = np.searchsorted(self._missing, rows - slots)
-            slots = slots - (np.searchsorted(self._missing, rows) - first)
+            first = np.searchsorted(self.missing, rows - slots)
+            slots = slots - (np.searchsorted(self.missing, rows) - first)
         return Slots(shard * self._parts + part, slots)
 
-    def absent_rows(self) -> Indices:
-        """Return the places of all rows without a sample."""
-        units = np.flatnonzero(~self._has_tar).tolist()
-        return np.concatenate([self._missing, *map(self._rows_of_unit, units)])
-
-    def _rows_of_unit(self, number: int) -> Indices:
-        shard, part = divmod(number, self._parts)
-        first = part * self._rows_per_unit
-        in_shard = self.run.rows_in_shard(self.run.first_shard + shard)
-        stop = min(first + self._rows_per_unit, in_shard)
-        return np.arange(first, stop) + shard * self.run.rows_per_shard
+    def spans_without_tar(self) -> Indices:
+        """Return the places of units that have no sample at all, [units, 2]: start and stop."""
+        shards, parts = np.divmod(np.flatnonzero(~self._has_tar), self._parts)
+        first = shards * self.run.rows_per_shard
+        starts = first + parts * self._rows_per_unit
+        ends = np.minimum(first + self.run.rows_per_shard, self.run.num_rows)
+        return np.stack([starts, np.minimum(starts + self._rows_per_unit, ends)], axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,60 +137,106 @@ class ColumnUnits:
 
     Attributes:
         view: The column.
-        entries: Its units in (shard, part) order.
-        quarantined: By shard, the rows in quarantine, ascending; empty if no unit needs it.
+        units: In (shard, part) order.
+        quarantined: [rows, 2], (shard, row) in quarantine, ascending; empty if no unit
+            needs it.
     """
 
     view: ColumnView
-    entries: Sequence[UnitEntry]
-    quarantined: Mapping[int, Indices]
+    units: UnitTable
+    quarantined: Indices
 
     @classmethod
     def read(cls, view: ColumnView) -> "ColumnUnits":
         """Return the units of a column, and its quarantine if any of them lacks rows."""
-        entries = view.units()
-        is_partial = any(_lacks_some(entry) for entry in entries)
-        quarantined = _quarantined_rows(view) if is_partial else {}
-        return cls(view=view, entries=entries, quarantined=quarantined)
+        units = read_unit_table(view.folder, view.entry.units)
+        quarantined = np.zeros((0, 2), np.int64)
+        if _lacks_some(units).any():
+            quarantined = _quarantined_rows(view)
+        return cls(view=view, units=units, quarantined=quarantined)
 
     def grid(self, run: BucketRun) -> UnitGrid:
         """Return the units of one bucket."""
-        entries = [
-            entry
-            for entry in self.entries
-            if 0 <= entry.unit.unit.shard - run.first_shard < run.num_shards
-        ]
-        missing = self._missing_rows(run, entries)
-        return UnitGrid(run, self.view.record.rows_per_unit, entries, missing)
+        missing = self._missing_rows(run)
+        return UnitGrid(run, self.view.record.rows_per_unit, self.units, missing)
 
-    def _missing_rows(self, run: BucketRun, entries: Sequence[UnitEntry]) -> Indices:
+    def _missing_rows(self, run: BucketRun) -> Indices:
         """Return the places in the run of rows without a member, in units that have others.
 
         The snapshot's quarantine lists them all but those that were retired meanwhile; the
         few units where the count shows it are asked themselves.
         """
-        pieces = [np.zeros(0, np.int64)]
-        for entry in filter(_lacks_some, entries):
-            unit = entry.unit
-            rows = self.quarantined.get(unit.unit.shard, np.zeros(0, np.int64))
-            rows = rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
-            if len(rows) != unit.num_rows - entry.num_present:
-                present = read_unit_meta(self.view.folder, entry).present
-                rows = np.flatnonzero(~present) + unit.first_row
-            pieces.append(rows + (unit.unit.shard - run.first_shard) * run.rows_per_shard)
+        units = self.units
+        lacking = np.flatnonzero(_lacks_some(units) & _of_run(units.shard, run))
+        starts = (units.shard[lacking] - run.first_shard) * run.rows_per_shard
+        starts = starts + units.first_row[lacking]
+        num_lacking = units.num_rows[lacking] - units.num_present[lacking]
+        places = _places(run, self.quarantined)
+        first = np.searchsorted(places, starts)
+        listed = np.searchsorted(places, starts + units.num_rows[lacking]) - first
+        agrees = listed == num_lacking
+        pieces = [places[_ranges(first[agrees], listed[agrees])]]
+        asked = lacking[~agrees].tolist()
+        for start, rows in zip(
+            starts[~agrees].tolist(), map_ahead(self._rows_without, asked), strict=True
+        ):
+            pieces.append(rows + start)
         return np.sort(np.concatenate(pieces))
 
+    def _rows_without(self, index: int) -> Indices:
+        present = read_unit_meta(self.view.folder, self.units.entry(index)).present
+        return np.flatnonzero(~present)
 
-def _lacks_some(entry: UnitEntry) -> bool:
-    return entry.tar is not None and entry.num_present < entry.unit.num_rows
+
+def join_spans(spans: Indices) -> Indices:
+    """Return the same places as ascending spans that neither overlap nor touch."""
+    ordered = spans[np.argsort(spans[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ordered[:, 1])
+    opens = np.ones(len(ordered), bool)
+    opens[1:] = ordered[1:, 0] > reach[:-1]
+    closes = np.append(opens[1:], True)[: len(ordered)]
+    joined: Indices = np.stack([ordered[opens, 0], reach[closes]], axis=1)
+    return joined
 
 
-def _quarantined_rows(column: ColumnView) -> Mapping[int, Indices]:
-    table = column.quarantine()
+def points_outside(joined: Indices, points: Indices) -> Indices:
+    """Return the distinct points, ascending, that lie in none of some joined spans."""
+    distinct = np.unique(points)
+    if not len(joined):
+        return distinct
+    at = np.searchsorted(joined[:, 0], distinct, side="right") - 1
+    inside = (at >= 0) & (distinct < joined[np.maximum(at, 0), 1])
+    outside: Indices = distinct[~inside]
+    return outside
+
+
+def _of_run(shards: Indices, run: BucketRun) -> Flags:
+    at = shards - run.first_shard
+    return (at >= 0) & (at < run.num_shards)
+
+
+def _places(run: BucketRun, pairs: Indices) -> Indices:
+    """Return the places in the run of those (shard, row) pairs that are of it."""
+    shards, rows = pairs[_of_run(pairs[:, 0], run)].T
+    places: Indices = (shards - run.first_shard) * run.rows_per_shard + rows
+    return places
+
+
+def _lacks_some(units: UnitTable) -> Flags:
+    return (units.tar_size_bytes > 0) & (units.num_present < units.num_rows)
+
+
+def _ranges(starts: Indices, lengths: Indices) -> Indices:
+    """Return ``start, start + 1, ...`` of each range, one after the other."""
+    ends = np.cumsum(lengths)
+    offsets: Indices = np.repeat(starts - (ends - lengths), lengths)
+    return np.arange(len(offsets)) + offsets
+
+
+def _quarantined_rows(view: ColumnView) -> Indices:
+    table = read_quarantine(view.folder, view.entry.quarantine, _PLACES_SCHEMA)
     shards = table["shard"].to_numpy().astype(np.int64)
     rows = table["row"].to_numpy().astype(np.int64)
     order = np.lexsort((rows, shards))
-    shards, rows = shards[order], rows[order]
-    numbers, starts = np.unique(shards, return_index=True)
-    groups = np.split(rows, starts[1:]) if len(numbers) else []
-    return dict(zip(numbers.tolist(), groups, strict=True))
+    pairs: Indices = np.stack([shards[order], rows[order]], axis=1)
+    return pairs

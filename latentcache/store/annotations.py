@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from latentcache.core.errors import StoreError
+from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.storage import Folder
@@ -63,12 +63,13 @@ class PlanIndex:
 
     def __init__(self, runs: Sequence[BucketRun]) -> None:
         self._first_shard = runs[0].first_shard if runs else 0
-        sizes = [
-            run.rows_in_shard(shard)
-            for run in runs
-            for shard in range(run.first_shard, run.first_shard + run.num_shards)
-        ]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        pieces = [np.zeros(1, np.int64)]
+        start = 0
+        for run in runs:
+            ends = np.arange(1, run.num_shards + 1, dtype=np.int64) * run.rows_per_shard
+            pieces.append(start + np.minimum(ends, run.num_rows))
+            start += run.num_rows
+        self._starts = np.concatenate(pieces)
 
     @property
     def num_rows(self) -> int:
@@ -202,24 +203,42 @@ def list_annotations(folder: Folder, name: str | None = None) -> list[Annotation
 class Annotation:
     """One revision, open for random access; local files are mapped, remote ones are read."""
 
-    def __init__(self, folder: Folder, generation: Generation, file: AnnotationFile) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        generation: Generation,
+        file: AnnotationFile,
+        *,
+        copy: Path | None = None,
+    ) -> None:
         """Open ``file``.
 
+        Args:
+            folder: The store.
+            generation: Whose rows it is asked for.
+            file: Which revision.
+            copy: Of the file on this machine, to be mapped instead of reading a remote one
+                into memory.
+
         Raises:
-            StoreError: It is not an annotation of ``generation``.
+            StoreError: It is not an annotation of ``generation``, or is not there.
         """
         self.file = file
-        path = folder.local_path(file.name)
-        source = pa.memory_map(str(path)) if path else pa.BufferReader(folder.read(file.name))
+        path = copy or folder.local_path(file.name)
         try:
-            reader = pa.ipc.open_file(source)
-            self._batches: list[Values] = [
-                reader.get_batch(number).column(0) for number in range(reader.num_record_batches)
-            ]
+            source = pa.memory_map(str(path)) if path else pa.BufferReader(folder.read(file.name))
+            self._reader = reader = pa.ipc.open_file(source)
+        except FileNotFoundError:
+            raise ShardCorruptError(
+                f"annotation must be in the store, got none ({file.name} in {folder.label}); "
+                f"restore it, or open another snapshot"
+            ) from None
         except pa.ArrowInvalid as error:
             raise StoreError(
                 f"annotation must be an Arrow file, got {error} ({file.name}); write it again"
             ) from None
+        # Opened when they are drawn from: a hundred million rows have 1,500.
+        self._batches: list[Values | None] = [None] * reader.num_record_batches
         self._index = PlanIndex(generation.runs)
         self.type: Any = reader.schema.field("value").type
         metadata = reader.schema.metadata or {}
@@ -234,7 +253,18 @@ class Annotation:
             )
 
     def __len__(self) -> int:
-        return sum(len(batch) for batch in self._batches)
+        if not self._batches:
+            return 0
+        return (len(self._batches) - 1) * ROWS_PER_BATCH + len(self._batch(-1))
+
+    def slice(self, start: int, stop: int) -> Values:
+        """Return the values of consecutive places of the generation's plan."""
+        pieces = [pa.nulls(0, self.type)]
+        while start < stop:
+            number, inside = divmod(start, ROWS_PER_BATCH)
+            pieces.append(self._batch(number)[inside : inside + stop - start])
+            start += len(pieces[-1])
+        return pieces[1] if len(pieces) == 2 else pa.concat_arrays(pieces)
 
     def take(self, shards: Array, rows: Array) -> Values:
         """Return the values of some rows, in the order asked for.
@@ -248,7 +278,7 @@ class Annotation:
         order = np.argsort(number, kind="stable")
         bounds = np.flatnonzero(np.diff(number[order])) + 1
         pieces = [
-            self._batches[number[group[0]]].take(pa.array(inside[group]))
+            self._batch(number[group[0]]).take(pa.array(inside[group]))
             for group in np.split(order, bounds)
             if len(group)
         ]
@@ -261,12 +291,20 @@ class Annotation:
     def value(self, shard: int, row: int) -> Any:
         """Return one row's value as a Python object, None if it has none."""
         (place,) = self._index.places(np.array([shard]), np.array([row]))
-        return self._batches[place // ROWS_PER_BATCH][place % ROWS_PER_BATCH].as_py()
+        return self._batch(place // ROWS_PER_BATCH)[place % ROWS_PER_BATCH].as_py()
 
     @property
     def num_values(self) -> int:
         """Rows that have a value."""
-        return sum(len(batch) - batch.null_count for batch in self._batches)
+        batches = map(self._batch, range(len(self._batches)))
+        return sum(len(batch) - batch.null_count for batch in batches)
+
+    def _batch(self, number: int) -> Values:
+        found = self._batches[number]
+        if found is None:
+            place = number % len(self._batches)
+            found = self._batches[place] = self._reader.get_batch(place).column(0)
+        return found
 
 
 def open_annotation(folder: Folder, generation: Generation, name: str) -> Annotation | None:

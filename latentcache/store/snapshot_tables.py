@@ -187,10 +187,22 @@ def read_units(folder: Folder, ref: TableRef) -> list[UnitEntry]:
 def iter_table(folder: Folder, ref: TableRef, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield a table in batches, after its checksum was compared.
 
+    Args:
+        folder: The store.
+        ref: Of the table.
+        schema: Of the table, or some of its fields: others are not decoded.
+
     Raises:
-        ShardCorruptError: The table's bytes are not those that the snapshot names.
+        ShardCorruptError: The table is missing, or its bytes are not those that the snapshot
+            names.
     """
-    data = folder.read(ref.name)
+    try:
+        data = folder.read(ref.name)
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            f"table must be in the store, got none ({ref.name} in {folder.label}); the snapshot "
+            f"is copied in part or was deleted: restore it, or open another"
+        ) from None
     if len(data) != ref.size_bytes or sha256_hex(data) != ref.sha256:
         raise ShardCorruptError(
             f"table must have {ref.size_bytes} bytes and SHA-256 {ref.sha256[:16]}, got "
@@ -198,18 +210,19 @@ def iter_table(folder: Folder, ref: TableRef, schema: pa.Schema) -> Iterator[pa.
             f"or publish again from the commits"
         )
     with pq.ParquetFile(io.BytesIO(data)) as parquet:
-        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP):
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=schema.names):
             yield batch.select(schema.names).cast(schema)
 
 
-def read_quarantine(folder: Folder, ref: TableRef) -> pa.Table:
-    """Return a column's quarantine.
+def read_quarantine(
+    folder: Folder, ref: TableRef, schema: pa.Schema = QUARANTINE_SCHEMA
+) -> pa.Table:
+    """Return a column's quarantine, or those of its fields that ``schema`` names.
 
     Raises:
         ShardCorruptError: The table's bytes are not those that the snapshot names.
     """
-    batches = iter_table(folder, ref, QUARANTINE_SCHEMA)
-    return pa.Table.from_batches(batches, schema=QUARANTINE_SCHEMA)
+    return pa.Table.from_batches(iter_table(folder, ref, schema), schema=schema)
 
 
 def statistics_rows(column: str, arrays: Mapping[str, Array]) -> Iterator[dict[str, Any]]:

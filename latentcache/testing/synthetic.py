@@ -240,7 +240,8 @@ def _write_unit(
             key = str(keys[index])
             if is_kept[index]:
                 stored = {
-                    name: _stored(array[index], column.dtype) for name, array in values.items()
+                    name: stored_values(array[index], column.dtype)
+                    for name, array in values.items()
                 }
                 writer.add(row, key, stored, hashlib.sha256(key.encode()).digest()[:16])
             else:
@@ -248,7 +249,8 @@ def _write_unit(
         writer.finish(statistics.arrays())
 
 
-def _stored(values: Array, dtype: str) -> Array | TensorBytes:
+def stored_values(values: Array, dtype: str) -> Array | TensorBytes:
+    """Return float32 values that ``dtype`` can hold, as a ``UnitWriter`` takes them."""
     if dtype == "bfloat16":
         bits = (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
         return TensorBytes("bfloat16", values.shape, bits.tobytes())

@@ -1,6 +1,7 @@
 """Remote stores through the cache give the batches of a local one, whatever happens to it."""
 
 import errno
+import fcntl
 import itertools
 import os
 import secrets
@@ -13,7 +14,7 @@ import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import LatentLoader, LoaderOptions, Source
-from latentcache.loader.cache import STALE_AFTER_S, ShardCache
+from latentcache.loader.cache import ShardCache
 from latentcache.store import Store, UnitEntry
 from tests.loader.conftest import make_store
 
@@ -54,15 +55,13 @@ def test_shards_of_the_next_window_are_there_before_they_are_needed(
     fetched: list[tuple[str, str]] = []
     write, fetch_ahead = ShardCache._write, ShardCache.fetch_ahead
 
-    def noted(self: ShardCache, folder: object, ref: object, path: Path) -> None:
-        fetched.append((threading.current_thread().name, ref.sha256))
-        write(self, folder, ref, path)
+    def noted(self: ShardCache, path: Path, chunks: object) -> None:
+        fetched.append((threading.current_thread().name, path.stem))
+        write(self, path, chunks)
 
     def awaited(self: ShardCache, folder: object, ref: object) -> None:
         fetch_ahead(self, folder, ref)
-        self._pool.submit(int).result()  # the threads are few: let them catch up
-        self._pool.shutdown(wait=True)
-        self._pool = type(self._pool)(1, thread_name_prefix="latentcache-fetch")
+        self.wait()  # the threads are few: let them catch up
 
     monkeypatch.setattr(ShardCache, "_write", noted)
     monkeypatch.setattr(ShardCache, "fetch_ahead", awaited)
@@ -129,11 +128,12 @@ def test_leftovers_of_a_killed_process_are_cleared_and_a_living_one_s_are_not(
 ) -> None:
     old, new = tmp_path / "a.partial", tmp_path / "b.partial"
     old.touch()
-    new.touch()
-    past = new.stat().st_mtime - STALE_AFTER_S - 1
-    os.utime(old, (past, past))
+    with new.open("xb") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        ShardCache(tmp_path, 10)
+        assert (old.exists(), new.exists()) == (False, True)
     ShardCache(tmp_path, 10)
-    assert (old.exists(), new.exists()) == (False, True)
+    assert not new.exists()
 
 
 def test_a_torn_file_under_a_final_name_is_fetched_again(

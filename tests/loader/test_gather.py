@@ -77,7 +77,8 @@ def test_rows_present_are_those_not_in_quarantine(snapshot: Snapshot) -> None:
         rows = np.arange(grid.run.num_rows)
         shards, inside = np.divmod(rows[grid.is_present(rows)], grid.run.rows_per_shard)
         present |= set(zip((shards + grid.run.first_shard).tolist(), inside.tolist(), strict=True))
-        absent = grid.absent_rows()
+        spans = [np.arange(*span) for span in grid.spans_without_tar().tolist()]
+        absent = np.concatenate([grid.missing, *spans])
         assert set(absent.tolist()) == set(rows[~grid.is_present(rows)].tolist())
         assert len(set(absent.tolist())) == len(absent)
     assert len(present) == column.num_encoded

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.sources import Source, as_sources, select_rows
+from latentcache.loader.selection import select_rows
+from latentcache.loader.sources import Source, as_sources
 from latentcache.store import Snapshot, Store
 from latentcache.testing.synthetic import add_generation
 from tests.loader.conftest import LATENTS, SQUARE, add_column
