@@ -1,31 +1,42 @@
-"""Bytes to pixels: the one home of Pillow. Importing this package loads no codec."""
+"""Bytes to pixels: the one home of Pillow and PyAV. Importing this package loads no codec."""
 
 from typing import TYPE_CHECKING, Any
 
-from latentcache.decode.options import ImageLimits, ImageTransform
+from latentcache.decode.options import ImageLimits, ImageTransform, VideoTransform
 
 if TYPE_CHECKING:
+    from latentcache.decode.clip import ClipRequest, decode_clips
     from latentcache.decode.image import decode_image
     from latentcache.decode.isolated import decode_isolated
     from latentcache.decode.probe import probe_image
     from latentcache.decode.reasons import classify
+    from latentcache.decode.video_probe import VideoInfo, probe_video
     from latentcache.decode.watchdog import time_limit
 
 __all__ = [
+    "ClipRequest",
     "ImageLimits",
     "ImageTransform",
+    "VideoInfo",
+    "VideoTransform",
     "classify",
+    "decode_clips",
     "decode_image",
     "decode_isolated",
     "probe_image",
+    "probe_video",
     "time_limit",
 ]
 
 _HOMES = {
+    "ClipRequest": "clip",
+    "VideoInfo": "video_probe",
     "classify": "reasons",
+    "decode_clips": "clip",
     "decode_image": "image",
     "decode_isolated": "isolated",
     "probe_image": "probe",
+    "probe_video": "video_probe",
     "time_limit": "watchdog",
 }
 

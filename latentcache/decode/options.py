@@ -1,7 +1,7 @@
 """What a user may set about decoding; plain values that travel in recipes and fingerprints."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 TRANSFORM_VERSION = 1
 """Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out."""
@@ -49,3 +49,35 @@ class ImageTransform:
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         return {"kind": "image", "resize": "lanczos", **asdict(self)}
+
+
+VIDEO_TRANSFORM_VERSION = 1
+"""Raised when a rule of ``decode.clip``, ``decode.video_pixels`` or ``decode.tone`` changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoTransform:
+    """How frames of any video become 8-bit sRGB of their bucket's size; part of the fingerprint."""
+
+    version: int = VIDEO_TRANSFORM_VERSION
+    background: tuple[int, ...] = (255, 255, 255)
+    """sRGB, 0 to 255; what shows through transparent pixels."""
+    hdr: Literal["tone_map", "refuse"] = "tone_map"
+    """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
+
+    def __post_init__(self) -> None:
+        if self.version != VIDEO_TRANSFORM_VERSION:
+            raise ValueError(
+                f"version must be {VIDEO_TRANSFORM_VERSION}, got {self.version} (video transform); "
+                "use the release that wrote it, or encode again"
+            )
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ValueError(
+                f"background must be three numbers from 0 to 255, got {self.background}"
+            )
+        if self.hdr not in ("tone_map", "refuse"):
+            raise ValueError(f"hdr must be tone_map or refuse, got {self.hdr!r} (video transform)")
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that can change a pixel, as plain data for the fingerprint."""
+        return {"kind": "video", "resize": "lanczos", **asdict(self)}

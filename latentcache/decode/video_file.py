@@ -1,0 +1,126 @@
+"""Opening a video under our rules: few formats, no other files or addresses, one thread."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from latentcache.core.errors import MediaError
+from latentcache.core.rejects import RejectCode
+from latentcache.decode.sniff import HEAD_BYTES
+from latentcache.decode.timeline import PacketFacts, Timeline, timeline_of
+from latentcache.decode.video_reasons import video_error
+from latentcache.decode.video_size import declared_end
+
+FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg,ivf,gif"
+"""All that is tried. FFmpeg knows three hundred more: some are text that names other files or
+addresses (playlists, concatenations, image sequences), and none of them is one video."""
+
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "pipe"}
+_TIMES_OF_DECODING = frozenset({"avi", "h264", "hevc", "m4v", "ivf"})
+_COUNTED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+_USUAL_RATE = Fraction(25)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """An opened video.
+
+    Attributes:
+        container: Of PyAV; closed when the block ends.
+        stream: Its first video stream that is no cover picture.
+        file: What it is read from.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    file: BinaryIO
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width over height of a stored pixel."""
+        told = self.stream.sample_aspect_ratio or Fraction(1)
+        return told if Fraction(1, 8) <= told <= 8 else Fraction(1)
+
+    def read_timeline(self) -> Timeline:
+        """Return when each frame is shown; reads the whole file, decodes nothing.
+
+        Raises:
+            MediaError: It has no frame, or fewer than its header says.
+        """
+        shown, num_hidden = [], 0
+        for packet in self.container.demux(self.stream):
+            if not packet.size:  # the end
+                continue
+            if packet.is_discard:
+                num_hidden += 1
+            else:
+                shown.append(PacketFacts(packet.pts, packet.is_keyframe))
+        if not shown:
+            raise MediaError(
+                RejectCode.TRUNCATED.word,
+                "the video has no frame; it is a header without its data, copy it again",
+            )
+        # Others' headers count frames that repeat the one before and have no packet.
+        is_counted = self.container.format.name in _COUNTED
+        if is_counted and self.stream.frames > len(shown) + num_hidden:
+            raise MediaError(
+                RejectCode.TRUNCATED.word,
+                f"the video has {len(shown)} frames where its header says {self.stream.frames}; "
+                f"copy or download it again",
+            )
+        assert self.stream.time_base is not None, "every stream that was opened has one"
+        return timeline_of(
+            shown,
+            tick_s=self.stream.time_base,
+            frame_rate=self.stream.guessed_rate or self.stream.average_rate or _USUAL_RATE,
+            is_reordered=self.container.format.name in _TIMES_OF_DECODING,
+        )
+
+
+@contextmanager
+def open_video(file: BinaryIO, *, size_bytes: int) -> Iterator[VideoFile]:
+    """Yield the opened video; what the block does to it may fail as bad media does.
+
+    Args:
+        file: Seekable; read from its start.
+        size_bytes: Of the whole file.
+
+    Raises:
+        MediaError: The file is no video we read, is cut short, or its data are damaged.
+    """
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise MediaError(RejectCode.EMPTY.word, "the file is empty (0 bytes)")
+    end = declared_end(file, size_bytes)
+    if end > size_bytes:
+        raise MediaError(
+            RejectCode.TRUNCATED.word,
+            f"the video file ends after {size_bytes} of {end} bytes; copy or download it again",
+        )
+    file.seek(0, os.SEEK_SET)
+    try:
+        with av.open(file, "r", options=dict(_OPTIONS)) as container:
+            yield VideoFile(container, _video_stream(container), file)
+    except FFmpegError as error:
+        raise video_error(error, head=head, size_bytes=size_bytes) from error
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & stream.disposition.attached_pic:
+            # There is one decode worker per core already; and threads of FFmpeg outlive an
+            # exception that leaves the decoder in the middle.
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            return stream
+    what = "sound only" if container.streams.audio else "neither pictures nor sound"
+    raise MediaError(RejectCode.NOT_MEDIA.word, f"the file has no video stream ({what})")

@@ -1,0 +1,147 @@
+"""A decoded frame to upright 8-bit sRGB of its planned size, in one step of the scaler.
+
+The rules are part of ``VideoTransform.version``:
+
+- The matrix is the one the file names; where it names none, BT.709 from 1280 px of width or
+  577 lines on, else BT.601, as players guess. Full and limited range are told apart; BT.2020
+  primaries without HDR are read as BT.709's.
+- PQ and HLG are tone-mapped (``decode.tone``), or refused.
+- Interlaced frames are seen by their first field, which is a whole picture of one moment.
+- Alpha is laid over the background. Pixels that are not square are made so.
+- Frames are turned as the file says; lanczos resizes.
+"""
+
+from fractions import Fraction
+from typing import cast
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from latentcache.core.errors import MediaError
+from latentcache.core.rejects import RejectCode
+from latentcache.decode.options import VideoTransform
+from latentcache.decode.tone import tone_mapped
+
+Pixels = NDArray[np.uint8]
+
+_SCALER = (
+    Interpolation.LANCZOS
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+_HDR = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""By the code points of ISO/IEC 23091-2, table "MatrixCoefficients"."""
+_HD_WIDTH_PX, _SD_LINES = 1280, 576
+
+
+class FrameConverter:
+    """Turns frames of one video into pixels; keeps the scaler's tables between frames."""
+
+    def __init__(self, transform: VideoTransform, pixel_aspect: Fraction = Fraction(1)) -> None:
+        """Prepare.
+
+        Args:
+            transform: Rules.
+            pixel_aspect: Width over height of a stored pixel.
+        """
+        self._transform, self._pixel_aspect = transform, pixel_aspect
+        self._scaler = VideoReformatter()
+
+    def upright_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return (width, height) of a frame turned upright, its pixels made square.
+
+        The longer way is kept: a frame is stretched, never squeezed.
+        """
+        width, height = frame.width, frame.height
+        if self._pixel_aspect > 1:
+            width = round(width * self._pixel_aspect)
+        elif self._pixel_aspect < 1:
+            height = round(height / self._pixel_aspect)
+        return (height, width) if turns_of(frame) % 2 else (width, height)
+
+    def convert(self, frame: VideoFrame, size_px: tuple[int, int]) -> Pixels:
+        """Return a frame, upright, as uint8 sRGB (H, W, 3).
+
+        Args:
+            frame: As decoded.
+            size_px: (width, height) to return.
+
+        Raises:
+            MediaError: It is HDR, which the transform refuses.
+        """
+        quarter_turns = turns_of(frame)
+        width, height = size_px if quarter_turns % 2 == 0 else size_px[::-1]
+        hdr = _HDR.get(int(frame.color_trc))
+        if hdr is not None:
+            pixels = self._from_hdr(frame, (width, height), hdr)
+        elif frame.interlaced_frame:
+            field = np.ascontiguousarray(self._scaled(frame, None, "rgb24")[::2])
+            whole = VideoFrame.from_ndarray(field, format="rgb24")
+            pixels = self._scaled(whole, (width, height), "rgb24")
+        elif any(component.is_alpha for component in frame.format.components):
+            pixels = self._over_background(self._scaled(frame, (width, height), "rgba"))
+        else:
+            pixels = self._scaled(frame, (width, height), "rgb24")
+        return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
+
+    def _scaled(
+        self, frame: VideoFrame, size_px: tuple[int, int] | None, pixel_format: str
+    ) -> Pixels:
+        width, height = size_px or (frame.width, frame.height)
+        is_full = int(frame.color_range) == int(ColorRange.JPEG) or "j" in frame.format.name[:4]
+        matrix = _matrix_of(frame)
+        scaled = self._scaler.reformat(
+            frame,
+            width,
+            height,
+            pixel_format,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            interpolation=_SCALER,
+            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        # Pixels of 8 bits, but for the format of 16 that HDR asks for.
+        return cast(Pixels, scaled.to_ndarray())
+
+    def _from_hdr(self, frame: VideoFrame, size_px: tuple[int, int], curve: str) -> Pixels:
+        if self._transform.hdr == "refuse":
+            raise MediaError(
+                RejectCode.UNSUPPORTED.word,
+                f"the video is HDR ({curve.upper()}), which the transform refuses",
+            )
+        deep = self._scaled(frame, size_px, "rgb48le")
+        return tone_mapped(deep, curve=curve)
+
+    def _over_background(self, pixels: Pixels) -> Pixels:
+        alpha = pixels[..., 3:].astype(np.uint16)
+        behind = np.array(self._transform.background, np.uint16)
+        mixed = (pixels[..., :3] * alpha + behind * (255 - alpha) + 127) // 255
+        return mixed.astype(np.uint8)
+
+
+def turns_of(frame: VideoFrame) -> int:
+    """Return how many quarter turns, counterclockwise, make a frame upright: 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def _matrix_of(frame: VideoFrame) -> Colorspace:
+    named = _MATRICES.get(int(frame.colorspace))
+    if named is not None:
+        return named
+    is_hd = frame.width >= _HD_WIDTH_PX or frame.height > _SD_LINES
+    return Colorspace.ITU709 if is_hd else Colorspace.ITU601

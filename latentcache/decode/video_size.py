@@ -1,0 +1,72 @@
+"""How long a video file says it is: decoders take one cut short for one that just ends."""
+
+import os
+from typing import BinaryIO
+
+_MAX_BOXES = 100_000
+_BOX_TYPES = frozenset(
+    b"ftyp moov mdat moof mfra free skip wide uuid meta styp sidx pnot udta emsg prft".split()
+)
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def declared_end(file: BinaryIO, size_bytes: int) -> int:
+    """Return where the file's outermost parts end; 0 if it does not say.
+
+    ISO media (mp4, mov, 3gp) are followed box by box; Matroska and AVI say it at the start.
+
+    Args:
+        file: Seekable.
+        size_bytes: Of the whole file.
+    """
+    file.seek(0, os.SEEK_SET)
+    head = file.read(64)
+    if head[4:8] in _BOX_TYPES:
+        return _end_of_boxes(file, size_bytes)
+    if head[:4] == _EBML:
+        return _end_of_segment(head)
+    if head[:4] == b"RIFF":
+        return 8 + int.from_bytes(head[4:8], "little")
+    return 0
+
+
+def _end_of_boxes(file: BinaryIO, size_bytes: int) -> int:
+    """Return where the last of the boxes ends; what follows them and is none is passed over."""
+    end = 0
+    for _ in range(_MAX_BOXES):
+        file.seek(end)
+        head = file.read(16)
+        if len(head) < 8 or head[4:8] not in _BOX_TYPES:
+            break
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:  # a longer number follows
+            size = int.from_bytes(head[8:16], "big")
+        if size == 0:  # up to the end of the file, wherever that is
+            break
+        if size < 8:
+            break
+        end += size
+        if end >= size_bytes:
+            break
+    return end
+
+
+def _end_of_segment(head: bytes) -> int:
+    """Return where Matroska's one segment ends; 0 where it was written without knowing."""
+    at = 4
+    length, width = _variable_int(head, at)
+    at += width + length
+    if length < 0 or head[at : at + 4] != _SEGMENT:
+        return 0
+    length, width = _variable_int(head, at + 4)
+    return at + 4 + width + length if length >= 0 else 0
+
+
+def _variable_int(head: bytes, at: int) -> tuple[int, int]:
+    """Return an EBML length and how many bytes it takes; a length of -1 is unknown."""
+    if at >= len(head) or not head[at]:
+        return -1, 1
+    width = 9 - head[at].bit_length()
+    value = int.from_bytes(head[at : at + width], "big") & ((1 << (7 * width)) - 1)
+    is_unknown = value == (1 << (7 * width)) - 1
+    return (-1 if is_unknown else value), width

