@@ -22,6 +22,9 @@ _MAP_ANONYMOUS, _MAP_NORESERVE = 0x20, 0x4000
 _FAILED = ctypes.c_void_p(-1).value
 
 
+_MAX_MAPS_PATH = Path("/proc/sys/vm/max_map_count")
+
+
 class AddressRangeError(OSError):
     """The system gives no such range or takes no more maps; use maps one by one instead."""
 
@@ -29,6 +32,14 @@ class AddressRangeError(OSError):
 def is_supported() -> bool:
     """Whether this system's ``mmap`` takes the flags above: 64-bit Linux."""
     return sys.platform == "linux" and sys.maxsize > 2**32
+
+
+def max_maps() -> int | None:
+    """Return how many maps the system allows a process, or None if it does not say."""
+    try:
+        return int(_MAX_MAPS_PATH.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _library() -> ctypes.CDLL:
@@ -44,6 +55,13 @@ def _library() -> ctypes.CDLL:
     ]
     library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     return library
+
+
+def wrong_size(path: Path, expected: int, found: int) -> ShardCorruptError:
+    """Return the error of a tar whose size is not the one that was committed."""
+    return ShardCorruptError(
+        f"tar must have {expected} bytes, got {found} ({path}); run latentcache verify --repair"
+    )
 
 
 class AddressRange:
@@ -66,8 +84,15 @@ class AddressRange:
         self._release = weakref.finalize(self, self._library.munmap, start, length)
         self.address = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
 
-    def put(self, path: Path, offset: int, size_bytes: int) -> None:
+    def put(self, path: Path, offset: int, size_bytes: int, *, length: int | None = None) -> None:
         """Map a whole file, read-only, at ``offset`` from the start.
+
+        Args:
+            path: Of the file.
+            offset: Where in the range.
+            size_bytes: That the file must have.
+            length: Addresses taken; more than the file has, up to the next file, saves the
+                system a map for the gap. Nothing can be read past the file's last page.
 
         Raises:
             ShardCorruptError: The file has another size: reading past its end would kill
@@ -75,25 +100,24 @@ class AddressRange:
             FileNotFoundError: There is no such file.
             AddressRangeError: The process has as many maps as the system allows.
         """
-        assert 0 <= offset <= self.num_bytes - size_bytes, "outside the range"
+        length = size_bytes if length is None else length
+        assert 0 <= offset <= self.num_bytes - length, "outside the range"
+        assert length >= size_bytes, "a file is mapped whole"
         assert offset % mmap.PAGESIZE == 0, "files are mapped at page boundaries"
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = os.fstat(descriptor).st_size
             if found != size_bytes:
-                raise ShardCorruptError(
-                    f"tar must have {size_bytes} bytes, got {found} ({path}); "
-                    f"run latentcache verify --repair"
-                )
+                raise wrong_size(path, size_bytes, found)
             at = self.address + offset
-            self._map(at, size_bytes, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
+            self._map(at, length, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
         finally:
             os.close(descriptor)
 
-    def take_away(self, offset: int, size_bytes: int) -> None:
+    def take_away(self, offset: int, length: int) -> None:
         """Make a mapped file's place unreadable again."""
         flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE | _MAP_FIXED
-        self._map(self.address + offset, size_bytes, _PROT_NONE, flags, -1)
+        self._map(self.address + offset, length, _PROT_NONE, flags, -1)
 
     def close(self) -> None:
         """Give the addresses back; any view of them must be gone."""

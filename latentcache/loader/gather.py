@@ -4,21 +4,31 @@ Tars consist of 512-byte blocks, so every payload starts at a multiple of 512 pl
 constant. With the tars mapped into one address range, the view whose row ``i`` is the
 payload-sized stretch at ``512 * i + constant`` holds every sample as one of its rows.
 Measured against a gather from an in-memory array on one thread (2026-11-22, 2 busy cores):
-0.97 over 13 shards and 0.76 over 1,563, where a gather per shard falls to 0.20.
+1.0 over 13 shards and 0.95 over 1,563, where a gather per shard falls to 0.20.
 """
 
 import ctypes
+import errno
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.loader.address_range import LARGE_PAGE_BYTES, AddressRange, AddressRangeError
+from latentcache.loader.address_range import (
+    LARGE_PAGE_BYTES,
+    AddressRange,
+    AddressRangeError,
+    wrong_size,
+)
+from latentcache.loader.copying import copy_rows
 from latentcache.loader.member import MemberTemplate
 from latentcache.loader.permutation import Indices
 from latentcache.loader.unit_grid import Slots, UnitGrid
@@ -33,21 +43,54 @@ FindTar = Callable[[UnitEntry], Path]
 
 _INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 
-
 _MAX_FINDS = 20
 """Times a tar may be thrown out of the cache between its arrival and its mapping."""
 
+_Mapped = TypeVar("_Mapped")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where samples lie in a gather's view of the tars; made many batches at a time.
+
+    Attributes:
+        units: Number of each sample's unit.
+        at: Block of the address range, or slot in the unit: int64 [B].
+    """
+
+    units: Indices
+    at: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def part(self, start: int, stop: int) -> "Places":
+        """Return the places of some of the samples."""
+        return Places(self.units[start:stop], self.at[start:stop])
+
 
 class Gather(Protocol):
-    """Copies samples out of the tars of one bucket."""
+    """Copies samples out of the tars of one bucket; safe to be called by several threads."""
 
-    def field(self, slots: Slots, entry: TensorEntry) -> torch.Tensor:
-        """Return one field of some samples as a fresh tensor [B, *shape]."""
+    def places(self, slots: Slots) -> Places:
+        """Return where samples lie; touches none of them."""
         ...
 
-    def keys(self, slots: Slots) -> list[str]:
-        """Return the keys of some samples, from their tar headers."""
+    def field(
+        self, places: Places, entry: TensorEntry, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return one field of some samples, [B, *shape]: in ``out``, else in a fresh tensor."""
         ...
+
+    def keys(self, places: Places) -> torch.Tensor:
+        """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
+        ...
+
+
+def keys_as_text(keys: torch.Tensor) -> list[str]:
+    """Return a gather's keys as strings."""
+    text = keys.numpy().tobytes().decode("ascii", "replace")
+    return [text[i : i + KEY_DIGITS] for i in range(0, len(text), KEY_DIGITS)]
 
 
 def open_gather(
@@ -65,7 +108,27 @@ def open_gather(
         return RangeGather(grid, template, find_tar, max_mapped=max_mapped)
     except AddressRangeError as error:
         logger.info("no address range for %s (%s); one view per shard", grid.run.bucket, error)
-        return UnitGather(grid, template, find_tar)
+        return UnitGather(grid, template, find_tar, max_mapped=max_mapped)
+
+
+def map_tar(entry: UnitEntry, find_tar: FindTar, put: Callable[[Path], _Mapped]) -> _Mapped:
+    """Return what ``put`` makes of a unit's tar, found anew if it is gone by then.
+
+    A crowded cache may throw a tar out between its arrival and its mapping; once mapped it
+    stays readable, whatever becomes of its name.
+
+    Raises:
+        ShardCorruptError: There is no such tar, however often it is looked for.
+    """
+    for _ in range(_MAX_FINDS):
+        path = find_tar(entry)
+        try:
+            return put(path)
+        except FileNotFoundError:
+            continue
+    raise ShardCorruptError(
+        f"tar must be in the store, got none ({path}); run latentcache verify --repair"
+    )
 
 
 class RangeGather:
@@ -85,8 +148,7 @@ class RangeGather:
             AddressRangeError: The system has none.
         """
         self._grid, self._template, self._find_tar = grid, template, find_tar
-        sizes = [entry.tar.size_bytes for entry in grid.entries.values() if entry.tar]
-        self._pitch = -(-max(sizes) // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
+        self._pitch = -(-grid.largest_tar_bytes // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
         self._range = AddressRange(grid.num_units * self._pitch)
         buffer = (ctypes.c_uint8 * self._range.num_bytes).from_address(self._range.address)
         self._bytes = torch.frombuffer(buffer, dtype=torch.uint8)
@@ -94,29 +156,40 @@ class RangeGather:
         self._is_mapped = np.zeros(grid.num_units, bool)
         self._max_mapped = max_mapped
         self._last_used = np.zeros(grid.num_units, np.int64)
-        self._num_gathers = 0
+        self._num_gathers = self._num_mapped = 0
+        self._lock = Lock()
 
-    def field(self, slots: Slots, entry: TensorEntry) -> torch.Tensor:
-        """Return one field of some samples as a fresh tensor [B, *shape]."""
+    def places(self, slots: Slots) -> Places:
+        """Return where samples lie; touches none of them."""
+        starts = slots.units * self._pitch + slots.slots * self._template.stride
+        return Places(slots.units, torch.from_numpy(starts // BLOCK_BYTES))
+
+    def field(
+        self, places: Places, entry: TensorEntry, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return one field of some samples, [B, *shape]: in ``out``, else in a fresh tensor."""
         start = self._template.first_payload + entry.start
-        found = self._rows(slots, start, entry.stop - entry.start)
+        found = self._rows(places, start, entry.stop - entry.start, out)
+        if out is not None:
+            return out
         return found.view(getattr(torch, entry.dtype)).reshape(-1, *entry.shape)
 
-    def keys(self, slots: Slots) -> list[str]:
-        """Return the keys of some samples, from their tar headers."""
-        text = self._rows(slots, 0, KEY_DIGITS).numpy().tobytes().decode("ascii", "replace")
-        return [text[i : i + KEY_DIGITS] for i in range(0, len(text), KEY_DIGITS)]
+    def keys(self, places: Places) -> torch.Tensor:
+        """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
+        return self._rows(places, 0, KEY_DIGITS).view(torch.uint8)
 
-    def _rows(self, slots: Slots, start: int, num_bytes: int) -> torch.Tensor:
-        self._map(slots.units)
-        # The copy itself is not checked: a place where no tar is mapped kills the process.
-        places = slots.units * self._pitch + slots.slots * self._template.stride
-        view = self._view(start, num_bytes)
-        out = torch.empty((len(places), view.shape[1]), dtype=view.dtype)
-        torch.index_select(view, 0, torch.from_numpy(places // BLOCK_BYTES), out=out)
-        if self._max_mapped is not None:
-            self._unmap_oldest(slots.units, self._max_mapped)
-        return out
+    def _rows(
+        self, places: Places, start: int, num_bytes: int, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        # The copy itself is not checked: a place where no tar is mapped kills the process. So
+        # where tars are unmapped again, no other thread may do that meanwhile.
+        with self._lock if self._max_mapped is not None else nullcontext():
+            self._map(places.units)
+            view = self._view(start, num_bytes)
+            found = copy_rows(view, places.at, out)
+            if self._max_mapped is not None:
+                self._unmap_oldest(places.units, self._max_mapped)
+        return found
 
     def _view(self, start: int, num_bytes: int) -> torch.Tensor:
         known = self._views.get((start, num_bytes))
@@ -132,90 +205,130 @@ class RangeGather:
         return known
 
     def _map(self, units: Indices) -> None:
-        if self._is_mapped[units].all():
+        is_mapped = self._is_mapped[units]
+        if is_mapped.all():
             return
-        for number in np.unique(units[~self._is_mapped[units]]).tolist():
-            entry = self._grid.entries[number]
-            assert entry.tar is not None, "rows without a sample are never gathered"
-            self._template.check_size(entry)
-            offset = number * self._pitch
-            self._put(entry, entry.tar.size_bytes, offset)
-            header = self._bytes[offset + BLOCK_BYTES : offset + self._template.first_payload]
-            self._template.check_header(header.numpy().tobytes(), entry)
-            self._is_mapped[number] = True
+        with nullcontext() if self._max_mapped is not None else self._lock:
+            for number in np.unique(units[~is_mapped]).tolist():
+                if not self._is_mapped[number]:  # another thread may have been here
+                    self._map_one(number)
 
-    def _put(self, entry: UnitEntry, size_bytes: int, offset: int) -> None:
-        """Map a tar; one that a crowded cache threw out again before that is found anew."""
-        for _ in range(_MAX_FINDS):
-            path = self._find_tar(entry)
-            try:
-                self._range.put(path, offset, size_bytes)
-            except FileNotFoundError:
-                continue
-            return
-        raise _missing(path)
+    def _map_one(self, number: int) -> None:
+        entry = self._grid.entries[number]
+        assert entry.tar is not None, "rows without a sample are never gathered"
+        self._template.check_size(entry)
+        offset, size_bytes = number * self._pitch, entry.tar.size_bytes
+        try:
+            map_tar(entry, self._find_tar, lambda path: self._put(path, offset, size_bytes))
+        except AddressRangeError as error:
+            raise _too_many_maps(error, self._num_mapped) from None
+        header = self._bytes[offset + BLOCK_BYTES : offset + self._template.first_payload]
+        self._template.check_header(header.numpy().tobytes(), entry)
+        self._is_mapped[number] = True
+        self._num_mapped += 1
+
+    def _put(self, path: Path, offset: int, size_bytes: int) -> None:
+        # As long as the pitch, past the tar's end: a gap up to the next tar would be one more
+        # of the maps that the system counts.
+        self._range.put(path, offset, size_bytes, length=self._pitch)
 
     def _unmap_oldest(self, used: Indices, most: int) -> None:
         self._num_gathers += 1
         self._last_used[used] = self._num_gathers
+        if self._num_mapped <= most:
+            return
         mapped = np.flatnonzero(self._is_mapped)
-        for number in mapped[np.argsort(self._last_used[mapped], kind="stable")][:-most].tolist():
-            tar = self._grid.entries[number].tar
-            assert tar is not None, "only tars are mapped"
+        # An eighth at once, where there are many: sorting them costs more than a batch.
+        kept = most - most // 8
+        for number in mapped[np.argsort(self._last_used[mapped], kind="stable")][:-kept].tolist():
             self._is_mapped[number] = False
-            self._range.take_away(number * self._pitch, tar.size_bytes)
+            self._num_mapped -= 1
+            self._range.take_away(number * self._pitch, self._pitch)
 
 
 class UnitGather:
     """One view per tar, for systems without address ranges: a fifth of the speed."""
 
-    def __init__(self, grid: UnitGrid, template: MemberTemplate, find_tar: FindTar) -> None:
+    def __init__(
+        self,
+        grid: UnitGrid,
+        template: MemberTemplate,
+        find_tar: FindTar,
+        *,
+        max_mapped: int | None = None,
+    ) -> None:
         self._grid, self._template, self._find_tar = grid, template, find_tar
         self._tars: dict[int, torch.Tensor] = {}
+        self._max_mapped = max_mapped
+        self._lock = Lock()
 
-    def field(self, slots: Slots, entry: TensorEntry) -> torch.Tensor:
-        """Return one field of some samples as a fresh tensor [B, *shape]."""
+    def places(self, slots: Slots) -> Places:
+        """Return where samples lie; touches none of them."""
+        return Places(slots.units, torch.from_numpy(slots.slots))
+
+    def field(
+        self, places: Places, entry: TensorEntry, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return one field of some samples, [B, *shape]: in ``out``, else in a fresh tensor."""
         start = self._template.first_payload + entry.start
-        found = self._rows(slots, start, entry.stop - entry.start)
-        return found.view(getattr(torch, entry.dtype)).reshape(-1, *entry.shape)
+        found = self._rows(places, start, entry.stop - entry.start)
+        found = found.view(getattr(torch, entry.dtype)).reshape(-1, *entry.shape)
+        return found if out is None else out.copy_(found)
 
-    def keys(self, slots: Slots) -> list[str]:
-        """Return the keys of some samples, from their tar headers."""
-        return [bytes(row.tolist()).decode() for row in self._rows(slots, 0, KEY_DIGITS)]
+    def keys(self, places: Places) -> torch.Tensor:
+        """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
+        return self._rows(places, 0, KEY_DIGITS)
 
-    def _rows(self, slots: Slots, start: int, num_bytes: int) -> torch.Tensor:
-        out = torch.empty((len(slots.units), num_bytes), dtype=torch.uint8)
-        for number in np.unique(slots.units).tolist():
-            at = torch.from_numpy(np.flatnonzero(slots.units == number))
+    def _rows(self, places: Places, start: int, num_bytes: int) -> torch.Tensor:
+        out = torch.empty((len(places), num_bytes), dtype=torch.uint8)
+        for number in np.unique(places.units).tolist():
+            at = torch.from_numpy(np.flatnonzero(places.units == number))
             tar = self._tar(number)
             stride = self._template.stride
             num_rows = (len(tar) - start - num_bytes) // stride + 1
             view = torch.as_strided(tar, (num_rows, num_bytes), (stride, 1), start)
-            out[at] = torch.index_select(view, 0, torch.from_numpy(slots.slots)[at])
+            out[at] = torch.index_select(view, 0, places.at[at])
         return out
 
     def _tar(self, number: int) -> torch.Tensor:
-        tar = self._tars.get(number)
-        if tar is None:
-            entry = self._grid.entries[number]
-            assert entry.tar is not None, "rows without a sample are never gathered"
-            self._template.check_size(entry)
-            path = self._find_tar(entry)
-            if not path.is_file():
-                raise _missing(path)
-            if path.stat().st_size != entry.tar.size_bytes:
-                raise ShardCorruptError(
-                    f"tar must have {entry.tar.size_bytes} bytes, got {path.stat().st_size} "
-                    f"({path}); run latentcache verify --repair"
-                )
-            tar = torch.from_file(str(path), size=entry.tar.size_bytes, dtype=torch.uint8)
-            header = tar[BLOCK_BYTES : self._template.first_payload]
-            self._template.check_header(header.numpy().tobytes(), entry)
+        with self._lock:
+            # Taken out and put back: the first is the one that was not used for longest. Who
+            # still reads one that is dropped keeps it mapped.
+            tar = self._tars.pop(number, None)
+            tar = self._open(number) if tar is None else tar
             self._tars[number] = tar
+            if self._max_mapped is not None and len(self._tars) > self._max_mapped:
+                del self._tars[next(iter(self._tars))]
+            return tar
+
+    def _open(self, number: int) -> torch.Tensor:
+        entry = self._grid.entries[number]
+        assert entry.tar is not None, "rows without a sample are never gathered"
+        self._template.check_size(entry)
+        size_bytes = entry.tar.size_bytes
+        tar = map_tar(entry, self._find_tar, lambda path: _whole_file(path, size_bytes))
+        header = tar[BLOCK_BYTES : self._template.first_payload]
+        self._template.check_header(header.numpy().tobytes(), entry)
         return tar
 
 
-def _missing(path: Path) -> ShardCorruptError:
-    return ShardCorruptError(
-        f"tar must be in the store, got none ({path}); run latentcache verify --repair"
+def _whole_file(path: Path, size_bytes: int) -> torch.Tensor:
+    found = path.stat().st_size
+    if found != size_bytes:
+        raise wrong_size(path, size_bytes, found)
+    try:
+        return torch.from_file(str(path), size=size_bytes, dtype=torch.uint8)
+    except RuntimeError:
+        if path.exists():
+            raise
+        raise FileNotFoundError(path) from None
+
+
+def _too_many_maps(error: AddressRangeError, num_mapped: int) -> OSError:
+    if error.errno != errno.ENOMEM:
+        return error
+    return OSError(
+        errno.ENOMEM,
+        f"vm.max_map_count must allow one map for each tar in use, got no room for one more beside "
+        f"{num_mapped} of this bucket; raise it, or build larger shards",
     )

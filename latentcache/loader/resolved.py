@@ -9,6 +9,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
+from latentcache.loader.address_range import max_maps
 from latentcache.loader.batches import BatchSizes, Ranks, check_size
 from latentcache.loader.mixture import Member, Mixture, StepDraw
 from latentcache.loader.normalise import (
@@ -22,7 +23,7 @@ from latentcache.loader.order import ORDER_VERSION, OrderRule, StreamOrder
 from latentcache.loader.reading import BatchReader, Posterior, Recipe, is_sampled
 from latentcache.loader.side_values import SideValues
 from latentcache.loader.state import STATE_FORMAT
-from latentcache.loader.stream import Stream
+from latentcache.loader.stream import Stream, share_maps
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class ResolvedRun:
         self._request, self.opened = request, tuple(opened)
         self._orders_ahead: dict[int, StreamOrder] = {}
         self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
+        columns = [column for stream in self.streams for column in stream.columns.values()]
+        share_maps(columns, _max_tars())
         self._encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self._encoded]
@@ -184,6 +187,12 @@ class ResolvedRun:
             },
             "parts": [request.ranks.world_size, request.ranks.micro_batches],
         }
+
+
+def _max_tars() -> int | None:
+    """Return half of what the system lets a process map: there are other loaders and libraries."""
+    most = max_maps()
+    return None if most is None else most // 2
 
 
 def _source_json(one: OpenSource) -> dict[str, Any]:

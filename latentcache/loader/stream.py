@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.core.units import BucketRun
 from latentcache.loader.cache import ShardCache
-from latentcache.loader.gather import Gather, open_gather
+from latentcache.loader.gather import Gather, Places, keys_as_text, open_gather
 from latentcache.loader.member import MemberTemplate, read_template
 from latentcache.loader.order import Drawn
 from latentcache.loader.permutation import Indices
@@ -80,7 +80,14 @@ def _advise(path: Path) -> None:
 
 
 class StreamColumn:
-    """One column of a stream: where its samples lie and how to copy them."""
+    """One column of a stream: where its samples lie and how to copy them.
+
+    Attributes:
+        view: The column in its snapshot.
+        grid: Its units in this bucket.
+        template: Layout of a sample.
+        max_mapped: Tars that may stay mapped, None for all; set before the first batch.
+    """
 
     def __init__(self, units: ColumnUnits, run: BucketRun, cache: ShardCache | None) -> None:
         """Index the column's units.
@@ -104,15 +111,17 @@ class StreamColumn:
                 f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
             )
         self.template: MemberTemplate = template
+        self.max_mapped: int | None = None
 
     @cached_property
     def gather(self) -> Gather:
         """What copies samples; maps nothing before the first batch."""
-        if self._cache is None or self.view.folder.is_local:
-            return open_gather(self.grid, self.template, self._find_tar)
-        # A tar that is mapped keeps its disk space when the cache throws it out, so only
-        # so many stay mapped as the cache could hold beside other streams'.
-        most = max(2, self._cache.max_bytes // (4 * self.grid.largest_tar_bytes))
+        most = self.max_mapped
+        if self._cache is not None and not self.view.folder.is_local:
+            # A tar that is mapped keeps its disk space when the cache throws it out, so only
+            # so many stay mapped as the cache could hold beside other streams'.
+            fitting = max(2, self._cache.max_bytes // (4 * self.grid.largest_tar_bytes))
+            most = fitting if most is None else min(most, fitting)
         return open_gather(self.grid, self.template, self._find_tar, max_mapped=most)
 
     def field(self, name: str) -> TensorEntry:
@@ -121,7 +130,11 @@ class StreamColumn:
 
     def read(self, name: str, rows: Indices) -> torch.Tensor:
         """Return one field of some rows, [B, *shape], as stored."""
-        return self.gather.field(self.grid.locate(rows), self.field(name))
+        return self.gather.field(self.places(rows), self.field(name))
+
+    def places(self, rows: Indices) -> Places:
+        """Return where the samples of rows lie, all of which must be present."""
+        return self.gather.places(self.grid.locate(rows))
 
     def fetch_ahead(self, rows: Indices) -> None:
         """Have the tars of some rows fetched if they are remote, else read from disk."""
@@ -147,6 +160,20 @@ class StreamColumn:
                 f"pass LoaderOptions(cache=FOLDER), on a fast local disk"
             )
         return self._cache.fetch(self.view.folder, entry.tar)
+
+
+def share_maps(columns: Sequence[StreamColumn], most: int | None) -> None:
+    """Bound the tars that stay mapped, each column's by its share, if all would be too many.
+
+    Args:
+        columns: Of all streams.
+        most: Tars that may be mapped at once; None is any number.
+    """
+    num_units = sum(column.grid.num_units for column in columns)
+    if most is None or num_units <= most:
+        return
+    for column in columns:
+        column.max_mapped = max(2, most * column.grid.num_units // num_units)
 
 
 class Stream:
@@ -220,7 +247,7 @@ class Stream:
     def keys(self, rows: Indices) -> list[str]:
         """Return the samples' keys."""
         column = next(iter(self.columns.values()))
-        return column.gather.keys(column.grid.locate(rows))
+        return keys_as_text(column.gather.keys(column.places(rows)))
 
     def numbers(self, rows: Indices) -> Indices:
         """Return the rows' numbers in the plan, which never change."""

@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path) -> None:
     from latentcache.loader.gather import RangeGather  # noqa: PLC0415
-    from tests.loader.test_gather import grid_of, read_template  # noqa: PLC0415
+    from tests.loader.test_gather import grid_of, keys_of, read_template  # noqa: PLC0415
 
     column = store.snapshot().column("latents")
     grid = grid_of(column, 0)
@@ -215,7 +215,7 @@ def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path
     find = lambda entry: column.folder.local_path(entry.tar.name)  # noqa: E731
     few = RangeGather(grid, template, find, max_mapped=2)
     rows = np.arange(100)[grid.is_present(np.arange(100))]
-    expected = RangeGather(grid, template, find).keys(grid.locate(rows))
-    again = [few.keys(grid.locate(rows[at : at + 7])) for at in range(0, len(rows), 7)]
+    expected = keys_of(RangeGather(grid, template, find), grid, rows)
+    again = [keys_of(few, grid, rows[at : at + 7]) for at in range(0, len(rows), 7)]
     assert list(itertools.chain(*again)) == expected
-    assert few.keys(grid.locate(rows)) == expected
+    assert keys_of(few, grid, rows) == expected

@@ -1,5 +1,6 @@
 """Gathers give what the store's own reader gives, sample for sample, however rows are lost."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
-from latentcache.loader.gather import Gather, RangeGather, UnitGather
+from latentcache.loader.gather import FindTar, Gather, RangeGather, UnitGather, keys_as_text
 from latentcache.loader.member import read_template
+from latentcache.loader.permutation import Indices
 from latentcache.loader.unit_grid import ColumnUnits, UnitGrid
-from latentcache.store import ColumnView, Snapshot, Store, TensorBytes
+from latentcache.store import ColumnView, Snapshot, Store, TensorBytes, UnitEntry
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 
 WIDE, SQUARE = Bucket(1, 32, 64), Bucket(1, 32, 32)
@@ -34,11 +36,26 @@ def grid_of(column: ColumnView, run_number: int) -> UnitGrid:
     return ColumnUnits.read(column).grid(column.generations[0].runs[run_number])
 
 
-def gather_of(kind: type, column: ColumnView, run_number: int) -> tuple[Gather, UnitGrid]:
+def gather_of(
+    kind: type, column: ColumnView, run_number: int, **options: int
+) -> tuple[Gather, UnitGrid]:
     grid = grid_of(column, run_number)
     template = read_template(column.folder, grid.entries.values())
     assert template is not None
-    return kind(grid, template, lambda entry: column.folder.local_path(entry.tar.name)), grid
+    return kind(grid, template, find_in(column), **options), grid
+
+
+def keys_of(gather: Gather, grid: UnitGrid, rows: Indices) -> list[str]:
+    return keys_as_text(gather.keys(gather.places(grid.locate(rows))))
+
+
+def find_in(column: ColumnView) -> FindTar:
+    return lambda entry: column.folder.local_path(entry.tar.name)
+
+
+def num_maps(column: ColumnView) -> int:
+    maps = Path("/proc/self/maps").read_text()
+    return sum(entry.tar is not None and entry.tar.name in maps for entry in column.units())
 
 
 @pytest.mark.parametrize("kind", [RangeGather, UnitGather])
@@ -51,10 +68,10 @@ def test_a_batch_is_the_samples_the_store_reads(
     rows = np.random.default_rng(0).permutation(grid.run.num_rows)
     rows = rows[grid.is_present(rows)]
     rows = np.concatenate([rows, rows[:3]])  # a row may come twice
-    slots = grid.locate(rows)
+    places = gather.places(grid.locate(rows))
     template = read_template(column.folder, grid.entries.values())
-    keys = gather.keys(slots)
-    fields = {name: gather.field(slots, entry) for name, entry in template.fields.items()}
+    keys = keys_as_text(gather.keys(places))
+    fields = {name: gather.field(places, entry) for name, entry in template.fields.items()}
     assert set(fields) == {"mean", "logvar"}
     for index, place in enumerate(rows.tolist()):
         shard, row = divmod(place, grid.run.rows_per_shard)
@@ -95,7 +112,7 @@ def test_retired_rows_that_were_rejected_do_not_move_their_neighbours(tmp_path: 
     view = add_column(store, column).column("latents")
     gather, grid = gather_of(RangeGather, view, 0)
     rows = np.array([9, 8, 6, 4, 3, 1])
-    keys = gather.keys(grid.locate(rows))
+    keys = keys_of(gather, grid, rows)
     assert keys == [view.read_row(0, row).key for row in rows.tolist()]
     assert grid.is_present(np.array([2, 5, 6])).tolist() == [False, False, True]
 
@@ -110,10 +127,10 @@ def test_a_tar_that_was_cut_short_is_named(tmp_path: Path, kind: type) -> None:
     path = tmp_path / "store" / entry.tar.name
     path.write_bytes(path.read_bytes()[:-512])
     with pytest.raises(ShardCorruptError, match=r"tar must have \d+ bytes, got \d+ .*\.tar"):
-        gather.keys(grid.locate(np.array([1])))
+        keys_of(gather, grid, np.array([1]))
     path.unlink()
     with pytest.raises(ShardCorruptError, match="tar must be in the store, got none"):
-        gather.keys(grid.locate(np.array([1])))
+        keys_of(gather, grid, np.array([1]))
 
 
 def test_a_range_gives_its_addresses_back(tmp_path: Path) -> None:
@@ -121,7 +138,95 @@ def test_a_range_gives_its_addresses_back(tmp_path: Path) -> None:
     add_generation(store, [(SQUARE, 10, 10)])
     column = add_column(store, SyntheticColumn()).column("latents")
     gather, grid = gather_of(RangeGather, column, 0)
-    gather.keys(grid.locate(np.array([1])))
+    keys_of(gather, grid, np.array([1]))
     assert column.units()[0].tar.name in Path("/proc/self/maps").read_text()
     del gather
     assert column.units()[0].tar.name not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("kind", [RangeGather, UnitGather])
+def test_a_tar_thrown_out_before_it_was_mapped_is_found_again(tmp_path: Path, kind: type) -> None:
+    """Another job's fetch may make room in the cache between ours and the mapping."""
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 10, 10)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    grid = grid_of(column, 0)
+    template = read_template(column.folder, grid.entries.values())
+    found: list[Path] = []
+
+    def find(entry: UnitEntry) -> Path:
+        found.append(tmp_path / f"gone-{len(found)}.tar")
+        return found[-1] if len(found) < 4 else find_in(column)(entry)
+
+    gather = kind(grid, template, find)
+    assert keys_of(gather, grid, np.array([1])) == [column.read_row(0, 1).key]
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("kind", [RangeGather, UnitGather])
+def test_no_more_tars_stay_mapped_than_allowed(tmp_path: Path, kind: type) -> None:
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 40, 4)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    bounded, grid = gather_of(kind, column, 0, max_mapped=3)
+    free, _ = gather_of(RangeGather, column, 0)
+    entry = read_template(column.folder, grid.entries.values()).fields["z"]
+    draw = np.random.default_rng(0)
+    for _ in range(6):
+        slots = grid.locate(draw.integers(0, 40, 5))
+        found = bounded.field(bounded.places(slots), entry)
+        assert num_maps(column) <= 3
+        assert torch.equal(found, free.field(free.places(slots), entry))
+        del free
+        free, _ = gather_of(RangeGather, column, 0)
+    free.keys(free.places(grid.locate(np.arange(40))))
+    assert num_maps(column) == 10
+
+
+def test_neighbouring_tars_leave_no_gap_that_counts_as_a_map(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 40, 4)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    gather, grid = gather_of(RangeGather, column, 0)
+
+    def count() -> int:
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    places = gather.places(grid.locate(np.arange(40)))
+    before = count()
+    gather.keys(places)
+    assert count() - before <= 10 + 2
+
+
+def test_threads_may_share_a_gather_whose_tars_are_unmapped(tmp_path: Path) -> None:
+    """A place that is unmapped while another thread reads it would kill the process."""
+    store = Store.create(tmp_path / "store")
+    add_generation(store, [(SQUARE, 40, 4)])
+    column = add_column(store, SyntheticColumn()).column("latents")
+    gather, grid = gather_of(RangeGather, column, 0, max_mapped=2)
+    entry = read_template(column.folder, grid.entries.values()).fields["z"]
+    whole = gather.field(gather.places(grid.locate(np.arange(40))), entry)
+
+    def read(seed: int) -> bool:
+        draw = np.random.default_rng(seed)
+        for _ in range(25):
+            rows = draw.integers(0, 40, 6)
+            found = gather.field(gather.places(grid.locate(rows)), entry)
+            if not torch.equal(found, whole[torch.from_numpy(rows)]):
+                return False
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(read, range(3)))
+
+
+@pytest.mark.parametrize("kind", [RangeGather, UnitGather])
+def test_rows_are_written_where_they_are_wanted(snapshot: Snapshot, kind: type) -> None:
+    gather, grid = gather_of(kind, snapshot.column("latents"), 1)
+    entry = read_template(snapshot.folder, grid.entries.values()).fields["logvar"]
+    places = gather.places(grid.locate(np.array([4, 1, 2, 1])))
+    fresh = gather.field(places, entry)
+    out = torch.empty_like(fresh)
+    assert gather.field(places, entry, out) is out
+    assert torch.equal(out, fresh)
+    assert torch.equal(gather.field(places.part(1, 3), entry), fresh[1:3])
