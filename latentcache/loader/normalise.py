@@ -4,13 +4,15 @@ Dimension letters: B batch, C channels, T latent frames, H height, W width, N to
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 
 from latentcache.core.errors import ConfigError
+from latentcache.loader.tokens import pack, patchify, unpack, unpatchify
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnView
 
@@ -24,9 +26,20 @@ _ARGUMENTS = {
     "multiply": "values",
     "add": "values",
     "patchify": "size",
+    "pack": "size",
     "permute": "axes",
 }
 """Operations there are, and what each must be given."""
+
+_Arithmetic = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_POINTWISE: dict[str, tuple[_Arithmetic, _Arithmetic]] = {
+    "subtract": (torch.Tensor.sub_, torch.Tensor.add_),
+    "divide": (torch.Tensor.div_, torch.Tensor.mul_),
+    "multiply": (torch.Tensor.mul_, torch.Tensor.div_),
+    "add": (torch.Tensor.add_, torch.Tensor.sub_),
+}
+"""What is done to each value, and what undoes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +50,8 @@ class Normalise:
         mode: How the operations were found.
         source: Where their numbers came from.
         axes: Letters of the stored latent's dimensions.
-        ops: ``op`` with ``values`` and ``axis``, ``size`` or ``axes``; in order.
+        ops: ``op`` with ``values`` and ``axis``, ``size`` or ``axes``; in order, as an
+            encoder publishes them (docs/encoders.md).
     """
 
     mode: NormalizeMode
@@ -64,29 +78,63 @@ class Normalise:
             ops=tuple(values["ops"]),
         )
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether every operation works value by value, so that it can be done in place."""
+        return all(op["op"] in _POINTWISE for op in self.ops)
+
     def apply(self, latents: torch.Tensor) -> torch.Tensor:
         """Return latents (B, *axes) in the model's space; float32 if there is any operation."""
-        if not self.ops:
-            return latents
         # A copy of our own, so that arithmetic can be done in place.
-        result = latents.to(torch.float32, copy=True)
+        return self.apply_to(latents.to(torch.float32, copy=True)) if self.ops else latents
+
+    def apply_to(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return what ``apply`` does; float32 latents that are written over."""
         axes = self.axes
         for op in self.ops:
-            result = _apply(result, op, axes)
+            latents = _apply(latents, op, axes)
             axes = _axes_after(op, axes)
+        return latents
+
+    def invert(self, latents: torch.Tensor, *, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Return latents in the encoder's own space, to decode them.
+
+        Args:
+            latents: (B, ...) as ``apply`` returns them.
+            shape: Of one stored latent, as ``axes`` names its dimensions; needed where
+                tokens were packed, whose number does not tell height from width.
+
+        Raises:
+            ConfigError: Tokens were packed, and no shape that fits them is given.
+        """
+        before = self._shapes_before(latents, shape)
+        result = latents.to(torch.float32, copy=True) if self.ops else latents
+        for op, (axes, sizes) in zip(reversed(self.ops), reversed(before), strict=True):
+            result = _invert(result, op, axes, sizes)
         return result
 
-    def invert(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return latents in the encoder's own space, to decode them."""
-        before = []
-        axes = self.axes
+    def _shapes_before(
+        self, latents: torch.Tensor, shape: Sequence[int] | None
+    ) -> list[tuple[str, tuple[int, ...]]]:
+        """Return the axes, and their sizes if those are known, before each operation."""
+        is_packed = any(op["op"] == "pack" for op in self.ops)
+        if is_packed and (shape is None or len(shape) != len(self.axes)):
+            raise ConfigError(
+                f"shape must be that of one stored latent ({self.axes}) to unpack tokens, got "
+                f"{shape}; pass for example normalise.invert(latents, shape=(16, 64, 64))"
+            )
+        axes, sizes, before = self.axes, tuple(shape or ()), []
         for op in self.ops:
-            before.append(axes)
+            before.append((axes, sizes))
+            if is_packed:
+                sizes = _sizes_after(op, axes, sizes)
             axes = _axes_after(op, axes)
-        result = latents.to(torch.float32, copy=True) if self.ops else latents
-        for op, letters in zip(reversed(self.ops), reversed(before), strict=True):
-            result = _invert(result, op, letters)
-        return result
+        if is_packed and tuple(latents.shape[1:]) != sizes:
+            raise ConfigError(
+                f"latents of stored shape {shape} must be {sizes} each to be brought back, got "
+                f"{tuple(latents.shape[1:])}; pass the shape they were stored in"
+            )
+        return before
 
 
 def resolve_normalise(
@@ -221,18 +269,27 @@ def _axes_after(op: Mapping[str, Any], axes: str) -> str:
     return str(op["axes"]) if op["op"] == "permute" else axes
 
 
+def _sizes_after(op: Mapping[str, Any], axes: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if op["op"] == "permute":
+        return tuple(sizes[axes.index(letter)] for letter in op["axes"])
+    if op["op"] not in ("patchify", "pack"):
+        return sizes
+    edge = int(op.get("size", 1))
+    channels, *frames, height, width = sizes
+    grid = (*frames, height // edge, width // edge)
+    channels *= edge * edge
+    return (math.prod(grid), channels) if op["op"] == "pack" else (channels, *grid)
+
+
 def _apply(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Tensor:
-    match op["op"]:
-        case "subtract":
-            return latents.sub_(_spread(latents, op, axes))
-        case "add":
-            return latents.add_(_spread(latents, op, axes))
-        case "divide":
-            return latents.div_(_spread(latents, op, axes))
-        case "multiply":
-            return latents.mul_(_spread(latents, op, axes))
+    kind = op["op"]
+    if kind in _POINTWISE:
+        return _POINTWISE[kind][0](latents, _spread(latents, op, axes))
+    match kind:
         case "patchify":
-            return _patchify(latents, int(op["size"]))
+            return patchify(latents, int(op["size"]))
+        case "pack":
+            return pack(latents, axes, int(op.get("size", 1)))
         case "permute":
             if sorted(op["axes"]) != sorted(axes):
                 raise ConfigError(
@@ -241,54 +298,52 @@ def _apply(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Ten
                 )
             return latents.permute(0, *(1 + axes.index(letter) for letter in op["axes"]))
     raise ConfigError(
-        f"op must be subtract, divide, multiply, add, patchify or permute, got {op['op']!r}; "
-        f"give the operations yourself"
+        f"op must be {', '.join(_ARGUMENTS)}, got {kind!r}; give the operations yourself"
     )
 
 
-def _invert(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Tensor:
-    match op["op"]:
-        case "subtract":
-            return latents.add_(_spread(latents, op, axes))
-        case "add":
-            return latents.sub_(_spread(latents, op, axes))
-        case "divide":
-            return latents.mul_(_spread(latents, op, axes))
-        case "multiply":
-            return latents.div_(_spread(latents, op, axes))
+def _invert(
+    latents: torch.Tensor, op: Mapping[str, Any], axes: str, sizes: Sequence[int]
+) -> torch.Tensor:
+    kind = op["op"]
+    if kind in _POINTWISE:
+        return _POINTWISE[kind][1](latents, _spread(latents, op, axes))
+    match kind:
         case "patchify":
-            return _unpatchify(latents, int(op["size"]))
+            return unpatchify(latents, int(op["size"]))
+        case "pack":
+            return unpack(latents, sizes, int(op.get("size", 1)))
     return latents.permute(0, *(1 + str(op["axes"]).index(letter) for letter in axes))
 
 
-def _patchify(latents: torch.Tensor, size: int) -> torch.Tensor:
-    if latents.shape[-2] % size or latents.shape[-1] % size:
-        raise ConfigError(
-            f"size of patchify must divide the latent's height and width, got {size} for "
-            f"{tuple(latents.shape[-2:])}; use another, or leave the bucket out"
-        )
-    if latents.ndim == 4:
-        return torch.nn.functional.pixel_unshuffle(latents, size)
-    frames = torch.nn.functional.pixel_unshuffle(latents.transpose(1, 2).flatten(0, 1), size)
-    return frames.reshape(latents.shape[0], -1, *frames.shape[1:]).transpose(1, 2)
-
-
-def _unpatchify(latents: torch.Tensor, size: int) -> torch.Tensor:
-    if latents.ndim == 4:
-        return torch.nn.functional.pixel_shuffle(latents, size)
-    frames = torch.nn.functional.pixel_shuffle(latents.transpose(1, 2).flatten(0, 1), size)
-    return frames.reshape(latents.shape[0], -1, *frames.shape[1:]).transpose(1, 2)
-
-
 def _spread(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Tensor:
-    values = torch.tensor(op["values"], dtype=torch.float32, device=latents.device)
-    if values.numel() == 1:
-        return values
-    named = str(op.get("axis", "C"))
-    sizes = [latents.shape[1 + at] if letter in named else 1 for at, letter in enumerate(axes)]
-    if math.prod(sizes) != values.numel():
+    named, count = str(op.get("axis", "C")), int(op.get("size", 0))
+    sizes = tuple(latents.shape[1 + at] if letter in named else 1 for at, letter in enumerate(axes))
+    values = tuple(op["values"])
+    found = _values(values, count if named == "CT" else 0, sizes, latents.device)
+    if found is None:
         raise ConfigError(
             f"values of {op['op']} must be {math.prod(sizes)} for axis {named}, got "
-            f"{values.numel()} (latent {tuple(latents.shape[1:])}); use this encoder's figures"
+            f"{len(values)} (latent {tuple(latents.shape[1:])}); use this encoder's figures"
         )
-    return values.reshape(sizes)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _values(
+    values: tuple[float, ...], num_frames: int, sizes: tuple[int, ...], device: torch.device
+) -> torch.Tensor | None:
+    """Return values shaped to be spread over latents, made once; None if they do not fit.
+
+    Args:
+        values: Of the operation.
+        num_frames: Of a table of channels x frames of which a clip takes the first; or 0.
+        sizes: Of the axes they belong to; 1 for the others.
+        device: Of the latents.
+    """
+    found = torch.tensor(values, dtype=torch.float32, device=device)
+    if found.numel() == 1:
+        return found
+    if num_frames and found.numel() % num_frames == 0:
+        found = found.reshape(-1, num_frames)[:, : math.prod(sizes) * num_frames // found.numel()]
+    return found.reshape(sizes) if found.numel() == math.prod(sizes) else None

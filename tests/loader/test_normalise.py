@@ -1,9 +1,12 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
@@ -96,3 +99,55 @@ def test_figures_of_another_encoder_are_refused() -> None:
     normalise = Normalise(mode="given", source="given", axes="CHW", ops=OPS[:1])
     with pytest.raises(ConfigError, match="values of subtract must be 16 for axis C, got 4"):
         normalise.apply(torch.zeros(1, 16, 2, 2))
+
+
+@given(
+    edge=st.sampled_from([1, 2, 4]),
+    grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    num_frames=st.sampled_from([0, 1, 3]),
+    is_patched=st.booleans(),
+)
+def test_packed_tokens_can_be_brought_back(
+    edge: int, grid: tuple[int, int], num_frames: int, is_patched: bool
+) -> None:
+    """FLUX.2 patchifies, takes figures per patch channel, and packs; FLUX.1 packs patches."""
+    ops = [{"op": "pack", "size": edge}, {"op": "multiply", "values": [4.0]}]
+    if is_patched:
+        figures = [1.0 + value for value in range(2 * edge * edge)]
+        ops = [
+            {"op": "patchify", "size": edge},
+            {"op": "divide", "values": figures, "axis": "C"},
+            {"op": "pack"},
+        ]
+    frames = (num_frames,) if num_frames else ()
+    shape = (2, *frames, grid[0] * edge, grid[1] * edge)
+    axes = "CTHW" if frames else "CHW"
+    normalise = Normalise(mode="given", source="given", axes=axes, ops=tuple(ops))
+    latents = torch.randn(3, *shape)
+    tokens = normalise.apply(latents)
+    assert tokens.shape == (3, math.prod((*frames, *grid)), 2 * edge * edge)
+    back = normalise.invert(tokens, shape=shape)
+    assert torch.allclose(back, latents, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"shape must be that of one stored latent .* got None"):
+        normalise.invert(tokens)
+    with pytest.raises(ConfigError, match="each to be brought back, got"):
+        normalise.invert(tokens, shape=(*shape[:-1], 2 * shape[-1]))
+
+
+def test_tokens_are_packed_as_flux_packs_them() -> None:
+    """Source: diffusers, ``FluxPipeline._pack_latents``."""
+    latents = torch.randn(2, 16, 6, 8)
+    normalise = Normalise(
+        mode="given", source="given", axes="CHW", ops=({"op": "pack", "size": 2},)
+    )
+    expected = latents.view(2, 16, 3, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(2, 12, 64)
+    assert torch.equal(normalise.apply(latents), expected)
+
+
+def test_a_clip_takes_the_first_frames_of_a_table() -> None:
+    op = {"op": "subtract", "values": [float(value) for value in range(10)], "axis": "CT"}
+    normalise = Normalise(mode="given", source="given", axes="CTHW", ops=({**op, "size": 5},))
+    result = normalise.apply(torch.zeros(1, 2, 3, 1, 1))
+    assert result.flatten().tolist() == [0, -1, -2, -5, -6, -7]
+    with pytest.raises(ConfigError, match="values of subtract must be 12 for axis CT, got 10"):
+        normalise.apply(torch.zeros(1, 2, 6, 1, 1))
