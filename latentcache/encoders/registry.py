@@ -39,6 +39,14 @@ _FACTORIES = {
     "wan": "latentcache.encoders.wan:load_wan",
     "wan22": "latentcache.encoders.wan:load_wan22",
     "qwen": "latentcache.encoders.wan:load_qwen",
+    "hunyuan": "latentcache.encoders.hunyuan:load_hunyuan",
+    "hunyuan15": "latentcache.encoders.hunyuan:load_hunyuan15",
+    "ltx": "latentcache.encoders.ltx:load_ltx",
+    "ltx2": "latentcache.encoders.ltx:load_ltx2",
+    "cogvideox": "latentcache.encoders.cogvideox:load_cogvideox",
+    "cosmos": "latentcache.encoders.cosmos:load_cosmos",
+    "mochi": "latentcache.encoders.mochi:load_mochi",
+    "svd": "latentcache.encoders.per_frame:load_svd",
 }
 _ALIASES = {"sana": "dc", "flux1": "flux"}
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

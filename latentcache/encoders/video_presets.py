@@ -24,7 +24,6 @@ class _Declared:
     posterior: Posterior = "gaussian"
     time: dict[str, Any] = field(default_factory=dict)
     is_float32_on_gpu: bool = False
-    is_available: bool = True
 
     def facts(self) -> EncoderFacts:
         """Return the row that these lines stand for."""
@@ -49,7 +48,6 @@ class _Declared:
         return EncoderFacts(
             spec=spec,
             title=self.title,
-            is_available=self.is_available,
             is_float32_on_gpu=self.is_float32_on_gpu,
         )
 
@@ -93,7 +91,6 @@ ROWS = (
     ),
     _Declared(
         name="hunyuan",
-        is_available=False,
         title="HunyuanVideo",
         impl="AutoencoderKLHunyuanVideo",
         channels=16,
@@ -111,7 +108,6 @@ ROWS = (
     ),
     _Declared(
         name="hunyuan15",
-        is_available=False,
         title="HunyuanVideo 1.5",
         impl="AutoencoderKLHunyuanVideo15",
         channels=32,
@@ -126,7 +122,6 @@ ROWS = (
     ),
     _Declared(
         name="ltx",
-        is_available=False,
         title="LTX-Video 0.9",
         impl="AutoencoderKLLTXVideo",
         channels=128,
@@ -138,7 +133,6 @@ ROWS = (
     ),
     _Declared(
         name="ltx2",
-        is_available=False,
         title="LTX-2, LTX-2.3",
         impl="AutoencoderKLLTX2Video",
         channels=128,
@@ -150,7 +144,6 @@ ROWS = (
     ),
     _Declared(
         name="cogvideox",
-        is_available=False,
         title="CogVideoX",
         impl="AutoencoderKLCogVideoX",
         channels=16,
@@ -163,7 +156,6 @@ ROWS = (
     ),
     _Declared(
         name="cosmos",
-        is_available=False,
         title="Cosmos CV8x8x8, deterministic",
         impl="AutoencoderKLCosmos",
         channels=16,
@@ -175,7 +167,6 @@ ROWS = (
     ),
     _Declared(
         name="mochi",
-        is_available=False,
         title="Mochi 1",
         impl="AutoencoderKLMochi",
         channels=12,
@@ -186,7 +177,6 @@ ROWS = (
     ),
     _Declared(
         name="svd",
-        is_available=False,
         title="Stable Video Diffusion, frame by frame",
         impl="AutoencoderKLTemporalDecoder",
         channels=4,

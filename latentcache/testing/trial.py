@@ -55,8 +55,9 @@ class Trial:
 
     @property
     def batch_size(self) -> int:
-        """Rows that checks of batches use: 4, or fewer if the encoder takes fewer."""
-        return min(4, self.spec.max_batch or 4)
+        """Rows that checks of batches use: 4, or 2 clips, or fewer if the encoder takes fewer."""
+        most = 2 if self.spec.modality == "video" else 4
+        return min(most, self.spec.max_batch or most)
 
     def buckets(self) -> list[Bucket]:
         """Return two small legal buckets, with unequal edges where the encoder allows."""

@@ -72,6 +72,73 @@ TINY_VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen": ("AutoencoderKLQwenImage", _WAN),
+    "hunyuan": (
+        "AutoencoderKLHunyuanVideo",
+        {"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4},
+    ),
+    "hunyuan15": (
+        "AutoencoderKLHunyuanVideo15",
+        {
+            "block_out_channels": (8, 16, 32, 64),
+            "layers_per_block": 1,
+            "spatial_compression_ratio": 8,
+        },
+    ),
+    "ltx": (
+        "AutoencoderKLLTXVideo",
+        {
+            "block_out_channels": (8, 8, 8, 8),
+            "decoder_block_out_channels": (8, 8, 8, 8),
+            "layers_per_block": (1, 1, 1, 1, 1),
+            "decoder_layers_per_block": (1, 1, 1, 1, 1),
+        },
+    ),
+    "ltx2": (
+        "AutoencoderKLLTX2Video",
+        {
+            "block_out_channels": (4, 8, 8, 8),
+            "decoder_block_out_channels": (8, 16, 32),
+            "layers_per_block": (1, 1, 1, 1, 1),
+            "decoder_layers_per_block": (1, 1, 1, 1),
+        },
+    ),
+    "cogvideox": (
+        "AutoencoderKLCogVideoX",
+        {
+            "block_out_channels": (8, 8, 8, 8),
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "force_upcast": False,
+        },
+    ),
+    "cosmos": (
+        "AutoencoderKLCosmos",
+        {
+            "encoder_block_out_channels": (8, 8, 8, 8),
+            "decode_block_out_channels": (8, 8, 8, 8),
+            "num_layers": 1,
+            "attention_resolutions": (),
+            "resolution": 64,
+        },
+    ),
+    "mochi": (
+        "AutoencoderKLMochi",
+        {
+            # Its group norm wants 32 channels.
+            "encoder_block_out_channels": (32, 32, 32, 32),
+            "decoder_block_out_channels": (32, 32, 32, 32),
+            "layers_per_block": (0, 0, 0, 1, 1),
+            "add_attention_block": (False, False, False, False, True),
+        },
+    ),
+    "svd": (
+        "AutoencoderKLTemporalDecoder",
+        {
+            "block_out_channels": (32, 32),
+            "down_block_types": ("DownEncoderBlock2D",) * 2,
+            "force_upcast": False,
+        },
+    ),
 }
 """By preset. Widths are tiny, latent channels those of the released weights."""
 
@@ -105,3 +172,47 @@ def save_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def tiny_video(save_tiny: Callable[..., Path]) -> Callable[..., tuple[Any, Any]]:
+    """Return a function: video preset to (our encoder, the diffusers model it wraps).
+
+    ``knobs`` are those after the location; the model is loaded anew, as diffusers leaves it.
+    """
+
+    def load(name: str, *, knobs: str = "", **changes: Any) -> tuple[Any, Any]:
+        import diffusers  # noqa: PLC0415  takes seconds
+
+        from latentcache.encoders import EncoderOptions, load_encoder  # noqa: PLC0415
+
+        folder = save_tiny(name, **changes)
+        options = EncoderOptions(device="cpu", is_offline=True)
+        encoder = load_encoder(f"{name}:{folder}{knobs}", options)
+        model_class = getattr(diffusers, TINY_VIDEOS[name][0])
+        return encoder, model_class.from_pretrained(folder, low_cpu_mem_usage=False).eval()
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def clip() -> Callable[..., torch.Tensor]:
+    """Return a function that makes one random clip, BCTHW in [-1, 1]."""
+
+    def make(num_frames: int, height: int = 32, width: int = 64) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1)
+        return torch.rand(1, 3, num_frames, height, width, generator=generator) * 2 - 1
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., dict[str, torch.Tensor]]:
+    """Return a function: encoder and batch to stacked fields."""
+
+    def run(encoder: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        from latentcache.encoders import SampleMeta, stack_fields  # noqa: PLC0415
+
+        return stack_fields(encoder.encode(pixels, [SampleMeta(key="")] * len(pixels)))
+
+    return run

@@ -3,17 +3,22 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from latentcache.core.errors import ConfigError, EncoderError
-from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder, stack_fields
+from latentcache.encoders import EncoderOptions, load_encoder
 from latentcache.encoders.spec import Encoder
 from latentcache.encoders.video_encoder import VideoEncoder
 from latentcache.testing.contract import EncoderContract
 
+OPTIONS = EncoderOptions(device="cpu", is_offline=True)
 SaveTiny = Callable[..., Path]
+TinyVideo = Callable[..., tuple[VideoEncoder, Any]]
+Clip = Callable[..., torch.Tensor]
+Encode = Callable[..., dict[str, torch.Tensor]]
 
 
 class FamilyContract(EncoderContract):
@@ -46,53 +51,111 @@ class TestQwenContract(FamilyContract):
     name = "qwen"
 
 
-FAMILIES = ("wan", "wan22", "qwen")
-ODD = {"wan": 7, "wan22": 7, "qwen": 7}
+class TestHunyuanContract(FamilyContract):
+    name = "hunyuan"
 
 
-def load(name: str, folder: Path, **options: str) -> VideoEncoder:
-    encoder = load_encoder(
-        f"{name}:{folder}", EncoderOptions(device="cpu", is_offline=True, **options)
-    )
-    assert isinstance(encoder, VideoEncoder)
-    return encoder
+class TestHunyuan15Contract(FamilyContract):
+    name = "hunyuan15"
 
 
-def clip(num_frames: int, *, num_rows: int = 1) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(num_rows, 3, num_frames, 32, 32, generator=generator) * 2 - 1
+class TestLtxContract(FamilyContract):
+    name = "ltx"
 
 
-def encode(encoder: Encoder, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-    return stack_fields(encoder.encode(batch, [SampleMeta(key="")] * len(batch)))
+class TestLtx2Contract(FamilyContract):
+    name = "ltx2"
+
+
+class TestCogVideoXContract(FamilyContract):
+    name = "cogvideox"
+
+
+class TestCosmosContract(FamilyContract):
+    name = "cosmos"
+
+
+class TestMochiContract(FamilyContract):
+    name = "mochi"
+
+
+class TestSvdContract(FamilyContract):
+    name = "svd"
+
+
+FAMILIES = (
+    *("wan", "wan22", "qwen", "hunyuan", "hunyuan15", "ltx", "ltx2"),
+    *("cogvideox", "cosmos", "mochi", "svd"),
+)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_decode_gives_clips_back_in_shape_in_half_precision(name: str, save_tiny: SaveTiny) -> None:
-    encoder = load(name, save_tiny(name), dtype="bfloat16")
-    assert encoder.spec.compute_dtype == "bfloat16"
-    num_frames = encoder.spec.frame_rule.first + encoder.spec.frame_rule.step
-    pixels = clip(num_frames)
+def test_decode_gives_clips_back_in_shape(
+    name: str, save_tiny: SaveTiny, clip: Clip, encode: Encode
+) -> None:
+    # torch has no average pooling of clips in half precision on a CPU.
+    dtype = "float32" if name == "cosmos" else "bfloat16"
+    options = EncoderOptions(device="cpu", is_offline=True, dtype=dtype)
+    encoder = load_encoder(f"{name}:{save_tiny(name)}", options)
+    assert isinstance(encoder, VideoEncoder)
+    assert encoder.spec.compute_dtype == dtype
+    pixels = clip(encoder.spec.frame_rule.first + encoder.spec.frame_rule.step, 64, 64)
     restored = encoder.decode(encode(encoder, pixels))
     assert restored.shape == pixels.shape
     assert restored.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_tiling_is_left_to_defaults(name: str, tiny_video: TinyVideo) -> None:
+    encoder, _ = tiny_video(name)
+    flags = {key: value for key, value in vars(encoder._module).items() if key.startswith("use_")}
+    assert not any(flags.values())
+    assert encoder.spec.knobs["tiling"] is encoder.spec.knobs["framewise"] is False
+
+
 def test_weights_of_another_preset_are_refused(save_tiny: SaveTiny) -> None:
     with pytest.raises(EncoderError, match="must have 48 channels and 2 frames for wan22"):
-        load("wan22", save_tiny("wan"))
+        load_encoder(f"wan22:{save_tiny('wan')}", OPTIONS)
 
 
-def test_model_without_colour_is_refused(save_tiny: SaveTiny) -> None:
+def test_model_of_other_colours_is_refused(save_tiny: SaveTiny) -> None:
+    folder = save_tiny("wan", in_channels=4, out_channels=4)
     with pytest.raises(EncoderError, match="must encode 3 x 5 x 64 x 96 for wan"):
-        load("wan", save_tiny("wan", in_channels=4, out_channels=4))
+        load_encoder(f"wan:{folder}", OPTIONS)
 
 
 def test_knob_after_the_location_is_read_and_recorded(save_tiny: SaveTiny) -> None:
     folder = save_tiny("wan")
-    options = EncoderOptions(device="cpu", is_offline=True)
-    assert load_encoder(f"wan:{folder}", options).spec.knobs["allow_tf32"] is True
-    encoder = load_encoder(f"wan:{folder}?allow_tf32=false", options)
+    assert load_encoder(f"wan:{folder}", OPTIONS).spec.knobs["allow_tf32"] is True
+    encoder = load_encoder(f"wan:{folder}?allow_tf32=false", OPTIONS)
     assert encoder.spec.knobs["allow_tf32"] is False
     with pytest.raises(ConfigError, match="did you mean 'allow_tf32'"):
-        load_encoder(f"wan:{folder}?allow_tf23=false", options)
+        load_encoder(f"wan:{folder}?allow_tf23=false", OPTIONS)
+
+
+def test_stream_of_a_size_that_does_not_fit_is_refused(tiny_video: TinyVideo) -> None:
+    encoder, _ = tiny_video("wan")
+    with pytest.raises(EncoderError, match="not a multiple of 4x4 px"):
+        encoder.open(30, 32)
+
+
+def test_failed_push_leaves_the_encoder_and_other_streams_as_they_were(
+    tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, _ = tiny_video("ltx")
+    whole = encode(encoder, clip(17))["mean"]
+    stream, broken = encoder.open(32, 64), encoder.open(32, 64)
+    parts = [stream.push(clip(17)[0, :, :9])]
+    hook = encoder._module.encoder.mid_block.register_forward_pre_hook(_fail)
+    with pytest.raises(RuntimeError, match="made to fail"):
+        broken.push(clip(17)[0])
+    hook.remove()
+    encoder.reset()
+    parts += [stream.push(clip(17)[0, :, 9:]), stream.close()]
+    streamed = torch.cat([part["mean"] for part in parts if part], dim=1)
+    assert torch.allclose(streamed, whole[0], atol=1e-5)
+    assert torch.equal(encode(encoder, clip(17))["mean"], whole)
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("made to fail")

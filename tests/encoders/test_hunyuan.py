@@ -1,0 +1,71 @@
+"""HunyuanVideo is whole unless tiles are asked for, and says which."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.encoders.video_encoder import VideoEncoder
+from latentcache.testing.normalizing import normalize
+
+TinyVideo = Callable[..., tuple[VideoEncoder, Any]]
+Clip = Callable[..., torch.Tensor]
+Encode = Callable[..., dict[str, torch.Tensor]]
+
+
+def test_clips_are_whole_where_the_class_would_tile(
+    tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, model = tiny_video("hunyuan")
+    with torch.inference_mode():
+        tiled = model.encode(clip(33)).latent_dist.mean
+        model.use_framewise_encoding = False
+        whole = model.encode(clip(33)).latent_dist.mean
+    assert torch.equal(encode(encoder, clip(33))["mean"], whole)
+    assert not torch.allclose(tiled, whole, atol=0.01)
+
+
+def test_tiles_are_those_of_the_class_and_change_the_fingerprint(
+    tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, model = tiny_video("hunyuan", knobs="?tile_frames=16")
+    with torch.inference_mode():
+        tiled = model.encode(clip(33)).latent_dist.mean
+    assert torch.equal(encode(encoder, clip(33))["mean"], tiled)
+    assert encoder.spec.knobs["framewise"] is True
+    assert encoder.spec.fingerprint() != tiny_video("hunyuan")[0].spec.fingerprint()
+
+
+def test_odd_tiles_are_refused(tiny_video: TinyVideo) -> None:
+    with pytest.raises(ConfigError, match="tile_frames must be 0 or a multiple of 16, got 12"):
+        tiny_video("hunyuan", knobs="?tile_frames=12")
+
+
+def test_stream_is_refused_with_what_to_do(tiny_video: TinyVideo) -> None:
+    with pytest.raises(EncoderError, match=r"group norm averages .* use WEIGHTS\?tile_frames=16"):
+        tiny_video("hunyuan")[0].open(32, 64)
+    with pytest.raises(EncoderError, match="plan shorter clips"):
+        tiny_video("hunyuan15")[0].open(32, 64)
+
+
+def test_hunyuan15_takes_one_clip_at_a_time(
+    tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, model = tiny_video("hunyuan15")
+    with torch.inference_mode():
+        mean = model.encode(clip(9)).latent_dist.mean
+    assert torch.equal(encode(encoder, clip(9))["mean"], mean)
+    with pytest.raises(EncoderError, match="batch must be at most 1, got 2"):
+        encode(encoder, clip(9).repeat(2, 1, 1, 1, 1))
+
+
+@pytest.mark.parametrize(("name", "factor"), [("hunyuan", 0.476986), ("hunyuan15", 1.03682)])
+def test_normalised_by_the_published_factor(
+    name: str, factor: float, tiny_video: TinyVideo
+) -> None:
+    normalizer = tiny_video(name)[0].spec.normalizer
+    assert normalizer is not None
+    ones = torch.ones(1, 16, 1, 1, 1)
+    assert torch.allclose(normalize(ones, normalizer.ops, "CTHW"), ones * factor)
