@@ -1,0 +1,1 @@
+"""One module per competitor: how its data set is written and how it is read."""
