@@ -17,7 +17,7 @@ Fields = dict[str, torch.Tensor]
 
 
 class GroupCoder(Protocol):
-    """Encodes groups of frames in order.
+    """Encodes groups of frames in order; subclass it.
 
     Attributes:
         first_frames: Length of a clip's first group; a shorter clip is one group.
@@ -35,6 +35,10 @@ class GroupCoder(Protocol):
         """Return the fields of the next group, BCTHW each."""
         ...
 
+    def finish(self, state: Any) -> Fields | None:  # noqa: ARG002
+        """Return what the state still holds at the end of a clip, or None: most hold nothing."""
+        return None
+
 
 def group_ends(num_frames: int, *, first: int, step: int) -> list[int]:
     """Return where each group of a clip ends; the last one may be short."""
@@ -48,7 +52,8 @@ def encode_groups(coder: GroupCoder, frames_BCTHW: torch.Tensor) -> Fields:
     for end in group_ends(num_frames, first=coder.first_frames, step=coder.group_frames):
         parts.append(coder.encode_group(frames_BCTHW[:, :, start:end], state))
         start = end
-    return join_groups(parts)
+    last = coder.finish(state)
+    return join_groups([*parts, last] if last is not None else parts)
 
 
 def join_groups(parts: list[Fields]) -> Fields:
@@ -66,15 +71,15 @@ class GroupStream:
         self,
         spec: EncoderSpec,
         coder: GroupCoder,
-        run: Callable[[torch.Tensor, Any], Fields],
+        run: Callable[[Callable[[torch.Tensor], Fields], torch.Tensor], Fields],
         size: tuple[int, int],
     ) -> None:
         """Open.
 
         Args:
             spec: Of the encoder.
-            coder: Says how long groups are and makes the state.
-            run: ``coder.encode_group`` on the encoder's device, in its arithmetic.
+            coder: Encodes the groups.
+            run: Calls a function with frames on the encoder's device, in its arithmetic.
             size: Height and width in pixels.
         """
         self._spec = spec
@@ -104,7 +109,7 @@ class GroupStream:
         return self._row(parts)
 
     def close(self) -> Fields | None:
-        """Return what is left of a short last group, or None; drop the state.
+        """Return what a short last group and the state still give, or None; drop the state.
 
         Raises:
             EncoderError: The clip ended within a latent frame.
@@ -119,15 +124,28 @@ class GroupStream:
                     f"{num_frames - legal} frames too many ({self._spec.name} stream of "
                     f"{num_frames}); trim the clip"
                 )
-            size = self._pending.shape[1]
-            return self._row([self._encode(size)] if is_whole and size else [])
+            return self._row(self._last_parts() if is_whole else [])
         finally:
             self._drop()
 
+    def _last_parts(self) -> list[Fields]:
+        size = self._pending.shape[1]
+        parts = [self._encode(size)] if size else []
+
+        def finish(_: torch.Tensor) -> Fields:
+            return self._coder.finish(self._state) or {}
+
+        last = self._run(finish, self._pending[None])
+        return [*parts, last] if last else parts
+
     def _encode(self, size: int) -> Fields:
         group, self._pending = self._pending[:, :size], self._pending[:, size:]
+
+        def encode(frames_BCTHW: torch.Tensor) -> Fields:
+            return self._coder.encode_group(frames_BCTHW, self._state)
+
         try:
-            return self._run(group[None], self._state)
+            return self._run(encode, group[None])
         except BaseException:
             self._drop()  # a state halfway between two groups would spoil what follows
             raise

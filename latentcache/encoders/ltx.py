@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from latentcache.core.errors import EncoderError
-from latentcache.encoders.causal import Fields
+from latentcache.encoders.causal import Fields, GroupCoder
 from latentcache.encoders.options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published import standardized
@@ -26,7 +26,7 @@ Tails = dict[torch.nn.Module, torch.Tensor]
 
 
 @dataclass(slots=True)
-class LtxCoder:
+class LtxCoder(GroupCoder):
     """Encodes groups with one carried tail per causal convolution."""
 
     module: Any

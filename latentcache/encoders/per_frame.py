@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from latentcache.encoders.causal import Fields
+from latentcache.encoders.causal import Fields, GroupCoder
 from latentcache.encoders.options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published import scaled
@@ -20,7 +20,7 @@ from latentcache.encoders.weights import LoadedModel
 
 
 @dataclass(slots=True)
-class FrameCoder:
+class FrameCoder(GroupCoder):
     """Encodes frames as images; there is nothing to carry."""
 
     module: Any

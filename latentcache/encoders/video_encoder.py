@@ -54,6 +54,10 @@ def decode_clips(module: Any, latents_BCTHW: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
+def _no_coder(_module: Any) -> GroupCoder | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoFamily:
     """How one diffusers class is read.
@@ -62,7 +66,7 @@ class VideoFamily:
         class_name: In the ``diffusers`` package.
         read_normalizer: Published normalisation of a loaded model, if there is one.
         read_output: From what ``encode`` returns to fields, BCTHW each.
-        make_coder: Makes what encodes group by group, for classes that allow it.
+        make_coder: Makes what encodes group by group, if the class as pinned allows it.
         decode: From latents to pixels.
         knobs: What a user may set.
         pin: Sets the module's flags by the knobs; returns all knobs that change values.
@@ -71,7 +75,7 @@ class VideoFamily:
     class_name: str
     read_normalizer: Callable[[LoadedModel], Normalizer | None]
     read_output: ReadOutput = read_gaussian
-    make_coder: Callable[[Any], GroupCoder] | None = None
+    make_coder: Callable[[Any], GroupCoder | None] = _no_coder
     decode: Callable[[Any, torch.Tensor], torch.Tensor] = decode_clips
     knobs: type[DiffusersKnobs] = DiffusersKnobs
     pin: Pin = pin_whole
@@ -87,11 +91,13 @@ class VideoEncoder:
     def __init__(
         self, module: Any, spec: EncoderSpec, device: torch.device, family: VideoFamily
     ) -> None:
-        self.spec = spec
         self.device = device
         self._module = module
         self._family = family
-        self._coder = family.make_coder(module) if family.make_coder else None
+        self._coder = family.make_coder(module)
+        if self._coder is not None and spec.streaming == "none":
+            spec = replace(spec, streaming="exact", streaming_refusal="")
+        self.spec = spec
         self._dtype: torch.dtype = getattr(torch, spec.compute_dtype)
         self._turn = threading.Lock()
 
@@ -124,11 +130,7 @@ class VideoEncoder:
                 f"streaming must be possible, got {spec.name}: {spec.streaming_refusal}"
             )
         check_batch(spec, torch.zeros((1, 3, spec.frame_rule.first, height_px, width_px)), [_META])
-
-        def run(frames_BCTHW: torch.Tensor, state: Any) -> Fields:
-            return self._run(lambda frames: coder.encode_group(frames, state), frames_BCTHW)
-
-        return GroupStream(spec, coder, run, (height_px, width_px))
+        return GroupStream(spec, coder, self._run, (height_px, width_px))
 
     def reset(self) -> None:
         """Drop what the model keeps between calls after an error, and cached memory."""
@@ -183,7 +185,7 @@ def build_video_encoder(name: str, family: VideoFamily, options: EncoderOptions)
     )
     encoder = VideoEncoder(module, spec, device, family)
     factor = _probe_factor(encoder, label=options.location)
-    encoder.spec = replace(spec, spatial_factor=factor, multiple_of=factor)
+    encoder.spec = replace(encoder.spec, spatial_factor=factor, multiple_of=factor)
     return encoder
 
 

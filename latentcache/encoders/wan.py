@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from latentcache.encoders.causal import Fields
+from latentcache.encoders.causal import Fields, GroupCoder
 from latentcache.encoders.options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published import standardized
@@ -21,7 +21,7 @@ from latentcache.encoders.weights import LoadedModel
 
 
 @dataclass(slots=True)
-class WanCoder:
+class WanCoder(GroupCoder):
     """Encodes groups with one carried tail per causal convolution.
 
     Groups of eight would be faster and differ by 3e-7: the model's own groups are kept.

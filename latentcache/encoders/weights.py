@@ -25,9 +25,10 @@ _CONFIG_WITHOUT_EFFECT = frozenset(
     {
         # Normalisation happens when loading; it is recorded, not hashed.
         *("scaling_factor", "shift_factor", "latents_mean", "latents_std"),
-        *("batch_norm_eps", "batch_norm_momentum"),
+        *("batch_norm_eps", "batch_norm_momentum", "invert_scale_latents"),
         # Advice on dtypes, the threshold of tiling (pinned off), a helper's constants.
-        *("force_upcast", "sample_size", "latent_magnitude", "latent_shift"),
+        *("force_upcast", "sample_size", "sample_height", "sample_width"),
+        *("latent_magnitude", "latent_shift"),
     }
 )
 

@@ -1,8 +1,8 @@
 """Groups of frames: any pieces give the groups of the whole clip, and nothing else is kept."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import EncoderError
 from latentcache.encoders import FrameRule, list_encoders
-from latentcache.encoders.causal import Fields, GroupStream, encode_groups, group_ends
+from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups, group_ends
 
 SPEC = {facts.name: facts.spec for facts in list_encoders()}["wan"]
 
 
-class SummingCoder:
+class SummingCoder(GroupCoder):
     """Each group gives its own sum and the sum of all before; counts what it was given."""
 
     def __init__(self, first: int, step: int) -> None:
@@ -36,8 +36,8 @@ class SummingCoder:
 
 
 def open_stream(coder: SummingCoder, rule: FrameRule) -> GroupStream:
-    def run(frames: torch.Tensor, state: Any) -> Fields:
-        return coder.encode_group(frames, state)
+    def run(compute: Callable[[torch.Tensor], Fields], frames: torch.Tensor) -> Fields:
+        return compute(frames)
 
     return GroupStream(replace(SPEC, frame_rule=rule), coder, run, (2, 3))
 

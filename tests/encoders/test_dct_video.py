@@ -39,6 +39,15 @@ def test_keeping_everything_gives_the_clip_back() -> None:
     assert torch.allclose(encoder.decode({"z": encode(encoder, pixels)}), pixels, atol=1e-5)
 
 
+def test_error_is_the_energy_of_what_was_left_out() -> None:
+    encoder, pixels = DctVideoEncoder(CPU), clip(9).double()
+    z = encode(encoder, pixels.float()).double()
+    error = (encoder.decode({"z": z.float()}) - pixels).square().sum()
+    # Bands of a group are halves of an orthonormal transform's: a quarter of the energy.
+    kept = z[:, :, 0].square().sum() + 4 * z[:, :, 1:].square().sum()
+    assert torch.allclose(error, pixels.square().sum() - kept, rtol=1e-4)
+
+
 def test_first_latent_is_that_of_the_frame_as_an_image_with_no_motion() -> None:
     pixels = clip(5)
     z = encode(DctVideoEncoder(CPU), pixels)

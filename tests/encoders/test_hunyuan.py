@@ -27,13 +27,42 @@ def test_clips_are_whole_where_the_class_would_tile(
     assert not torch.allclose(tiled, whole, atol=0.01)
 
 
-def test_tiles_are_those_of_the_class_and_change_the_fingerprint(
-    tiny_video: TinyVideo, clip: Clip, encode: Encode
+@pytest.mark.parametrize("num_frames", [1, 13, 17, 25, 29, 33])
+def test_tiles_are_those_of_the_class(
+    num_frames: int, tiny_video: TinyVideo, clip: Clip, encode: Encode
 ) -> None:
     encoder, model = tiny_video("hunyuan", knobs="?tile_frames=16")
     with torch.inference_mode():
-        tiled = model.encode(clip(33)).latent_dist.mean
-    assert torch.equal(encode(encoder, clip(33))["mean"], tiled)
+        tiled = model.encode(clip(num_frames)).latent_dist
+    fields = encode(encoder, clip(num_frames))
+    assert torch.equal(fields["mean"], tiled.mean)
+    assert torch.equal(fields["logvar"], tiled.logvar)
+
+
+@pytest.mark.parametrize("num_frames", [33, 57, 61])
+def test_larger_tiles_are_those_of_the_class(
+    num_frames: int, tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, model = tiny_video("hunyuan", knobs="?tile_frames=32")
+    model.tile_sample_min_num_frames, model.tile_sample_stride_num_frames = 32, 24
+    with torch.inference_mode():
+        tiled = model.encode(clip(num_frames, 16, 16)).latent_dist.mean
+    assert torch.equal(encode(encoder, clip(num_frames, 16, 16))["mean"], tiled)
+
+
+def test_tiles_can_be_streamed_and_change_the_fingerprint(
+    tiny_video: TinyVideo, clip: Clip, encode: Encode
+) -> None:
+    encoder, _ = tiny_video("hunyuan", knobs="?tile_frames=16")
+    stream, held = encoder.open(32, 64), []
+    parts = []
+    for frames in clip(53)[0].split(12, dim=1):
+        parts.append(stream.push(frames))
+        held.append(sum(value.untyped_storage().nbytes() for value in stream._state.values()))
+    parts.append(stream.close())
+    streamed = torch.cat([part["mean"] for part in parts if part], dim=1)
+    assert torch.equal(streamed, encode(encoder, clip(53))["mean"][0])
+    assert held[2] == held[3]
     assert encoder.spec.knobs["framewise"] is True
     assert encoder.spec.fingerprint() != tiny_video("hunyuan")[0].spec.fingerprint()
 

@@ -23,13 +23,14 @@ Encode = Callable[..., dict[str, torch.Tensor]]
 
 class FamilyContract(EncoderContract):
     name = ""
+    knobs = ""
 
     @pytest.fixture(autouse=True)
     def _folders(self, save_tiny: SaveTiny) -> None:
         type(self).folder = staticmethod(cache(lambda seed: save_tiny(self.name, seed=seed)))
 
     def load(self, seed: int, **options: str) -> Encoder:
-        text = f"{self.name}:{self.folder(seed)}"
+        text = f"{self.name}:{self.folder(seed)}{self.knobs}"
         return load_encoder(text, EncoderOptions(device="cpu", is_offline=True, **options))
 
     def make_encoder(self) -> Encoder:
@@ -53,6 +54,11 @@ class TestQwenContract(FamilyContract):
 
 class TestHunyuanContract(FamilyContract):
     name = "hunyuan"
+
+
+class TestTiledHunyuanContract(FamilyContract):
+    name = "hunyuan"
+    knobs = "?tile_frames=16"
 
 
 class TestHunyuan15Contract(FamilyContract):
