@@ -43,10 +43,11 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         ConfigError: It is no state, or something that must agree differs; both sides are
             shown.
     """
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping) or "format" not in state:
+        names = f" of {', '.join(map(str, state)) or 'nothing'}" if isinstance(state, dict) else ""
         raise ConfigError(
-            f"state must be what state_dict() returned, got a {type(state).__name__}; pass "
-            f"batch.state or loader.state_dict()"
+            f"state must be what state_dict() returned, got a {type(state).__name__}{names[:200]}; "
+            f"pass batch.state or loader.state_dict()"
         )
     if state.get("format") != STATE_FORMAT:
         raise ConfigError(
