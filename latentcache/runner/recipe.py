@@ -78,7 +78,7 @@ def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     where = str(path) if path else "command line"
     values = read_toml(path) if path else {}
     for key, value in (overrides or {}).items():
-        _lay_over(values, key, value)
+        lay_over(values, key, value)
     return config_from_mapping(Recipe, values, where=where)
 
 
@@ -100,7 +100,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def _lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``section.key`` of a recipe's tables.
+
+    Raises:
+        ConfigError: A section is not a table.
+    """
     *sections, last = key.split(".")
     for section in sections:
         inner = values.setdefault(section, {})

@@ -45,23 +45,30 @@ def collected(items: list[ItemT]) -> list[ItemT]:
     return [item for theirs in everyone for item in theirs]
 
 
+def shared(value: ItemT) -> ItemT:
+    """Return rank 0's value on every rank."""
+    held: list[Any] = [value]
+    if world()[1] > 1:
+        dist.broadcast_object_list(held, src=0)
+    found: ItemT = held[0]
+    return found
+
+
 def on_first_rank(action: Callable[[], None]) -> None:
     """Do something on rank 0 while the others wait; if it fails, all of them fail.
 
     Raises:
         RunError: It failed on rank 0; on rank 0 itself the original error is raised.
     """
-    rank, size = world()
-    failure: list[str | None] = [None]
+    failure: str | None = None
     error: Exception | None = None
-    if rank == 0:
+    if world()[0] == 0:
         try:
             action()
         except Exception as caught:  # noqa: BLE001  raised again below, once the others know
-            error, failure[0] = caught, str(caught)
-    if size > 1:
-        dist.broadcast_object_list(failure, src=0)
+            error, failure = caught, str(caught)
+    told = shared(failure)
     if error is not None:
         raise error
-    if failure[0] is not None:
-        raise RunError(f"rank 0 must finish for all to go on, got: {failure[0]}")
+    if told is not None:
+        raise RunError(f"rank 0 must finish for all to go on, got: {told}")

@@ -54,6 +54,7 @@ class Trainer:
         model: As given, on the device.
         weights: Its parameters with their averages, ``weights.ema``.
         step: Optimizer steps done.
+        last_told: Condition of the last micro-batch, nothing dropped.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Trainer:
         self.weights = Weights(self.model, options)
         self._parallel = in_parallel(self.model, self._device)
         self.step = 0
+        self.last_told: Condition | None = None
         self._state = loader.state_dict()
         self._batches: Iterator[Batch] | None = None
         self._meter = Meter()
@@ -242,7 +244,8 @@ class Trainer:
         seeds = batch["noise_seed"].to(self._device, non_blocking=True)
         first = _NUM_STREAMS * self.options.seed
         dropped = draw_drops(seeds, self.options.condition_drop, stream=first + DROP_STREAM)
-        told = self._conditioning.drop(self._conditioning.read(batch, self._device), dropped)
+        self.last_told = self._conditioning.read(batch, self._device)
+        told = self._conditioning.drop(self.last_told, dropped)
         times = draw_times(seeds, stream=first + TIME_STREAM, shift=self.options.time_shift)
         noise = draw_noise(seeds, latents.shape[1:], stream=first + NOISE_STREAM)
         # Gradients travel once a step: with its last micro-batch.

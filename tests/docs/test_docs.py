@@ -21,6 +21,10 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FOREIGN_OPTIONS = {
     "--address": "of ray start as well",
     "--working-dir": "of ray job submit",
+    "--resume": "of jobs/train_dit.py",
+    "--ray": "of jobs/train_dit.py",
+    "--model": "of jobs/train_dit.py",
+    "--nproc-per-node": "of torchrun",
     "--rounds": "of tests/benchmarks/decode.py",
     "--photos": "of tests/benchmarks/pipeline.py",
     "--tiny": "of tests/benchmarks/pipeline.py",

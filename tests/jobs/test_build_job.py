@@ -20,7 +20,9 @@ from latentcache.testing.drawn import write_drawn_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPOSITORY / "jobs" / "configs").glob("*.toml"))
-TIMEOUT_S = 150
+CONFIGS = [path for path in CONFIGS if not path.name.startswith("train_")]
+TIMEOUT_S = 240
+FAKES = "latentcache.testing.fakes"
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in CONFIGS])
@@ -154,7 +156,7 @@ def _write_recipe(folder: Path, corpus: Path, **encode: str) -> Path:
     path = folder / "recipe.toml"
     lines = [f'corpus = "{corpus}"', f'store = "{folder / "store"}"']
     lines += ["[plan]", "resolution_px = 64", "rows_per_shard = 4", "[resources]"]
-    lines += ["max_quarantine = 0.2", 'device = "cpu"', "[encode]"]
+    lines += ["max_quarantine = 0.2", "num_actors = 1", 'device = "cpu"', "[encode]"]
     lines += [f'{name} = "{value}"' for name, value in encode.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -204,17 +206,17 @@ def test_wrong_recipe_fails_the_job_with_the_sentence_in_the_log(
 def test_stopped_job_leaves_a_store_that_the_next_one_finishes(
     head: Head, corpus: Path, tmp_path: Path
 ) -> None:
-    recipe = _write_recipe(
-        tmp_path, corpus, encoder="latentcache.testing.fakes:SlowEncoder:seconds=2.5"
-    )
+    # A minute for a run that takes a second: a busy machine must not finish before the stop.
+    recipe = _write_recipe(tmp_path, corpus, encoder=f"{FAKES}:SlowEncoder:seconds=5")
     submitted = head.submit("stopped", recipe, "--no-wait")
     assert submitted.returncode == 0, submitted.stdout
-    _wait_for(lambda: _num_commits(tmp_path / "store") >= 2)
+    _wait_for(lambda: _num_commits(tmp_path / "store") >= 1)
     assert head.ray_job("stop", "stopped").returncode == 0
     assert "STOPPED" in head.status("stopped").upper()
     store = Store.open(tmp_path / "store")
     assert store.snapshots() == []
     before = _num_commits(tmp_path / "store")
+    recipe = _write_recipe(tmp_path, corpus, encoder=f"{FAKES}:FakeEncoder")
     assert head.submit("resumed", recipe).returncode == 0
     assert _num_commits(tmp_path / "store") > before
     column = store.snapshot().column("latents")

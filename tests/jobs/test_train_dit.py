@@ -1,0 +1,257 @@
+"""``jobs/train_dit.py``: here, under torchrun and on Ray; stopped and resumed; pictures."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from tests.evaluate.drawn_store import build_drawn_store
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((REPOSITORY / "jobs" / "configs").glob("train_*.toml"))
+JOB = REPOSITORY / "jobs" / "train_dit.py"
+NUM_STEPS = 8
+RECIPE = """
+store = {store}
+out = {out}
+condition = "label"
+device = "cpu"
+[dit]
+width = 16
+depth = 1
+num_heads = 2
+num_classes = 4
+[batches]
+global_batch_size = 4
+seed = 3
+[train]
+num_steps = 8
+learning_rate = 1e-3
+[output]
+save_every = 4
+sample_every = 8
+num_samples = 5
+sample_steps = 2
+log_samples = true
+[ray]
+num_workers = 2
+max_failures = 1
+"""
+
+
+def _load_job() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_dit", JOB)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+job = _load_job()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of drawn pictures, encoded by dct, each with a label."""
+    torch.set_num_threads(1)
+    store = build_drawn_store(Path(tmp_path_factory.mktemp("train_dit")))
+    generation = store.generations()[0]
+    places = [
+        (shard, row)
+        for run in generation.runs
+        for shard in range(run.first_shard, run.first_shard + run.num_shards)
+        for row in range(run.rows_in_shard(shard))
+    ]
+    shards, rows = zip(*places, strict=True)
+    table = pa.table({"shard": shards, "row": rows, "value": [row % 4 for row in rows]})
+    store.write_annotations(generation, "label", [table])
+    store.publish([])
+    return Path(store.folder.url.removeprefix("file://"))
+
+
+def _write_recipe(folder: Path, store: Path) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(
+        RECIPE.format(store=json.dumps(str(store)), out=json.dumps(str(folder / "out")))
+    )
+    return path
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(job.main, [str(one) for one in arguments])
+
+
+def _losses(folder: Path) -> list[float]:
+    lines = (folder / "out" / "losses.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [one["step"] for one in told] == list(range(1, NUM_STEPS + 1))
+    return [one["loss"] for one in told]
+
+
+@pytest.fixture(scope="module")
+def straight(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("straight")
+    done = _run(_write_recipe(folder, store))
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (result["step"], result["is_stopped"]) == (NUM_STEPS, False)
+    assert re.search(r"step 8/8, loss \d\.\d+, .* samples/s, loader wait \d+\.\d%", done.stderr)
+    return folder
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in CONFIGS])
+def test_example_recipe_is_valid(path: Path) -> None:
+    assert job.read_recipe(path, {}).out
+
+
+def test_run_leaves_checkpoints_losses_and_a_picture(straight: Path) -> None:
+    out = straight / "out"
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert names == [
+        "checkpoints/step_00000004.safetensors",
+        "checkpoints/step_00000008.safetensors",
+        "losses.jsonl",
+        "sample_losses.jsonl",
+        "samples/step_00000008.png",
+    ]
+    samples = [json.loads(line) for line in (out / "sample_losses.jsonl").read_text().splitlines()]
+    assert len(samples) == 4 * NUM_STEPS
+    assert set(samples[0]) == {"step", "key", "time", "loss", "is_dropped"}
+    picture = np.asarray(Image.open(out / "samples" / "step_00000008.png"))
+    # Five samples in a square of three by two.
+    assert picture.shape[1] % 3 == 0
+    assert picture.shape[0] % 2 == 0
+    assert len(np.unique(picture)) > 8
+
+
+def test_stopped_run_goes_on_to_the_same_losses(
+    store: Path, straight: Path, tmp_path: Path
+) -> None:
+    recipe = _write_recipe(tmp_path, store)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stop").touch()
+    stopped = _run(recipe)
+    assert stopped.exit_code == 130
+    assert "run the same command with --resume" in stopped.stderr
+    assert json.loads(stopped.stdout)["step"] == 2
+    refused = _run(recipe)
+    assert refused.exit_code == 2
+    assert re.fullmatch(r"error: out must hold no checkpoint, .*--resume.*\n", refused.stderr)
+    resumed = _run(recipe, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert _losses(tmp_path) == _losses(straight)
+    again = _run(recipe, "--resume")
+    assert (again.exit_code, json.loads(again.stdout)["loss"]) == (0, None)
+    changed = _run(recipe, "--resume", "--set", "dit.width=32")
+    assert changed.exit_code == 2
+    assert "model must be those of the checkpoint" in changed.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
+    recipe = _write_recipe(tmp_path, store)
+    command = [sys.executable, str(JOB), str(recipe), "--set", "train.num_steps=1_000_000"]
+    command += ["--set", "output.sample_every=0"]
+    running = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith("step 1/1,000,000")
+    os.kill(running.pid, signal.SIGTERM)
+    stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "stopped; run the same command with --resume to go on"
+    result = json.loads(stdout)
+    assert result["is_stopped"]
+    assert Path(result["checkpoint"]).is_file()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_same(store: Path, straight: Path, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "--standalone", str(JOB), str(_write_recipe(tmp_path, store))],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == NUM_STEPS
+    assert _losses(tmp_path) == pytest.approx(_losses(straight), rel=1e-3)
+    keys = [_keys(folder) for folder in (tmp_path, straight)]
+    assert keys[0] == keys[1]
+
+
+def _keys(folder: Path) -> list[tuple[int, str]]:
+    log = folder / "out" / "sample_losses.jsonl"
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    return [(one["step"], one["key"]) for one in told]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray Train's own, on every start
+def test_ray_train_trains_the_same(store: Path, straight: Path, tmp_path: Path) -> None:
+    recipe = _write_recipe(tmp_path, store)
+    done = _run(recipe, "--ray")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["step"] == NUM_STEPS
+    assert "step 8/8" in done.stderr
+    assert _losses(tmp_path) == pytest.approx(_losses(straight), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["dit.widht=32"], "key must be one of .*got 'widht'.*'width'"),
+        (["condition=lable"], "got 'lable'"),
+        (["dit.num_classes=3"], "label must be from 0 to 2, got 3"),
+        (["model=wan"], "wan must be given with the model wan"),
+        (["device=gpu"], "device must be auto, cpu or cuda, got 'gpu'"),
+        (["batches.global_batch_size=0"], "global_batch_size must be"),
+        (["train.precision=half"], "value must be one of .*bfloat16"),
+        (["store=/nowhere"], "store"),
+        (["out="], "key 'out' must be given"),
+    ],
+)
+def test_wrong_recipe_is_one_sentence(
+    store: Path, tmp_path: Path, settings: list[str], message: str
+) -> None:
+    options = [word for one in settings for word in ("--set", one)]
+    done = _run(_write_recipe(tmp_path, store), *options)
+    assert done.exit_code in (1, 2)
+    assert done.stdout == ""
+    assert re.fullmatch(rf"error: .*{message}.*\n", done.stderr), done.stderr
+
+
+def test_submitted_job_refuses_a_folder_that_goes_away(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = _run(_write_recipe(tmp_path, store), "--set", "out=runs/here")
+    assert done.exit_code == 2
+    assert "every node sees" in done.stderr
+
+
+def test_clips_are_drawn_frame_by_frame() -> None:
+    latents: Any = torch.randn(3, 4, 7, 6, 8)
+    assert job.sheet(latents, None).shape == (3 * 6, 5 * 8, 3)
+    assert job.sheet(latents[:, :, 0], None).shape == (2 * 6, 2 * 8, 3)
