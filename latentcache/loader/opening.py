@@ -15,6 +15,7 @@ from latentcache.loader.sources import Source
 from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
 from latentcache.loader.unit_grid import ColumnUnits
 from latentcache.store import ColumnView, Pin, Snapshot
+from latentcache.store.arrow_numbers import numbers
 from latentcache.store.plan_tables import read_retired
 
 
@@ -26,11 +27,13 @@ class OpenSource:
         source: As asked for.
         snapshot: Pinned.
         streams: Those with any selected row.
+        cache: Holds objects of remote stores, or None.
     """
 
     source: Source
     snapshot: Snapshot
     streams: tuple[Stream, ...]
+    cache: ShardCache | None = None
 
     def weights(self) -> list[Fraction]:
         """Return the share of samples of each stream."""
@@ -113,13 +116,13 @@ def _open_source(
             f"filter and split must select a row, got none (source {source.name}, "
             f"{source.selection_key()}); correct the filter"
         )
-    return OpenSource(source, snapshot, tuple(streams))
+    return OpenSource(source, snapshot, tuple(streams), cache)
 
 
 def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:
     tables = [read_retired(snapshot.folder, generation) for generation in snapshot.generations]
     return {
-        name: np.concatenate([table[name].to_numpy().astype(np.int64) for table in tables])
+        name: np.concatenate([numbers(table[name]).astype(np.int64) for table in tables])
         for name in ("shard", "row")
     }
 

@@ -7,6 +7,7 @@ made once is kept in the cache folder, if there is one, and a run that starts ag
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from latentcache.loader.filters import Filter, parse_filter
 from latentcache.loader.permutation import Indices
 from latentcache.loader.sources import Source
 from latentcache.store import Generation, Snapshot
+from latentcache.store.arrow_numbers import indices
 from latentcache.store.plan_tables import PLAN_SCHEMA, iter_rows
 
 _MEDIUM_FIELDS = ("path", "member")
@@ -72,7 +74,7 @@ def select_rows(
     sizes = [run.num_rows for run in generation.runs]
     kept = cache.read_bits(key) if cache is not None else None
     if kept is None or len(kept) != sum(_num_bytes(size) for size in sizes):
-        bitmaps = _make_bitmaps(source, snapshot, generation, parsed)
+        bitmaps = _make_bitmaps(source, snapshot, generation, parsed, cache)
         if cache is not None:
             cache.write_bits(key, b"".join(bitmap.packed.tobytes() for bitmap in bitmaps))
     else:
@@ -119,12 +121,16 @@ def _check_names(names: set[str], snapshot: Snapshot, source: Source) -> None:
 
 
 def _make_bitmaps(
-    source: Source, snapshot: Snapshot, generation: Generation, parsed: Filter | None
+    source: Source,
+    snapshot: Snapshot,
+    generation: Generation,
+    parsed: Filter | None,
+    cache: ShardCache | None,
 ) -> list[RowBitmap]:
     writers = [BitmapWriter() for _ in generation.runs]
     ends = np.cumsum([run.num_rows for run in generation.runs])
     start = 0
-    for values, num_rows in _iter_values(source, snapshot, generation, parsed):
+    for values, num_rows in _iter_values(source, snapshot, generation, parsed, cache):
         flags = np.ones(num_rows, bool)
         if parsed is not None:
             flags &= parsed.select(values)
@@ -144,12 +150,19 @@ def _make_bitmaps(
 
 
 def _iter_values(
-    source: Source, snapshot: Snapshot, generation: Generation, parsed: Filter | None
+    source: Source,
+    snapshot: Snapshot,
+    generation: Generation,
+    parsed: Filter | None,
+    cache: ShardCache | None,
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield what filter and split speak of, in plan order, and how many rows that is."""
     names = set(parsed.names) if parsed else set()
     fields = names & set(PLAN_SCHEMA.names)
-    opened = {name: snapshot.annotation(name, generation.number) for name in names - fields}
+    fetch = partial(cache.fetch, snapshot.folder) if cache is not None else None
+    opened = {
+        name: snapshot.annotation(name, generation.number, fetch=fetch) for name in names - fields
+    }
     if source.split != "all":
         fields |= set(_MEDIUM_FIELDS)
     tables: Iterator[dict[str, Any]]
@@ -198,7 +211,7 @@ def held_out(paths: Any, members: Any, source: Source) -> Flags:
     for values in (paths, members):
         is_same &= pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
     first = np.flatnonzero(np.append(True, ~is_same)[: len(paths)])
-    media = zip(*(v.take(pa.array(first)).to_pylist() for v in (paths, members)), strict=True)
+    media = zip(*(v.take(indices(first)).to_pylist() for v in (paths, members)), strict=True)
     digests = b"".join(keyed_digests(source.split_seed, ("split",), media))
     # As ``keyed_uniform``: the upper 53 bits as a fraction.
     shares = (np.frombuffer(digests, "<u8") >> np.uint64(11)) / float(1 << 53)

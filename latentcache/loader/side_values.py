@@ -1,18 +1,23 @@
-"""What a batch carries beside tensors: captions and labels, sizes and crops, frame rates."""
+"""What a batch carries beside tensors: captions and labels, sizes and crops, times of frames."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.seeds import keyed_uint64
+from latentcache.loader.frame_times import latent_frame_ends
 from latentcache.loader.opening import OpenSource
 from latentcache.loader.permutation import Indices
+from latentcache.loader.plan_values import PlanValues
 from latentcache.loader.stream import Picked, Stream
 from latentcache.store.annotations import Annotation
-from latentcache.store.plan_tables import iter_rows
+from latentcache.store.arrow_numbers import numbers
 
 PLAN_VALUES: dict[str, tuple[str, ...]] = {
     "original_size": ("source_height_px", "source_width_px"),
@@ -21,6 +26,7 @@ PLAN_VALUES: dict[str, tuple[str, ...]] = {
     "frame_rate_fps": ("frame_rate_fps",),
     "start_s": ("start_s",),
     "end_s": ("end_s",),
+    "latent_times": ("start_s", "frame_rate_fps"),
 }
 """Names a column may have besides encoded columns and annotations: pixels as (vertical,
 horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says nothing."""
@@ -37,7 +43,8 @@ class SideValues:
         """
         self._opened, self._seed = opened, seed
         self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
-        self._plan: dict[tuple[int, int, str], Any] = {}
+        self._plan: dict[tuple[int, int], PlanValues] = {}
+        self._fields = sorted({field for name in names for field in PLAN_VALUES.get(name, ())})
         for one in opened:
             known = set(one.snapshot.record.annotations)
             for name in names:
@@ -50,27 +57,39 @@ class SideValues:
                     )
 
     def read(self, name: str, stream: Stream, picked: Picked) -> Any:
-        """Return a tensor [B] or [B, 2] of numbers, or a list of B other values."""
+        """Return a tensor [B, ...] of numbers, or a list of B other values."""
         if name in self._opened[stream.place.source].snapshot.record.annotations:
             return self._annotation_values(name, stream, picked)
-        return self._plan_values(name, stream, picked.rows)
+        values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
+        if name == "latent_times":
+            return _latent_times(stream, start_s=values[0], frame_rate_fps=values[1])
+        return torch.from_numpy(values[0] if len(values) == 1 else np.stack(values, axis=1))
 
     def _annotation_values(self, name: str, stream: Stream, picked: Picked) -> Any:
-        place = stream.place
-        key = (place.source, place.generation, name)
-        if key not in self._annotations:
-            snapshot = self._opened[place.source].snapshot
-            self._annotations[key] = snapshot.annotation(name, place.generation)
-        annotation = self._annotations[key]
+        annotation = self._annotation(name, stream)
         if annotation is None:
             return [None] * len(picked.rows)
         values = annotation.take(*stream.shards_and_rows(picked.rows))
-        if not values.null_count and str(values.type) in _NUMBERS:
-            return torch.from_numpy(values.to_numpy(zero_copy_only=False).copy())
-        plain = values.to_pylist()
-        if str(values.type).startswith(("list", "large_list")):
+        if not values.null_count and pa.types.is_boolean(values.type):
+            return torch.tensor(values.to_pylist(), dtype=torch.bool)
+        if not values.null_count and _is_number(values.type):
+            return torch.from_numpy(numbers(values).copy())
+        if _is_list(values.type) and pa.types.is_string(values.type.value_type):
+            plain = values.to_pylist()
             return self._chosen(name, plain, stream.keys(picked.rows), picked.draws)
-        return plain
+        if _is_list(values.type) and not values.null_count and _is_number(values.type.value_type):
+            return _vectors(values)
+        return values.to_pylist()
+
+    def _annotation(self, name: str, stream: Stream) -> Annotation | None:
+        place = stream.place
+        key = (place.source, place.generation, name)
+        if key not in self._annotations:
+            one = self._opened[place.source]
+            snapshot, cache = one.snapshot, one.cache
+            fetch = partial(cache.fetch, snapshot.folder) if cache is not None else None
+            self._annotations[key] = snapshot.annotation(name, place.generation, fetch=fetch)
+        return self._annotations[key]
 
     def _chosen(
         self, name: str, several: list[Any], keys: Sequence[str], draws: Indices
@@ -83,26 +102,46 @@ class SideValues:
             for values, key, draw in zip(several, keys, draws.tolist(), strict=True)
         ]
 
-    def _plan_values(self, name: str, stream: Stream, rows: Indices) -> torch.Tensor:
+    def _plan_values(self, field: str, stream: Stream, rows: Indices) -> Any:
         place = stream.place
-        key = (place.source, place.generation, name)
+        one = self._opened[place.source]
+        key = (place.source, place.generation)
         if key not in self._plan:
-            snapshot = self._opened[place.source].snapshot
-            generation = snapshot.generations[place.generation]
-            fields = PLAN_VALUES[name]
-            pieces = [
-                np.stack([_filled(table[f]) for f in fields], axis=1)
-                for table in iter_rows(snapshot.folder, generation, fields)
-            ]
-            self._plan[key] = np.concatenate(pieces)
-        generations = self._opened[place.source].snapshot.generations[: place.generation]
-        before = sum(generation.num_rows for generation in generations)
-        found = self._plan[key][stream.numbers(rows) - before]
-        return torch.from_numpy(found[:, 0] if found.shape[1] == 1 else found)
+            scratch: Path | None = one.cache.path if one.cache is not None else None
+            generation = one.snapshot.generations[place.generation]
+            self._plan[key] = PlanValues(
+                one.snapshot.folder, generation, self._fields, scratch=scratch
+            )
+        before = sum(each.num_rows for each in one.snapshot.generations[: place.generation])
+        return self._plan[key].read(field, stream.numbers(rows) - before)
 
 
-_NUMBERS = {"int8", "int16", "int32", "int64", "uint8", "float", "double", "bool"}
+def _latent_times(stream: Stream, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
+    """Return when each latent frame ends, seconds in the medium, float64 [B, T]; 0 for images."""
+    name = "latents" if "latents" in stream.columns else next(iter(stream.columns))
+    column = stream.columns[name]
+    ends = latent_frame_ends(column.view.record, column.template.fields, stream.bucket)
+    seconds = np.where(frame_rate_fps > 0, 1 / np.where(frame_rate_fps > 0, frame_rate_fps, 1), 0)
+    return torch.from_numpy(start_s[:, None] + seconds[:, None] * ends)
 
 
-def _filled(values: Any) -> Any:
-    return values.fill_null(0).to_numpy()
+def _is_list(kind: Any) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _vectors(values: Any) -> Any:
+    """Return lists of numbers as one tensor [B, n], or as a tensor each if lengths differ."""
+    flat = values.flatten()
+    if flat.null_count:
+        return values.to_pylist()
+    lengths = {len(one) for one in values}
+    whole = torch.from_numpy(numbers(flat).copy())
+    if len(lengths) == 1:
+        return whole.reshape(len(values), -1)
+    return list(torch.split(whole, [len(one) for one in values]))

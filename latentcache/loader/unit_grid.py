@@ -15,6 +15,7 @@ from latentcache.core.units import BucketRun, UnitId
 from latentcache.loader.permutation import Indices
 from latentcache.storage import map_ahead
 from latentcache.store import ColumnView, UnitEntry
+from latentcache.store.arrow_numbers import numbers
 from latentcache.store.snapshot_tables import QUARANTINE_SCHEMA, read_quarantine
 from latentcache.store.unit_reader import read_unit_meta
 from latentcache.store.unit_table import UnitTable, read_unit_table
@@ -235,8 +236,8 @@ def _ranges(starts: Indices, lengths: Indices) -> Indices:
 
 def _quarantined_rows(view: ColumnView) -> Indices:
     table = read_quarantine(view.folder, view.entry.quarantine, _PLACES_SCHEMA)
-    shards = table["shard"].to_numpy().astype(np.int64)
-    rows = table["row"].to_numpy().astype(np.int64)
+    shards = numbers(table["shard"]).astype(np.int64)
+    rows = numbers(table["row"]).astype(np.int64)
     order = np.lexsort((rows, shards))
     pairs: Indices = np.stack([shards[order], rows[order]], axis=1)
     return pairs

@@ -20,6 +20,7 @@ from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.storage import Folder
+from latentcache.store.arrow_numbers import indices
 from latentcache.store.layout import ANNOTATIONS_FOLDER, annotation_name, checked_column
 from latentcache.store.records import Generation
 
@@ -169,8 +170,8 @@ def _iter_aligned(index: PlanIndex, tables: Iterable[pa.Table]) -> Iterator[Valu
         stop = int(places[-1]) + 1
         source = np.full(stop - done, -1, np.int64)
         source[places - done] = np.arange(len(places))
-        indices: Values = pa.array(source, mask=source < 0)
-        yield values.take(indices)
+        places_or_none: Values = pa.array(source, mask=source < 0)
+        yield values.take(places_or_none)
         done = stop
     if done < index.num_rows:
         yield pa.nulls(index.num_rows - done, value_type or pa.null())
@@ -278,7 +279,7 @@ class Annotation:
         order = np.argsort(number, kind="stable")
         bounds = np.flatnonzero(np.diff(number[order])) + 1
         pieces = [
-            self._batch(number[group[0]]).take(pa.array(inside[group]))
+            self._batch(number[group[0]]).take(indices(inside[group]))
             for group in np.split(order, bounds)
             if len(group)
         ]
@@ -286,7 +287,7 @@ class Annotation:
             return pa.nulls(0, self.type)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        return pa.concat_arrays(pieces).take(pa.array(back))
+        return pa.concat_arrays(pieces).take(indices(back))
 
     def value(self, shard: int, row: int) -> Any:
         """Return one row's value as a Python object, None if it has none."""

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
+from latentcache.store.arrow_numbers import numbers
 from latentcache.store.records import Generation, PlanPart, TableRef
 
 
@@ -109,7 +110,7 @@ def read_rows(
         )
     names = tuple(PLAN_SCHEMA.names if columns is None else columns)
     table = _read_group(folder, part.name, _group_of(folder, part, shard), names)
-    shards = table["shard"].to_numpy()
+    shards = numbers(table["shard"])
     start = int(np.searchsorted(shards, shard)) + unit.first_row
     stop = start + unit.num_rows
     if stop > len(shards) or shards[start] != shard or shards[stop - 1] != shard:
@@ -129,6 +130,28 @@ def iter_rows(
         with _opened(folder, part.name) as parquet:
             for group in range(parquet.num_row_groups):
                 yield parquet.read_row_group(group, columns=names)
+
+
+def read_footer(folder: Folder, name: str) -> pq.FileMetaData:
+    """Return what a part says of its row groups.
+
+    Raises:
+        ShardCorruptError: It is missing, or is no Parquet file.
+    """
+    with _opened(folder, name) as parquet:
+        return parquet.metadata
+
+
+def read_group(
+    folder: Folder, name: str, group: int, columns: Sequence[str], footer: pq.FileMetaData
+) -> pa.Table:
+    """Return some columns of one row group of a part.
+
+    Raises:
+        ShardCorruptError: The part is missing, or is no Parquet file.
+    """
+    with _opened(folder, name, footer) as parquet:
+        return parquet.read_row_group(group, columns=list(columns))
 
 
 def find_key(folder: Folder, generations: Sequence[Generation], key: str) -> RowPosition | None:

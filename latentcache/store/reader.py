@@ -1,8 +1,9 @@
 """Reading through a snapshot: its columns, their units and samples, statistics, quarantine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ from latentcache.storage import Folder
 from latentcache.store.annotations import Annotation, AnnotationFile
 from latentcache.store.plan_tables import find_key
 from latentcache.store.records import (
+    AnnotationEntry,
     ColumnEntry,
     EncodingRecord,
     Generation,
+    ObjectRef,
     RecordRef,
     SnapshotRecord,
     UnitEntry,
@@ -35,6 +38,9 @@ from latentcache.store.unit_reader import (
 
 if TYPE_CHECKING:
     from latentcache.store.store import Store
+
+FetchObject = Callable[[ObjectRef], Path]
+"""Gives a local copy of an object, compared with its checksum."""
 
 
 @dataclass(frozen=True)
@@ -233,14 +239,41 @@ class Snapshot:
             )
         return view
 
-    def annotation(self, name: str, generation: int = 0) -> Annotation | None:
-        """Return an annotation's values for one generation as this snapshot serves it, or None."""
+    def annotation(
+        self, name: str, generation: int = 0, *, fetch: FetchObject | None = None
+    ) -> Annotation | None:
+        """Return an annotation's values for one generation as this snapshot serves it, or None.
+
+        Args:
+            name: Of the annotation.
+            generation: Whose rows it is for.
+            fetch: Gives a copy on this machine of a remote file, which else is read into
+                memory whole.
+
+        Raises:
+            ShardCorruptError: Its file is missing, or has another size.
+        """
         for entry in self.record.annotations.get(name, ()):
             if entry.generation == generation:
                 file = AnnotationFile.parse(entry.name)
                 assert file is not None, f"{entry.name} was published as an annotation"
-                return Annotation(self.folder, self.generations[generation], file)
+                copy = None
+                if fetch is not None and not self.folder.is_local:
+                    copy = fetch(
+                        ObjectRef(name=entry.name, size_bytes=entry.size_bytes, sha256=entry.sha256)
+                    )
+                _check_size(self.folder, entry)
+                return Annotation(self.folder, self.generations[generation], file, copy=copy)
         return None
+
+
+def _check_size(folder: Folder, entry: AnnotationEntry) -> None:
+    path = folder.local_path(entry.name)
+    if path is not None and path.is_file() and path.stat().st_size != entry.size_bytes:
+        raise ShardCorruptError(
+            f"annotation must have {entry.size_bytes} bytes, got {path.stat().st_size} "
+            f"({entry.name} in {folder.label}); restore it, or open another snapshot"
+        )
 
 
 def open_snapshot(store: "Store", record: SnapshotRecord) -> Snapshot:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import Folder
+from latentcache.store.arrow_numbers import numbers
 from latentcache.store.records import ObjectRef, TableRef, UnitEntry
 from latentcache.store.snapshot_tables import UNITS_SCHEMA, iter_table
 
@@ -37,7 +37,7 @@ class UnitTable:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
-        columns = {name: _integers(table, name) for name in _NUMBERS}
+        columns = {name: numbers(table[name]).astype(np.int64) for name in _NUMBERS}
         self.shard, self.part = columns["shard"], columns["part"]
         self.first_row, self.num_rows = columns["first_row"], columns["num_rows"]
         self.num_present = columns["num_present"]
@@ -90,12 +90,6 @@ def read_unit_table(folder: Folder, ref: TableRef) -> UnitTable:
     names = [name for name in UNITS_SCHEMA.names if name not in _UNUSED]
     schema = pa.schema([UNITS_SCHEMA.field(name) for name in names])
     return UnitTable(pa.Table.from_batches(iter_table(folder, ref, schema), schema=schema))
-
-
-def _integers(table: pa.Table, name: str) -> Integers:
-    column: Any = table[name]
-    found: Integers = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-    return found
 
 
 @lru_cache(maxsize=1024)
