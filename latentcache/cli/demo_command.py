@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="See it work: a drawn corpus, a store, a page.")
+@click.command(short_help="See it work: a drawn corpus, a store, a model, a page.")
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 def demo(out: Path) -> None:
-    """Draw a corpus, build a store from it, kill a build and go on, and write OUT/index.html."""
+    """Draw a corpus, build a store, kill a build and go on, train a model, write OUT/index.html."""
     from latentcache.cli.demo import run_demo
 
     run_demo(out)

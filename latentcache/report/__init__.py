@@ -4,7 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentcache.report.facts import DemoPage, StorePage
+    from latentcache.report.demo_facts import DemoPage
+    from latentcache.report.facts import StorePage
     from latentcache.report.gather import read_store_page
     from latentcache.report.pages import demo_page, stats_page
     from latentcache.report.projection import project
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["DemoPage", "StorePage", "demo_page", "project", "read_store_page", "stats_page"]
 
 _HOMES = {
-    "facts": ["DemoPage", "StorePage"],
+    "demo_facts": ["DemoPage"],
+    "facts": ["StorePage"],
     "gather": ["read_store_page"],
     "pages": ["demo_page", "stats_page"],
     "projection": ["project"],

@@ -193,16 +193,3 @@ class StorePage:
     buckets: tuple[BucketFacts, ...]
     quarantine: tuple[QuarantinedSample, ...]
     reconstructions: tuple[Reconstruction, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoPage:
-    """All that the demo's page shows."""
-
-    store: StorePage
-    kill_test: KillTest
-    projection: Projection
-    steps: tuple[Step, ...]
-    mean_psnr_db: float
-    min_psnr_db: float
-    machine: str

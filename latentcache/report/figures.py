@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latentcache.report.facts import BucketFacts, ChannelFacts, UnitDigests
-from latentcache.report.markup import Attributes, Markup, element, join
+from latentcache.report.markup import Markup, element
+from latentcache.report.svg import line, rect, svg, text
 from latentcache.report.units import SIGMA, TIMES, format_count, format_number
 
 Floats = npt.NDArray[np.float64]
@@ -33,15 +34,15 @@ def histogram_svg(channel: ChannelFacts) -> Markup:
         f"standard deviation {format_number(channel.std)}"
     )
     marks = [
-        _line("axis", 0, _PLOT_BOTTOM, _WIDTH, _PLOT_BOTTOM),
+        line("axis", 0, _PLOT_BOTTOM, _WIDTH, _PLOT_BOTTOM),
         _area(bars),
         *_zero_line(low, high),
-        _text(4, 14, f"c{channel.index}", {"class": "name"}),
-        _text(_WIDTH - 4, 14, f"{SIGMA} {format_number(channel.std)}", {"text-anchor": "end"}),
-        _text(4, 96, format_number(low), {}),
-        _text(_WIDTH - 4, 96, format_number(high), {"text-anchor": "end"}),
+        text(4, 14, f"c{channel.index}", {"class": "name"}),
+        text(_WIDTH - 4, 14, f"{SIGMA} {format_number(channel.std)}", {"text-anchor": "end"}),
+        text(4, 96, format_number(low), {}),
+        text(_WIDTH - 4, 96, format_number(high), {"text-anchor": "end"}),
     ]
-    return _svg(_WIDTH, _HEIGHT, label, marks)
+    return svg(_WIDTH, _HEIGHT, label, marks)
 
 
 def display_range(channel: ChannelFacts) -> tuple[float, float]:
@@ -89,15 +90,15 @@ def bucket_svg(buckets: Sequence[BucketFacts]) -> Markup:
         width, height = 24 * bucket.width_px / longest, 24 * bucket.height_px / longest
         bar = max(1.5, (right - left - 60) * bucket.num_samples / most)
         marks += [
-            _rect("pale", 14 - width / 2, middle - height / 2, width, height),
-            _text(
+            rect("pale", 14 - width / 2, middle - height / 2, width, height),
+            text(
                 34, middle + 4, f"{bucket.width_px} {TIMES} {bucket.height_px}", {"class": "name"}
             ),
-            _rect("bar", left, middle - 8, bar, 16),
-            _text(left + bar + 6, middle + 4, format_count(bucket.num_samples), {}),
+            rect("bar", left, middle - 8, bar, 16),
+            text(left + bar + 6, middle + 4, format_count(bucket.num_samples), {}),
         ]
     label = f"samples in each of {len(buckets)} buckets"
-    return _svg(right, max(row, row * len(buckets)), label, marks)
+    return svg(right, max(row, row * len(buckets)), label, marks)
 
 
 def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
@@ -109,10 +110,10 @@ def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
         # A single lost sample among millions must still be seen.
         length = max(3.0, width * part / total) if part else 0.0
         if length:
-            marks.append(_rect(style, min(at, width - length), 0, length, 14))
+            marks.append(rect(style, min(at, width - length), 0, length, 14))
         at += length
     label = f"{encoded} encoded, {quarantined} quarantined, {missing} missing"
-    return _svg(width, 14, label, marks)
+    return svg(width, 14, label, marks)
 
 
 def units_svg(units: Sequence[UnitDigests]) -> Markup:
@@ -123,10 +124,10 @@ def units_svg(units: Sequence[UnitDigests]) -> Markup:
     for index, unit in enumerate(units):
         style = "bar" if unit.was_committed_before_kill else "pale"
         left, top = index % per_line * pitch, index // per_line * pitch
-        marks.append(_rect(style if unit.is_equal else "bad", left, top, pitch - 3, pitch - 3))
+        marks.append(rect(style if unit.is_equal else "bad", left, top, pitch - 3, pitch - 3))
     before = sum(unit.was_committed_before_kill for unit in units)
     label = f"{before} of {len(units)} units committed before the kill"
-    return _svg(per_line * pitch, max(1, lines) * pitch, label, marks)
+    return svg(per_line * pitch, max(1, lines) * pitch, label, marks)
 
 
 def _area(bars: Floats) -> Markup:
@@ -146,28 +147,4 @@ def _zero_line(low: float, high: float) -> list[Markup]:
     if not low < 0 < high or not math.isfinite(high - low):
         return []
     x = round(_WIDTH * -low / (high - low), 1)
-    return [_line("zero", x, _PLOT_TOP, x, _PLOT_BOTTOM)]
-
-
-def _svg(width: float, height: float, label: str, marks: Sequence[Markup]) -> Markup:
-    attributes: Attributes = {
-        "viewBox": f"0 0 {width:g} {height:g}",
-        "role": "img",
-        "aria-label": label,
-    }
-    return element("svg", attributes, join(marks))
-
-
-def _text(x: float, y: float, text: str, attributes: Attributes) -> Markup:
-    return element("text", {"x": f"{x:g}", "y": f"{y:g}", **attributes}, text)
-
-
-def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
-    return element("line", {"class": style, **{name: f"{v:g}" for name, v in ends.items()}})
-
-
-def _rect(style: str, x: float, y: float, width: float, height: float) -> Markup:
-    sides = {"x": x, "y": y, "width": width, "height": height}
-    values = {name: f"{value:.1f}" for name, value in sides.items()}
-    return element("rect", {"class": style, "rx": 2, **values})
+    return [line("zero", x, _PLOT_TOP, x, _PLOT_BOTTOM)]

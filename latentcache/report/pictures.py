@@ -10,6 +10,7 @@ from PIL import Image
 
 from latentcache.report.facts import Reconstruction, Rgb
 from latentcache.report.markup import Markup, element
+from latentcache.report.training_facts import SampleGrid
 
 _SHEET_CELL_PX, _SHEET_GAP_PX = 176, 10
 _SHEET_PAPER = (251, 250, 247)
@@ -64,6 +65,70 @@ def sheet(rows: Sequence[Reconstruction]) -> Rgb:
             top = gap + line * (cell + gap) + (cell - fitted.height) // 2
             canvas.paste(fitted, (left, top))
     return np.asarray(canvas)
+
+
+def pair_grid(
+    samples: Sequence[Rgb], nearest: Sequence[Rgb], *, num_columns: int, scale: int = 1
+) -> Rgb:
+    """Return samples with their nearest pictures to the right, pair by pair; see ``mosaic``.
+
+    Args:
+        samples: In reading order.
+        nearest: One per sample.
+        num_columns: Pairs in a line.
+        scale: See ``mosaic``.
+    """
+    pairs = [np.concatenate(pair, axis=1) for pair in zip(samples, nearest, strict=True)]
+    starts = range(0, len(pairs), num_columns)
+    return mosaic([pairs[start : start + num_columns] for start in starts], scale=scale)
+
+
+def training_strip(grids: Sequence[SampleGrid], *, num_colours: int, scale: int = 1) -> Rgb:
+    """Return a line of samples per stage, and below them what the last ones are nearest to.
+
+    Two colours of every shape are shown, taking turns.
+
+    Args:
+        grids: Stages, their samples shape by shape.
+        num_colours: Samples of one shape.
+        scale: See ``mosaic``.
+    """
+    chosen = [
+        index
+        for index in range(len(grids[-1].samples))
+        if index % num_colours % 2 == index // num_colours % 2
+    ]
+    lines = [grid.samples for grid in grids] + [grids[-1].nearest]
+    return mosaic([[line[index] for index in chosen] for line in lines], scale=scale)
+
+
+def mosaic(lines: Sequence[Sequence[Rgb]], *, scale: int) -> Rgb:
+    """Return lines of pictures of one size, RGBA: gaps are clear and show what is behind.
+
+    Args:
+        lines: Below each other; a short one ends early.
+        scale: Whole; each pixel becomes a square of so many.
+    """
+    height, width = lines[0][0].shape[:2]
+    gap = max(1, height // 10)
+    num_columns = max(len(line) for line in lines)
+    size = (len(lines) * (height + gap) - gap, num_columns * (width + gap) - gap, 4)
+    canvas = np.zeros(size, dtype=np.uint8)
+    for line, pictures in enumerate(lines):
+        for column, pixels in enumerate(pictures):
+            top, left = line * (height + gap), column * (width + gap)
+            canvas[top : top + height, left : left + width, :3] = pixels
+            canvas[top : top + height, left : left + width, 3] = 255
+    return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def on_paper(pixels_HWC: Rgb, *, margin_px: int) -> Rgb:
+    """Return an RGBA picture on the sheet's paper, RGB, with a margin."""
+    image = Image.fromarray(pixels_HWC)
+    size = (image.width + 2 * margin_px, image.height + 2 * margin_px)
+    paper = Image.new("RGB", size, _SHEET_PAPER)
+    paper.paste(image, (margin_px, margin_px), image)
+    return np.asarray(paper)
 
 
 def _fitted(pixels_HWC: Rgb, *, is_latent: bool) -> Image.Image:

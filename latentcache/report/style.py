@@ -33,7 +33,8 @@ pre {
 }
 a { color: var(--main); }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.2rem, 1fr)); gap: .75rem;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 14rem), 1fr));
+  gap: .75rem;
   margin: 1.6rem 0 0; padding: 0; list-style: none;
 }
 .tiles li {
@@ -63,6 +64,21 @@ figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width
   margin-top: .5rem; display: flex; justify-content: space-between; gap: 1rem;
 }
 .trio figcaption b { color: var(--main); white-space: nowrap; }
+.stages {
+  display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
+}
+.stage {
+  background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+  padding: .8rem; margin: 0;
+}
+.stage img { display: block; width: 100%; height: auto; }
+.crisp { image-rendering: pixelated; }
+.stage figcaption {
+  margin-top: .6rem; display: flex; justify-content: space-between; gap: 1rem;
+}
+.stage figcaption b { color: var(--main); white-space: nowrap; }
+.aside { color: var(--soft); font-size: .88rem; margin-top: .8rem; }
 .channels {
   display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr));
 }
@@ -75,6 +91,8 @@ svg .bar { fill: var(--main); }
 svg .pale { fill: var(--main-soft); }
 svg .warn { fill: var(--warn); }
 svg .bad { fill: var(--bad); }
+svg .curve { fill: none; stroke: var(--main); stroke-width: 2; stroke-linejoin: round; }
+svg .faint { fill: none; stroke: var(--main-soft); stroke-width: 1; }
 svg .axis { stroke: var(--line); stroke-width: 1; }
 svg .zero { stroke: var(--soft); stroke-width: .6; stroke-dasharray: 2 2; }
 .scroll {
@@ -95,6 +113,15 @@ td.prose { min-width: 15rem; }
 td code { white-space: nowrap; }
 td.good { color: var(--main); font-weight: 600; white-space: nowrap; }
 td.bad { color: var(--bad); font-weight: 600; white-space: nowrap; }
+.dense th, .dense td { padding: .14rem .4rem; vertical-align: middle; }
+.dense th { padding: .42rem .4rem; }
+.dense table { font-size: .82rem; }
+td.ids { white-space: pre; }
+td.ids, td.ids span {
+  font: .66rem/1.7 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+}
+.rank { background: var(--main-soft); padding: .12rem .2rem; }
+.rank.other { background: var(--warn-soft); }
 tfoot td { font-weight: 600; border-top: 2px solid var(--line); border-bottom: 0; }
 .sum {
   display: flex; flex-wrap: wrap; gap: .3rem .7rem; align-items: baseline; font-size: 1.15rem;

@@ -6,7 +6,7 @@ from typing import Literal
 
 from latentcache.report.markup import Content, Markup, element, join
 
-CellKind = Literal["text", "number", "prose", "code", "good", "bad"]
+CellKind = Literal["text", "number", "prose", "code", "ids", "good", "bad"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,5 +47,12 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def format_ratio(ratio: float) -> str:
+    """Return two significant digits or whole tens: a ratio of timings has no more."""
+    if ratio < 9.95:
+        return f"{ratio:.1f}"
+    return f"{ratio:.0f}" if ratio < 100 else f"{round(ratio, -1):,.0f}"
+
+
 def _magnitude(value: float) -> int:
     return len(str(int(abs(value)))) - 1 if abs(value) >= 1 else 0

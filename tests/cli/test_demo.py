@@ -1,13 +1,50 @@
-"""The demo: it empties its own folder only, and its kill test compares files."""
+"""The demo: it empties its own folder only, compares files, and trains a model that learned."""
 
+import io
 import json
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from latentcache.cli.demo import DemoFolder, run_demo
+from latentcache.cli.demo import run_demo
+from latentcache.cli.demo_folder import DemoFolder
 from latentcache.cli.demo_kill import Build, kill_in_the_middle
+from latentcache.cli.demo_race import FileFolder
+from latentcache.cli.demo_set import TrainingSet
+from latentcache.cli.demo_threads import torch_threads
+from latentcache.cli.demo_train import train_classes
 from latentcache.core.errors import ConfigError, RunError
+from latentcache.report.pages import MIN_ACCURACY
+
+NUM_IMAGES, NUM_CLASS_IMAGES = 64, 720
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    folder: DemoFolder
+    told: str
+
+    @property
+    def summary(self) -> Any:
+        return json.loads((self.folder.root / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    out.mkdir()
+    (out / ".latentcache-demo").write_text("")
+    (out / "index.html").write_text("of the run before")
+    told = io.StringIO()
+    with redirect_stdout(told):
+        run_demo(out, num_images=NUM_IMAGES, num_class_images=NUM_CLASS_IMAGES)
+    return DemoRun(DemoFolder(out), told.getvalue())
 
 
 def test_folder_of_an_earlier_demo_is_emptied(tmp_path: Path) -> None:
@@ -43,25 +80,74 @@ def test_links_in_the_folder_are_removed_and_not_followed(tmp_path: Path) -> Non
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_demo_runs_twice_and_leaves_a_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    (tmp_path / "out").mkdir()
-    (out / ".latentcache-demo").write_text("")
-    (out / "index.html").write_text("of the run before")
-    run_demo(out, num_images=120)
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["planned"] == 123
-    assert (summary["encoded"], summary["quarantined"], summary["missing"]) == (120, 3, 0)
+def test_demo_leaves_a_page_and_the_sum_adds_up(demo_run: DemoRun) -> None:
+    root, summary = demo_run.folder.root, demo_run.summary
+    assert summary["planned"] == NUM_IMAGES + 3
+    counts = (summary["encoded"], summary["quarantined"], summary["missing"])
+    assert counts == (NUM_IMAGES, 3, 0)
     assert 0 < summary["units_committed_at_kill"] < summary["units"]
     assert summary["units_equal_after_kill"] == summary["units"]
     assert summary["psnr_db"]["mean"] > 30
-    page = (out / "index.html").read_text(encoding="utf-8")
-    assert "120</b> <small>encoded" in page
-    assert (out / "sheet.png").stat().st_size > 10_000
-    told = capsys.readouterr().out
-    assert str(out / "index.html") in told
+    page = (root / "index.html").read_text(encoding="utf-8")
+    assert f"{NUM_IMAGES}</b> <small>encoded" in page
+    assert (root / "sheet.png").stat().st_size > 10_000
+    assert str(root / "index.html") in demo_run.told
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_demo_measures_what_it_shows(demo_run: DemoRun) -> None:
+    summary, known = demo_run.summary, _known(demo_run)
+    assert summary["order"] == {"steps": 20, "steps_equal": 20}
+    assert min(summary["loader"]["folder_samples_per_s"].values()) > 0
+    assert "loader wait" in demo_run.told
+    with Image.open(demo_run.folder.samples) as grid:
+        assert min(grid.size) > 500
+    # What is raced against is the same latents.
+    files = FileFolder(demo_run.folder.files)
+    assert len(files) == NUM_CLASS_IMAGES
+    label = known.labels[sorted(range(len(files)), key=known.keys.__getitem__)[7]]
+    assert files[7]["label"] == label
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_left_out_accuracy_is_that_of_means_without_the_picture(demo_run: DemoRun) -> None:
+    known = _known(demo_run)
+    flat = known.pixels.flatten(1).double()
+    right = []
+    for index in range(0, NUM_CLASS_IMAGES, 30):
+        means = known.class_means().double()
+        others = known.labels == known.labels[index]
+        others[index] = False
+        means[known.labels[index]] = flat[others].mean(dim=0)
+        nearest = (means - flat[index]).square().sum(dim=1).argmin()
+        right.append(bool(nearest == known.labels[index]))
+    assert np.mean(right) == pytest.approx(known.own_accuracy(), abs=0.1)
+    assert known.own_accuracy() > 0.95
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_samples_are_of_their_own_class_whatever_the_seed(demo_run: DemoRun, seed: int) -> None:
+    if seed == 0:
+        accuracy = demo_run.summary["training"]["accuracy"]
+    else:
+        accuracy = train_classes(demo_run.folder.class_store, _known(demo_run), seed=seed).accuracy
+    assert accuracy >= MIN_ACCURACY
+
+
+def _known(demo_run: DemoRun) -> TrainingSet:
+    with torch_threads(1):
+        return TrainingSet.read(demo_run.folder.class_store, column="latents")
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), torch_threads(before + 1):
+        raise RuntimeError
+    assert torch.get_num_threads() == before
 
 
 def test_build_that_ends_before_it_is_killed_is_an_error(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 
 from latentcache.encoders import list_encoders
+from latentcache.report.demo_facts import DemoPage
 from latentcache.report.facts import (
     BucketFacts,
     ChannelFacts,
     ColumnFacts,
-    DemoPage,
     FieldFacts,
     KillTest,
     QuarantinedSample,
@@ -17,6 +17,14 @@ from latentcache.report.facts import (
     UnitDigests,
 )
 from latentcache.report.projection import project
+from latentcache.report.training_facts import (
+    LoaderRace,
+    LoaderSpeed,
+    OrderRun,
+    OrderTest,
+    SampleGrid,
+    TrainingFacts,
+)
 from latentcache.stats.histogram import HistogramCounter
 
 HOSTILE = "<script>alert('1')</script> & \"quotes\" \udcff"
@@ -75,6 +83,41 @@ def store_page(title: str = "a red circle") -> StorePage:
     )  # fmt: skip
 
 
+def training_facts(title: str = "red circle", *, num_right: int = 5) -> TrainingFacts:
+    random = np.random.default_rng(1)
+    pixels = tuple(random.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8))
+    grids = tuple(
+        SampleGrid(
+            step=step, share=step / 40, titles=(title,) * 6, samples=pixels, nearest=pixels[::-1],
+            num_right=num_right, num_scored=6,
+        )
+        for step in (10, 20, 30, 40)
+    )  # fmt: skip
+    return TrainingFacts(
+        model="a DiT", recipe="flow matching", num_images=720, num_classes=6, batch_size=32,
+        losses=tuple(2 * 0.95**step for step in range(40)), grids=grids, own_accuracy=0.99,
+        num_threads=1, elapsed_s=50.0, samples_per_s=640.0, loader_wait_share=0.0004,
+    )  # fmt: skip
+
+
+def loader_race() -> LoaderRace:
+    return LoaderRace(
+        loader=LoaderSpeed(name="ours", samples_per_s=60_000.0),
+        others=(
+            LoaderSpeed(name="no workers", samples_per_s=4_000.0),
+            LoaderSpeed(name="2 workers", samples_per_s=5_000.0),
+        ),
+        num_samples=720, batch_size=64, what="latents",
+    )  # fmt: skip
+
+
+def order_test(*, is_equal: bool = True) -> OrderTest:
+    whole = OrderRun(name="1 rank", steps=(((1, 2, 3, 4),), ((5, 6, 7, 8),)))
+    last = ((5, 6), (7, 8)) if is_equal else ((6, 5), (7, 8))
+    parted = OrderRun(name="2 ranks", steps=(((1, 2), (3, 4)), last), resumed_at=1)
+    return OrderTest(runs=(whole, parted), batch_size=4)
+
+
 def demo_facts(title: str = "a red circle", *, is_equal: bool = True) -> DemoPage:
     second = "a" * 64 if is_equal else "b" * 64
     units = tuple(
@@ -87,6 +130,9 @@ def demo_facts(title: str = "a red circle", *, is_equal: bool = True) -> DemoPag
     return DemoPage(
         store=store_page(title),
         kill_test=KillTest(command="latentcache build", num_committed_at_kill=1, units=units),
+        training=training_facts(title),
+        race=loader_race(),
+        order=order_test(is_equal=is_equal),
         projection=project(list_encoders()),
         steps=(Step(what="draw", result="243 files", elapsed_s=1.0),),
         mean_psnr_db=30.0,

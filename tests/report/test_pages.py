@@ -7,7 +7,7 @@ import pytest
 
 from latentcache.report.markup import _VOID
 from latentcache.report.pages import demo_page, stats_page
-from tests.report.pages import HOSTILE, demo_facts, store_page
+from tests.report.pages import HOSTILE, demo_facts, store_page, training_facts
 
 PAGES = [
     pytest.param(lambda: demo_page(demo_facts()), id="demo"),
@@ -91,8 +91,23 @@ def test_sum_that_does_not_add_up_is_not_drawn() -> None:
 def test_different_bytes_are_shouted() -> None:
     assert "DIFFERENT" not in demo_page(demo_facts())
     page = demo_page(demo_facts(is_equal=False))
-    assert page.count("DIFFERENT") == 2
+    assert page.count("DIFFERENT") == 3  # two units, one step
     assert "0 of 2 units have the same bytes" in page
+
+
+def test_training_is_told_in_numbers() -> None:
+    text = " ".join(" ".join(_parsed(demo_page(demo_facts())).text).split())
+    assert "5 of 6 samples are nearest" in text
+    assert "12 times as fast" in text
+    assert "At 2 of 2 steps every run saw the same ids" in text
+    assert "under 0.1 % of the time spent waiting" in text
+
+
+def test_model_that_learned_nothing_is_a_warning() -> None:
+    facts = demo_facts()
+    num_warnings = demo_page(facts).count('<li class="warn">')
+    object.__setattr__(facts, "training", training_facts(num_right=4))
+    assert demo_page(facts).count('<li class="warn">') == num_warnings + 1
 
 
 def test_page_follows_light_and_dark() -> None:
