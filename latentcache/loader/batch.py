@@ -31,21 +31,42 @@ class Batch(Mapping[str, Any]):
 
     Attributes:
         facts: Where it stands in the run.
-        state: The loader's state after it; equal on all ranks. Keep this one, not the
-            loader's own, where something reads ahead.
     """
 
     def __init__(
         self,
-        values: Mapping[str, Callable[[], Any]],
+        pending: Mapping[str, Callable[[], Any]],
         *,
         facts: BatchFacts,
-        state: Mapping[str, Any],
+        state: Callable[[], dict[str, Any]],
+        arrive: Callable[[], None] | None = None,
     ) -> None:
-        self._pending = dict(values)
+        """Hold what reads the values.
+
+        Args:
+            pending: Every name, in order, with what reads its value.
+            facts: Where the batch stands.
+            state: Gives the state after it.
+            arrive: Makes tensors made on another CUDA stream safe to use on the caller's.
+        """
+        self._pending = pending
         self._values: dict[str, Any] = {}
+        self._state = state
+        self._arrive = arrive
         self.facts = facts
-        self.state = dict(state)
+
+    def arrive(self) -> None:
+        """Make the tensors safe to use on the current CUDA stream; the loader does so."""
+        if self._arrive is not None:
+            self._arrive()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The loader's state after this batch; equal on all ranks.
+
+        Keep this one, not the loader's own, where something reads ahead of the training.
+        """
+        return self._state()
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:

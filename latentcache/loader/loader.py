@@ -10,18 +10,21 @@ from typing import Any, NoReturn, Self
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.batch import Batch, BatchFacts
+from latentcache.loader.batch import Batch
 from latentcache.loader.batches import BatchSizes
 from latentcache.loader.cache import ShardCache
+from latentcache.loader.making import BatchMaker, Position, state_at
 from latentcache.loader.mixture import Cursor
 from latentcache.loader.normalise import Normalise, NormalizeMode
 from latentcache.loader.opening import OpenSource, open_sources
-from latentcache.loader.order import OrderRule, rank_part
+from latentcache.loader.order import OrderRule
+from latentcache.loader.prefetch import Prefetcher
 from latentcache.loader.ranks import check_agreement, find_ranks, share_pins
 from latentcache.loader.reading import Posterior, find_device
 from latentcache.loader.resolved import Request, ResolvedRun
 from latentcache.loader.sources import Sources, as_sources
 from latentcache.loader.state import check_same, check_streams, check_within_step
+from latentcache.loader.whole import whole
 from latentcache.store import Pin
 
 
@@ -43,6 +46,11 @@ class LoaderOptions:
         is_collective: In a process group, all its processes make this loader, and agree on
             what it reads; False for one that only some of them make, as rank 0 does for an
             evaluation.
+        prefetch: Batches that a thread makes ahead; None is 2 for a CUDA device and 0 for the
+            CPU, where the thread would take the training's cores.
+        reuse_buffers: Batches after which the memory of a batch's encoded columns is written
+            over, to save the system handing out fresh pages; 0 never does. Without effect for
+            a device, whose allocator reuses memory by itself.
     """
 
     posterior: Posterior = "sample"
@@ -52,10 +60,14 @@ class LoaderOptions:
     cache: str | Path | None = None
     cache_bytes: int = 64 * 2**30
     is_collective: bool = True
+    prefetch: int | None = None
+    reuse_buffers: int = 0
 
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
+        whole(self.prefetch or 0, name="prefetch")
+        whole(self.reuse_buffers, name="reuse_buffers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +142,9 @@ class LatentLoader:
             {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
         )
         self._ranks = find_ranks(rank, world_size, micro_batches)
+        place = find_device(device)
+        is_cuda = place is not None and place.type == "cuda"
+        self._depth = (2 if is_cuda else 0) if chosen.prefetch is None else chosen.prefetch
         self._request = Request(
             columns=_column_names(columns),
             sizes=BatchSizes(
@@ -143,19 +158,25 @@ class LatentLoader:
             ),
             posterior=chosen.posterior,
             normalize=mode,
-            device=find_device(device),
+            device=place,
+            # A batch stays whole for so many more, while others are made ahead.
+            num_buffers=chosen.reuse_buffers and chosen.reuse_buffers + self._depth,
         )
         self._cache = (
             ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
         self._run: ResolvedRun
-        self._cursor, self._micro = Cursor(), 0
+        self._maker: BatchMaker
+        self._position: Position
+        self._num_iterators = 0
         self._is_collective, self._process = chosen.is_collective, os.getpid()
         self.wait_s = 0.0
         newest = self._open([None] * len(self._sources))
         pins = [one.snapshot.pin for one in newest]
         shared = share_pins(pins) if self._is_collective else pins
         self._resolve(newest if shared == pins else self._open(shared))
+        self._ahead: Prefetcher[Batch, Position] | None = None
+        self._go_to(Position())
 
     @classmethod
     def from_mesh(cls, sources: Sources, mesh: Any, *, dp: str = "dp", **options: Any) -> Self:
@@ -181,7 +202,7 @@ class LatentLoader:
     @property
     def step(self) -> int:
         """Optimizer steps done."""
-        return self._cursor.step
+        return self._position.cursor.step
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield micro-batches for ever, from where the loader stands."""
@@ -190,16 +211,17 @@ class LatentLoader:
                 "loader must be iterated in the training process, got a DataLoader worker; "
                 "iterate over the loader itself, it needs no workers"
             )
-        while True:
-            if os.getpid() != self._process:
-                raise ConfigError(
-                    "loader must be iterated in the process that made it, got a fork of it; make "
-                    "a loader in each process, with its rank and world_size"
-                )
-            began = perf_counter()
-            batch = self._next()
-            self.wait_s += perf_counter() - began
-            yield batch
+        self._num_iterators += 1
+        try:
+            while True:
+                began = perf_counter()
+                batch = self._next()
+                self.wait_s += perf_counter() - began
+                yield batch
+        finally:
+            self._num_iterators -= 1
+            if self._ahead is not None and not self._num_iterators:
+                self._ahead.pause()
 
     def __getitem__(self, index: Any) -> NoReturn:
         """Refuse a ``DataLoader`` or sampler around the loader."""
@@ -231,7 +253,7 @@ class LatentLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last batch that was handed out, as plain values."""
-        return self._state(self._cursor, self._micro)
+        return state_at(self._position, self._run.static)
 
     def load_state_dict(self, state: Mapping[str, Any], *, newest: bool = False) -> None:
         """Go on where a run stood, whatever its ranks were.
@@ -256,8 +278,8 @@ class LatentLoader:
         except BaseException:
             self._run = before
             raise
-        self._cursor = Cursor(step=state["step"], positions=dict(state["positions"]))
-        self._micro = state["micro"]
+        cursor = Cursor(step=state["step"], positions=dict(state["positions"]))
+        self._go_to(Position(cursor, state["micro"]))
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return, by bucket, the shape of every tensor column in a batch: what to compile for."""
@@ -271,7 +293,7 @@ class LatentLoader:
 
     def coverage(self) -> list[StreamCoverage]:
         """Return how far each stream has come."""
-        positions = self._cursor.positions
+        positions = self._position.cursor.positions
         return [
             StreamCoverage(
                 stream=stream.place.name,
@@ -284,37 +306,27 @@ class LatentLoader:
         ]
 
     def _next(self) -> Batch:
-        step, micro = self._cursor.step, self._micro
-        draw = self._run.mixture.draw_at(self._cursor)
-        part = rank_part(
-            draw.count,
-            rank=self._ranks.rank,
-            world_size=self._ranks.world_size,
-            micro=micro,
-            micro_batches=self._ranks.micro_batches,
-        )
-        self._run.fetch_ahead(draw, part)
-        stream = self._run.streams[draw.member]
-        picked = stream.pick(self._run.mixture.rows(draw, part), seed=self._request.rule.seed)
-        if micro + 1 < self._ranks.micro_batches:
-            after = (self._cursor, micro + 1)
+        if os.getpid() != self._process:
+            raise ConfigError(
+                "loader must be iterated in the process that made it, got a fork of it; make "
+                "a loader in each process, with its rank and world_size"
+            )
+        if self._ahead is None:
+            batch, after = self._maker.make(self._position)
         else:
-            after = (self._run.mixture.after(self._cursor), 0)
-        facts = BatchFacts(
-            step=step,
-            micro=micro,
-            bucket=stream.bucket,
-            stream=stream.place.name,
-            num_substituted=picked.num_substituted,
-        )
-        batch = self._run.reader.read(stream, picked, facts=facts, state=self._state(*after))
-        # Only a batch that was read whole counts as handed out.
-        self._cursor, self._micro = after
+            batch, after = self._ahead.take()
+        batch.arrive()
+        # Only a batch that is handed out counts, and only one that was read whole is.
+        self._position = after
         return batch
 
-    def _state(self, cursor: Cursor, micro: int) -> dict[str, Any]:
-        moving = {"step": cursor.step, "micro": micro, "positions": dict(cursor.positions)}
-        return {**self._run.static, **moving}
+    def _go_to(self, position: Position) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+        self._position = position
+        self._maker = BatchMaker(self._run, self._ranks, seed=self._request.rule.seed)
+        if self._depth:
+            self._ahead = Prefetcher(self._maker.make, position, depth=self._depth)
 
     def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
         return open_sources(self._sources, pins, self._request.columns, self._cache)

@@ -19,12 +19,21 @@ _INCREMENT, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB
 _FLOAT_BITS = 24
 
 
-def noise_seeds(keys: Sequence[str], draws: Indices, *, seed: int) -> torch.Tensor:
+def noise_seeds(keys: Sequence[str] | torch.Tensor, draws: Indices, *, seed: int) -> torch.Tensor:
     """Return one seed per sample, int64 [B], from its key and how often it was drawn before.
 
     Hashed for all samples at once: a cryptographic hash for each costs more than the batch.
+
+    Args:
+        keys: Of the samples, as strings or as their characters, uint8 [B, 20].
+        draws: How often each was drawn before, [B].
+        seed: Of the run.
     """
-    text = np.frombuffer("".join(keys).encode("ascii"), np.uint8).reshape(len(keys), KEY_DIGITS)
+    if isinstance(keys, torch.Tensor):
+        text = keys.numpy()
+    else:
+        characters = np.frombuffer("".join(keys).encode("ascii"), np.uint8)
+        text = characters.reshape(len(keys), KEY_DIGITS)
     padded = np.zeros((len(keys), 24), np.uint8)
     padded[:, :KEY_DIGITS] = text
     words = np.concatenate([padded.view(np.uint64), draws.astype(np.uint64)[:, None]], axis=1)
@@ -60,7 +69,7 @@ def keyed_normal(seeds: torch.Tensor, shape: Sequence[int], *, stream: int = 0) 
 
 
 def sample_posterior(mean: torch.Tensor, logvar: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
-    """Return ``mean + exp(logvar / 2) * noise``, float32.
+    """Return ``mean + exp(logvar / 2) * noise``, float32, a tensor of its own.
 
     Args:
         mean: [B, *shape].

@@ -1,6 +1,6 @@
-"""Making batches: gather, move to the device, draw from the posterior, normalise."""
+"""Reading a batch: gather, move to the device, draw from the posterior, normalise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -9,12 +9,21 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch import Batch, BatchFacts
+from latentcache.loader.buffers import Buffers
+from latentcache.loader.copying import LARGE_ROW_BYTES, in_threads
+from latentcache.loader.cuda_stream import CudaStream
+from latentcache.loader.gather import Places
 from latentcache.loader.noise import noise_seeds, sample_posterior
 from latentcache.loader.normalise import Normalise, primary_field
+from latentcache.loader.picks import Located
 from latentcache.loader.side_values import SideValues
-from latentcache.loader.stream import Picked, Stream
+from latentcache.loader.stream import Stream, StreamColumn
 
 Posterior = Literal["sample", "mode"]
+
+_CHUNK_BYTES = 2**18
+"""Stored bytes that are drawn and normalised in one go: a float32 copy of them, and what
+lies between, stays in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,36 +67,55 @@ def find_device(given: str | torch.device | None) -> torch.device | None:
     return device
 
 
-def is_sampled(fields: Sequence[str], posterior: Posterior) -> bool:
+def is_sampled(fields: Collection[str], posterior: Posterior) -> bool:
     """Return whether latents are drawn: wanted, and a mean and a log-variance are stored."""
     return posterior == "sample" and "mean" in fields and "logvar" in fields
 
 
 class BatchReader:
-    """Turns picked rows into a batch."""
+    """Turns located rows into a batch; used by one thread at a time."""
 
-    def __init__(self, recipe: Recipe, side: SideValues) -> None:
-        self._recipe, self._side = recipe, side
+    def __init__(self, recipe: Recipe, side: SideValues, *, num_buffers: int = 0) -> None:
+        """Read nothing yet.
+
+        Args:
+            recipe: What a batch holds.
+            side: Reads what is no tensor.
+            num_buffers: Tensors that are used in turn where batches stay on the CPU; 0 makes
+                fresh ones.
+        """
+        self._recipe, self._side, self._buffers = recipe, side, Buffers(num_buffers)
+        device = recipe.device
+        self._is_here = device is None or device.type == "cpu"
+        self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def read(
-        self, stream: Stream, picked: Picked, *, facts: BatchFacts, state: Mapping[str, Any]
+        self,
+        stream: Stream,
+        located: Located,
+        *,
+        facts: BatchFacts,
+        state: Callable[[], dict[str, Any]],
     ) -> Batch:
         """Return the batch; tensors are read now, everything else when it is looked at."""
-        values: dict[str, Callable[[], Any]] = {}
-        for name in self._recipe.columns:
-            if name == self._recipe.latents:
-                values[name] = partial(self._latents, stream, picked)
-            elif name in stream.columns:
-                values[name] = partial(self._column, stream, picked, name)
-            else:
-                values[name] = partial(self._side.read, name, stream, picked)
-        values["row"] = partial(torch.from_numpy, stream.numbers(picked.rows))
-        values["key"] = partial(stream.keys, picked.rows)
-        values["noise_seed"] = partial(self._seeds, stream, picked)
-        batch = Batch(values, facts=facts, state=state)
-        for name in stream.columns:
-            batch[name]
-        return batch
+        if self._cuda is None:
+            values, arrive = self._tensors(stream, located), None
+        else:
+            with self._cuda.current():
+                values = self._tensors(stream, located)
+            arrive = self._cuda.arrival(list(values.values()))
+        picked = located.picked
+        pending: dict[str, Callable[[], Any]] = {
+            name: partial(values.__getitem__, name)
+            if name in values
+            else partial(self._side.read, name, stream, picked)
+            for name in self._recipe.columns
+        }
+        pending["row"] = lambda: torch.from_numpy(stream.numbers(picked.rows))
+        pending["key"] = partial(stream.keys, picked.rows)
+        pending["noise_seed"] = partial(self._seeds, stream, located)
+        return Batch(pending, facts=facts, state=state, arrive=arrive)
 
     def shape(self, stream: Stream, name: str, batch_size: int) -> tuple[int, ...]:
         """Return the shape that a tensor column has in a batch, without reading any."""
@@ -95,31 +123,84 @@ class BatchReader:
         stored = column.field(primary_field(column.view).name).shape
         if name != self._recipe.latents:
             return (batch_size, *stored)
-        # One sample and not a meta tensor: those load sympy, a second and 40 MB at every start.
-        one = self._recipe.normalise.apply(torch.zeros((1, *stored)))
-        return (batch_size, *one.shape[1:])
+        return (batch_size, *self._normal_shape(stored))
 
-    def _latents(self, stream: Stream, picked: Picked) -> torch.Tensor:
-        column = stream.columns[self._recipe.latents]
-        primary = primary_field(column.view).name
-        latents = self._moved(column.read(primary, picked.rows))
-        if is_sampled(list(column.template.fields), self._recipe.posterior):
-            logvar = self._moved(column.read("logvar", picked.rows))
-            seeds = self._seeds(stream, picked).to(latents.device)
-            latents = sample_posterior(latents, logvar, seeds)
+    def _normal_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        if stored not in self._shapes:
+            # One sample and not a meta tensor: those load sympy, a second and 40 MB at every
+            # start.
+            one = self._recipe.normalise.apply(torch.zeros((1, *stored)))
+            self._shapes[stored] = tuple(one.shape[1:])
+        return self._shapes[stored]
+
+    def _tensors(self, stream: Stream, located: Located) -> dict[str, torch.Tensor]:
+        values = {}
+        for name, column in stream.columns.items():
+            places = located.places[name]
+            if name == self._recipe.latents:
+                values[name] = self._latents(column, places, partial(self._seeds, stream, located))
+            else:
+                values[name] = self._field(column, places, primary_field(column.view).name)
+        return values
+
+    def _latents(
+        self, column: StreamColumn, places: Places, seeds: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        is_drawn = is_sampled(column.template.fields, self._recipe.posterior)
+        if self._is_here and (is_drawn or self._recipe.normalise.ops):
+            return self._latents_here(column, places, seeds() if is_drawn else None)
+        latents = self._field(column, places, primary_field(column.view).name)
+        if is_drawn:
+            logvar = self._field(column, places, "logvar")
+            latents = sample_posterior(latents, logvar, seeds().to(latents.device))
         return self._recipe.normalise.apply(latents)
 
-    def _column(self, stream: Stream, picked: Picked, name: str) -> torch.Tensor:
-        column = stream.columns[name]
-        return self._moved(column.read(primary_field(column.view).name, picked.rows))
+    def _latents_here(
+        self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return latents drawn and normalised a few rows at a time, in the processor's cache."""
+        normalise = self._recipe.normalise
+        stored = column.field(primary_field(column.view).name)
+        row_bytes = stored.stop - stored.start
+        step = max(1, _CHUNK_BYTES // row_bytes)
+        shape = (len(places), *self._normal_shape(stored.shape))
+        out = self._buffers.take(column.view.name, shape, torch.float32)
 
-    def _seeds(self, stream: Stream, picked: Picked) -> torch.Tensor:
-        return noise_seeds(stream.keys(picked.rows), picked.draws, seed=self._recipe.seed)
+        def make(start: int) -> None:
+            some, target = places.part(start, start + step), out[start : start + step]
+            latents = column.gather.field(some, stored)
+            if seeds is not None:
+                logvar = column.gather.field(some, column.field("logvar"))
+                latents = sample_posterior(latents, logvar, seeds[start : start + step])
+            if normalise.is_pointwise:
+                normalise.apply_to(target.copy_(latents))
+            else:
+                target.copy_(normalise.apply(latents))
 
-    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
-        device = self._recipe.device
-        if device is None or device.type == "cpu":
-            return tensor
-        if device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
+        starts = range(0, len(places), step)
+        if row_bytes < LARGE_ROW_BYTES:
+            for start in starts:
+                make(start)
+        else:
+            in_threads(make, starts)
+        return out
+
+    def _field(self, column: StreamColumn, places: Places, name: str) -> torch.Tensor:
+        """Return a field as it is stored, on the device."""
+        entry, device = column.field(name), self._recipe.device
+        shape, dtype = (len(places), *entry.shape), getattr(torch, entry.dtype)
+        if self._cuda is not None:
+            # Straight into pinned memory, which torch keeps until it was copied.
+            pinned = torch.empty(shape, dtype=dtype, pin_memory=True)
+            return column.gather.field(places, entry, pinned).to(device, non_blocking=True)
+        if not self._is_here:
+            return column.gather.field(places, entry).to(device)
+        if not self._buffers.count:
+            return column.gather.field(places, entry)
+        out = self._buffers.take(column.view.name, shape, dtype)
+        return column.gather.field(places, entry, out)
+
+    def _seeds(self, stream: Stream, located: Located) -> torch.Tensor:
+        name, column = next(iter(stream.columns.items()))
+        keys = column.gather.keys(located.places[name])
+        return noise_seeds(keys, located.picked.draws, seed=self._recipe.seed)

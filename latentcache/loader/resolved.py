@@ -40,6 +40,7 @@ class Request:
         posterior: ``sample`` or ``mode``.
         normalize: A mode or operations.
         device: Where tensors go.
+        num_buffers: Tensors used in turn; 0 for fresh ones.
     """
 
     columns: tuple[str, ...]
@@ -49,6 +50,7 @@ class Request:
     posterior: Posterior
     normalize: NormalizeMode | Sequence[Mapping[str, Any]]
     device: torch.device | None
+    num_buffers: int = 0
 
 
 class ResolvedRun:
@@ -85,17 +87,20 @@ class ResolvedRun:
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self._encoded]
         side = SideValues(opened, rest, seed=request.rule.seed)
-        self.reader = BatchReader(self.recipe, side)
+        self.reader = BatchReader(self.recipe, side, num_buffers=request.num_buffers)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             self.reader.shape(stream, self.recipe.latents, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))
         self.static = self._make_static()
 
+    @property
+    def is_windowed(self) -> bool:
+        """Whether what comes a window later is to be fetched ahead."""
+        return self._request.rule.window_blocks > 0
+
     def fetch_ahead(self, draw: StepDraw, part: slice) -> None:
         """Have fetched what the same part of this stream needs one window later."""
         rule, member = self._request.rule, self.mixture.members[draw.member]
-        if not rule.window_blocks:
-            return
         order = self._orders_ahead.get(draw.member)
         if order is None:
             # One of its own: an order remembers where it was read last.
