@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from latentcache.core.media import Bucket
-from latentcache.decode import ImageLimits, ImageTransform
+from latentcache.decode import ImageLimits, ImageTransform, MediaTransform
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder
 from latentcache.plan import PlanOptions
 from latentcache.runner import (
@@ -172,7 +172,9 @@ def bare_costs(store: Store, encoder_text: str) -> tuple[float, float]:
     (generation,) = store.generations()
     record = store.snapshot().columns["latents"].record
     corpus = Folder.open(generation.corpus_url)
-    settings = DecodeSettings(transform=ImageTransform(), limits=ImageLimits(), time_limit_s=60.0)
+    settings = DecodeSettings(
+        transform=MediaTransform(image=ImageTransform()), limits=ImageLimits(), time_limit_s=60.0
+    )
     decode_cpu_s = encode_cpu_s = 0.0
     encoder = load_encoder(encoder_text, EncoderOptions(device="cpu"))
     for run in generation.runs:

@@ -31,7 +31,18 @@ FOREIGN_OPTIONS = {
     "--case": "of tests/benchmarks/pipeline.py",
     "--samples": "of tests/benchmarks/pipeline.py",
     "--runs": "of tests/benchmarks/pipeline.py",
-    "--size": "of tests/benchmarks/decode.py",
+    "--size": "of tests/benchmarks/decode.py and train_step.py",
+    "--constraint": "of pip install",
+    "--work": "of tests/benchmarks/loading",
+    "--only-prepare": "of tests/benchmarks/loading",
+    "--markdown": "of tests/benchmarks/loading",
+    "--mode": "of tests/benchmarks/loading",
+    "--loader": "of tests/benchmarks/loading",
+    "--disk": "of tests/benchmarks/loading",
+    "--device": "of tests/benchmarks/train_step.py",
+    "--steps": "of tests/benchmarks/train_step.py",
+    "--pairs": "of tests/benchmarks/train_step.py",
+    "--threads": "of tests/benchmarks/train_step.py",
 }
 EVERY_PAGE = pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(REPOSITORY))) for page in PAGES]

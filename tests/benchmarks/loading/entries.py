@@ -26,6 +26,7 @@ class Entry:
         order: How strongly rows are shuffled.
         workers: Worker processes.
         threads: Torch threads.
+        cores: Processor cores it may run on; 0 is all.
         dataset: Folder of the data set, if it is not the module's own.
         warm: Cases it takes part in with everything in the page cache.
         cold: Cases it takes part in with nothing in the page cache.
@@ -38,6 +39,7 @@ class Entry:
     option: str = ""
     workers: int = 0
     threads: int = 1
+    cores: int = 0
     dataset: str = ""
     warm: str = "abc"
     cold: str = ""
@@ -78,8 +80,10 @@ ENTRIES = [
     _limit("in-memory gather, fresh, 2 threads", "gather", order="global", threads=2, warm="bc"),
     _limit("files read in order", "read", warm="", cold="abc"),
     _ours("raw", option="raw", cold="abc"),
-    _ours("raw, 2 threads", option="raw", threads=2, warm="bc"),
+    _ours("raw, reused buffers", option="reuse"),
+    _ours("raw, one core", option="raw", cores=1, warm="bc"),
     _ours("raw, many shards", option="raw", module="ours_many", warm="a"),
+    _ours("raw, many shards, reused buffers", option="reuse", module="ours_many", warm="a"),
     _ours("raw + captions", option="captions", warm="a"),
     _ours("normalised float32", option="float32"),
     _ours("raw, window", option="window", order="window", cold="abc"),

@@ -6,6 +6,7 @@ bit, and prints one line of JSON. Nothing else is loaded into it.
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -38,6 +39,7 @@ class Spec:
     option: str
     workers: int
     threads: int
+    cores: int
     is_cold: bool
     warm_up_s: float
     measure_s: float
@@ -57,6 +59,8 @@ def main() -> None:
     """Measure and print."""
     spec = Spec(**json.loads(sys.argv[1]))
     torch.set_num_threads(spec.threads)
+    if spec.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: spec.cores])
     job = spec.job()
     module: Any = importlib.import_module(f"tests.benchmarks.loading.peers.{spec.module}")
     before = time.perf_counter()

@@ -134,6 +134,7 @@ def _measure(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         option=entry.option,
         workers=entry.workers,
         threads=entry.threads,
+        cores=entry.cores,
         is_cold=outcome.is_cold,
         warm_up_s=plan.warm_up_s,
         measure_s=plan.cold_s if outcome.is_cold else plan.warm_s,
