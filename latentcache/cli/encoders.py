@@ -46,6 +46,7 @@ def _facts_json(facts: "EncoderFacts") -> dict[str, Any]:
         "spatial_factor": list(facts.spatial_factor),
         "multiple_of": list(facts.multiple_of),
         "frames": {"first": rule.first, "step": rule.step},
+        "streaming": facts.spec.streaming,
         "bytes_per_512px_image": facts.bytes_per_sample(bucket),
         "weights_licence": facts.weights_licence,
     }
@@ -54,7 +55,8 @@ def _facts_json(facts: "EncoderFacts") -> dict[str, Any]:
 def _table_row(row: dict[str, Any]) -> tuple[Any, ...]:
     frames = "images"
     if row["modality"] == "video":
-        frames = f"{row['frames']['first']} + k * {row['frames']['step']}"
+        first, step = row["frames"]["first"], row["frames"]["step"]
+        frames = f"{first} + k * {step}" if step > 1 else "any"
     size = row["bytes_per_512px_image"]
     return (
         row["usage"],

@@ -7,7 +7,8 @@ def test_encoders_are_listed_with_what_is_declared(cli: Cli) -> None:
     assert rows["sdxl"]["usage"] == "sdxl:PATH_OR_HUB_ID"
     assert (rows["sdxl"]["channels"], rows["sdxl"]["spatial_factor"]) == (4, [8, 8])
     assert rows["tiny"]["channels"] is None
-    assert rows["wan"]["available"] is False
+    assert rows["wan"]["available"] is True
+    assert (rows["wan"]["streaming"], rows["hunyuan"]["streaming"]) == ("exact", "none")
     assert rows["wan"]["frames"] == {"first": 1, "step": 4}
 
 
@@ -16,4 +17,4 @@ def test_the_table_has_a_row_for_each(cli: Cli) -> None:
     table = cli("encoders").out
     assert all(row["usage"] in table for row in rows)
     assert "1 + k * 4" in table
-    assert "estimates only" in table
+    assert "Stable Video Diffusion" in table
