@@ -92,7 +92,8 @@ def race_section(race: LoaderRace) -> Markup:
     caption = (
         f"Measured while this page was made: shuffled batches of {race.batch_size}, tensors and "
         f"labels, {race.what}, files in the page cache. The loader normalises on top; the "
-        "folder's latents are as stored. Workers were started before the clock."
+        "folder's latents are as stored. One torch thread a process, and workers were started "
+        "before the clock."
     )
     plot = element("div", {"class": "plot"}, race_svg(race))
     return section("Batches from the store and from a folder", lead, figure(plot, caption))
