@@ -59,16 +59,20 @@ class SideValues:
     def read(self, name: str, stream: Stream, picked: Picked) -> Any:
         """Return a tensor [B, ...] of numbers, or a list of B other values."""
         if name in self._opened[stream.place.source].snapshot.record.annotations:
-            return self._annotation_values(name, stream, picked)
+            annotation = self._annotation(name, stream)
+            if annotation is None:
+                return [None] * len(picked.rows)
+            if pa.types.is_string(annotation.type):
+                return annotation.texts(*stream.shards_and_rows(picked.rows))
+            return self._annotation_values(annotation, name, stream, picked)
         values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
         if name == "latent_times":
             return _latent_times(stream, start_s=values[0], frame_rate_fps=values[1])
         return torch.from_numpy(values[0] if len(values) == 1 else np.stack(values, axis=1))
 
-    def _annotation_values(self, name: str, stream: Stream, picked: Picked) -> Any:
-        annotation = self._annotation(name, stream)
-        if annotation is None:
-            return [None] * len(picked.rows)
+    def _annotation_values(
+        self, annotation: Annotation, name: str, stream: Stream, picked: Picked
+    ) -> Any:
         values = annotation.take(*stream.shards_and_rows(picked.rows))
         if not values.null_count and pa.types.is_boolean(values.type):
             return torch.tensor(values.to_pylist(), dtype=torch.bool)

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.storage import Folder
+from latentcache.store.annotation_texts import TextFile, opened_texts
 from latentcache.store.arrow_numbers import indices
 from latentcache.store.layout import ANNOTATIONS_FOLDER, annotation_name, checked_column
 from latentcache.store.records import Generation
@@ -238,6 +240,7 @@ class Annotation:
             raise StoreError(
                 f"annotation must be an Arrow file, got {error} ({file.name}); write it again"
             ) from None
+        self._source = source
         # Opened when they are drawn from: a hundred million rows have 1,500.
         self._batches: list[Values | None] = [None] * reader.num_record_batches
         self._index = PlanIndex(generation.runs)
@@ -288,6 +291,21 @@ class Annotation:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return pa.concat_arrays(pieces).take(indices(back))
+
+    def texts(self, shards: Array, rows: Array) -> list[str | None]:
+        """Return the values of some rows as ``take`` does, as strings; for texts only.
+
+        Raises:
+            ValueError: One is not a row of the generation.
+        """
+        if self._texts is None:
+            return list(self.take(shards, rows).to_pylist())
+        return self._texts.take(self._index.places(shards, rows))
+
+    @cached_property
+    def _texts(self) -> TextFile | None:
+        self._source.seek(0)
+        return opened_texts(self._reader, self._source.read_buffer(), ROWS_PER_BATCH)
 
     def value(self, shard: int, row: int) -> Any:
         """Return one row's value as a Python object, None if it has none."""
