@@ -9,15 +9,17 @@ arithmetic, not by padding: every latent frame has the same channels, and the fi
 the latent of the frame as an image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from latentcache.core.config import config_from_mapping
-from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
 from latentcache.encoders.arithmetic import pinned_arithmetic
+from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups
 from latentcache.encoders.dct import (
     FLOAT32_ONLY,
     DctConfig,
@@ -100,14 +102,15 @@ class DctVideoEncoder:
             motion += range(start, start + config.motion_chroma)
         self._motion_channels = torch.tensor(motion, device=self.device)
         self.spec = dct_video_spec(config, compute_dtype=dtype)
+        self._coder = HaarCoder(self.encode_group)
 
     def encode(
         self, pixels: torch.Tensor, metas: Sequence[SampleMeta]
     ) -> list[dict[str, torch.Tensor]]:
         """Return ``z`` of every clip, float32 CTHW."""
         check_batch(self.spec, pixels, metas)
-        with pinned_arithmetic(self.device, allow_tf32=False):
-            return [{"z": self._encode_clip(clip.transpose(0, 1))} for clip in pixels.float()]
+        z_BCTHW = self._run(partial(encode_groups, self._coder), pixels)["z"]
+        return [{"z": z_CTHW} for z_CTHW in z_BCTHW]
 
     def decode(self, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return pixels BCTHW of a batch of ``z``."""
@@ -119,9 +122,15 @@ class DctVideoEncoder:
     def reset(self) -> None:
         """Do nothing: a stream holds its own state."""
 
-    def open(self, height_px: int, width_px: int) -> "DctVideoStream":
-        """Return a new stream of frames of one size."""
-        return DctVideoStream(self, height_px, width_px)
+    def open(self, height_px: int, width_px: int) -> GroupStream:
+        """Return a new stream of frames of one size.
+
+        Raises:
+            EncoderError: The size does not fit.
+        """
+        frame = torch.zeros((1, self.spec.input_channels, 1, height_px, width_px))
+        check_batch(self.spec, frame, [SampleMeta(key="")])
+        return GroupStream(self.spec, self._coder, self._run, (height_px, width_px))
 
     def encode_group(self, frames_TCHW: torch.Tensor) -> torch.Tensor:
         """Return one latent frame, CHW, of the first frame (T=1) or a group of four."""
@@ -133,10 +142,9 @@ class DctVideoEncoder:
         motion = [band[self._motion_channels] for band in bands[1:]]
         return torch.cat([bands[0], *motion])
 
-    def _encode_clip(self, frames_TCHW: torch.Tensor) -> torch.Tensor:
-        starts = range(1, len(frames_TCHW), GROUP_FRAMES)
-        groups = [frames_TCHW[:1], *(frames_TCHW[s : s + GROUP_FRAMES] for s in starts)]
-        return torch.stack([self.encode_group(group) for group in groups], dim=1)
+    def _run(self, compute: Callable[[torch.Tensor], Fields], frames: torch.Tensor) -> Fields:
+        with pinned_arithmetic(self.device, allow_tf32=False):
+            return compute(frames.to(self.device, torch.float32))
 
     def _decode_clip(self, z_TCHW: torch.Tensor) -> torch.Tensor:
         num_mean, num_motion = len(self._basis), len(self._motion_channels)
@@ -156,37 +164,22 @@ class DctVideoEncoder:
         return filled
 
 
-class DctVideoStream:
-    """Frames in, latent frames out as soon as their group is whole."""
+class HaarCoder(GroupCoder):
+    """Encodes groups of an encoder's clips; there is nothing to carry."""
 
-    def __init__(self, encoder: DctVideoEncoder, height_px: int, width_px: int) -> None:
-        self._encoder = encoder
-        self._pending = torch.zeros((0, 3, height_px, width_px), device=encoder.device)
-        self._is_first = True
+    first_frames = 1
+    group_frames = GROUP_FRAMES
 
-    def push(self, frames: torch.Tensor) -> dict[str, torch.Tensor] | None:
-        """Return ``z`` (CTHW) of the groups that ``frames`` (CTHW) complete, or None."""
-        arrived = frames.to(self._encoder.device, torch.float32).transpose(0, 1)
-        self._pending = torch.cat([self._pending, arrived])
-        latents = []
-        with pinned_arithmetic(self._encoder.device, allow_tf32=False):
-            while len(self._pending) >= (size := 1 if self._is_first else GROUP_FRAMES):
-                latents.append(self._encoder.encode_group(self._pending[:size]))
-                self._pending, self._is_first = self._pending[size:], False
-        return {"z": torch.stack(latents, dim=1)} if latents else None
+    def __init__(self, encode_group: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._encode_group = encode_group
 
-    def close(self) -> None:
-        """Drop the state.
+    def start(self) -> None:
+        """Return nothing."""
 
-        Raises:
-            EncoderError: The clip ended within a group of four.
-        """
-        num_left, self._pending = len(self._pending), self._pending[:0]
-        if num_left:
-            raise EncoderError(
-                f"num_frames must be 1 + k * {GROUP_FRAMES}, got {num_left} frames too many "
-                "(dct-video stream); trim the clip"
-            )
+    def encode_group(self, frames_BCTHW: torch.Tensor, state: None) -> Fields:  # noqa: ARG002
+        """Return one latent frame per clip."""
+        latents = [self._encode_group(clip.transpose(0, 1)) for clip in frames_BCTHW]
+        return {"z": torch.stack(latents)[:, :, None]}
 
 
 def dct_video_spec(config: DctVideoConfig, *, compute_dtype: str = "float32") -> EncoderSpec:

@@ -10,6 +10,8 @@ Q codebooks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from latentcache.core.fields import Field
@@ -62,6 +64,21 @@ class FrameRule:
                 f"use {self.floor(num_frames) or self.first}"
             )
         return self.latent_first + (num_frames - self.first) // self.step * self.latent_step
+
+    def latent_spans(self, num_frames: int) -> tuple[tuple[Fraction, Fraction], ...]:
+        """Return the interval of frames that each latent frame stands for, [start, end).
+
+        In frames from the clip's start, without gaps: ``1 + 4k`` frames give (0, 1), (1, 5),
+        (5, 9) ... Latent frames of one group share it evenly.
+
+        Raises:
+            ValueError: ``num_frames`` is not legal.
+        """
+        rest = self.num_latent_frames(num_frames) - self.latent_first
+        lengths = [Fraction(self.first, self.latent_first)] * self.latent_first
+        lengths += [Fraction(self.step, self.latent_step)] * rest
+        ends = tuple(accumulate(lengths))
+        return tuple(zip((Fraction(0), *ends[:-1]), ends, strict=True))
 
 
 NormalizerOpName = Literal["patchify", "pack", "subtract", "divide", "multiply", "add", "permute"]

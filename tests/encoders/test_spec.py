@@ -1,6 +1,7 @@
 """Frame rules and refusals: the cache keeps the rule, models only trim."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,31 @@ def test_legal_counts_are_first_plus_whole_steps(rule: FrameRule, groups: int) -
     num_frames = rule.first + groups * rule.step
     assert rule.admits(num_frames)
     assert rule.num_latent_frames(num_frames) == rule.latent_first + groups * rule.latent_step
+
+
+@given(rule=RULES, groups=st.integers(0, 9))
+def test_latent_frames_share_the_clip_without_gaps(rule: FrameRule, groups: int) -> None:
+    num_frames = rule.first + groups * rule.step
+    spans = rule.latent_spans(num_frames)
+    assert len(spans) == rule.num_latent_frames(num_frames)
+    assert (spans[0][0], spans[-1][1]) == (0, num_frames)
+    assert all(one[1] == next_[0] for one, next_ in pairwise(spans))
+    assert all(start < end for start, end in spans)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "spans"),
+    [
+        ("wan", 9, [(0, 1), (1, 5), (5, 9)]),
+        ("cogvideox", 9, [(0, 1), (1, 5), (5, 9)]),
+        ("ltx2", 17, [(0, 1), (1, 9), (9, 17)]),
+        ("svd", 2, [(0, 1), (1, 2)]),
+    ],
+)
+def test_first_frame_has_a_latent_of_its_own(
+    name: str, num_frames: int, spans: list[tuple[int, int]]
+) -> None:
+    assert list(SPECS[name].frame_rule.latent_spans(num_frames)) == spans
 
 
 @given(rule=RULES, num_frames=st.integers(0, 300))

@@ -9,7 +9,8 @@ import torch
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import Field
-from latentcache.encoders.dct_video import DctVideoEncoder, DctVideoStream
+from latentcache.encoders.causal import GroupStream
+from latentcache.encoders.dct_video import DctVideoEncoder
 from latentcache.encoders.options import EncoderOptions
 from latentcache.encoders.spec import (
     Codebook,
@@ -111,7 +112,7 @@ class NotCausal(DctVideoEncoder):
         return rows
 
 
-class ForgetfulStream(DctVideoStream):
+class ForgetfulStream(GroupStream):
     def push(self, frames: torch.Tensor) -> dict[str, torch.Tensor] | None:
         fields = super().push(frames)
         self._pending = torch.zeros_like(self._pending)
@@ -120,17 +121,17 @@ class ForgetfulStream(DctVideoStream):
 
 class Forgetful(DctVideoEncoder):
     def open(self, height_px: int, width_px: int) -> ForgetfulStream:
-        return ForgetfulStream(self, height_px, width_px)
+        return ForgetfulStream(self.spec, self._coder, self._run, (height_px, width_px))
 
 
-class LenientStream(DctVideoStream):
+class LenientStream(GroupStream):
     def close(self) -> None:
         return None
 
 
 class Lenient(DctVideoEncoder):
     def open(self, height_px: int, width_px: int) -> LenientStream:
-        return LenientStream(self, height_px, width_px)
+        return LenientStream(self.spec, self._coder, self._run, (height_px, width_px))
 
 
 class StateSurvivesErrors(ModuleEncoder):
@@ -177,7 +178,7 @@ class SharesOneStream(DctVideoEncoder):
         super().__init__(EncoderOptions(device="cpu"))
         self.stream = super().open(32, 40)
 
-    def open(self, *_: int) -> DctVideoStream:
+    def open(self, *_: int) -> GroupStream:
         return self.stream
 
 
