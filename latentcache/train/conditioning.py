@@ -51,7 +51,7 @@ class Conditioning:
                 f"{', '.join(batch)}; add it to the loader's columns"
             )
         values = batch[self.column]
-        if self.num_classes is not None and not _is_text(values):
+        if self.num_classes is not None:
             return self._labels(values, batch).to(device, non_blocking=True)
         return self._text(values, device)
 
@@ -116,7 +116,3 @@ def draw_drops(noise_seeds: Tensor, share: float, *, stream: int = DROP_STREAM) 
     uniform = torch.special.ndtr(keyed_normal(noise_seeds, (1,), stream=stream)[:, 0])
     dropped: Tensor = uniform < share
     return dropped
-
-
-def _is_text(values: Any) -> bool:
-    return isinstance(values, Tensor) and values.ndim == 3

@@ -95,5 +95,7 @@ def load_wan(source: str | Path) -> Wan:
         )
     else:
         model = kind_of_model.from_config(config)
+    # Activations of a clip fit no GPU: they are computed again on the way back.
+    model.enable_gradient_checkpointing()
     full = {name: value for name, value in model.config.items() if not name.startswith("_")}
     return Wan(model, json.loads(json.dumps(full)))

@@ -139,7 +139,7 @@ def test_kill_in_the_middle_of_saving_leaves_a_whole_checkpoint(tmp_path: Path) 
     assert writer.stdout is not None
     lines = [writer.stdout.readline() for _ in range(12)]
     os.kill(writer.pid, signal.SIGKILL)
-    rest, _ = writer.communicate(timeout=20)
+    rest, _ = writer.communicate(timeout=60)
     said = int((lines + rest.split())[-1])
     found = read_checkpoint(path)
     assert found.facts["step"] >= said

@@ -31,7 +31,7 @@ def test_two_ranks_go_on_where_one_stood_and_one_where_two_did(
         for rank in range(2)
     ]
     trainer.run(until_step=6, on_step=straight.append, with_samples=True)
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     told = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
 
     losses = [facts.loss for facts in straight]

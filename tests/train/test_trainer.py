@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentcache.core.errors import ConfigError, RunError
+from latentcache.core.errors import ConfigError, RunError, StoreError
 from latentcache.loader import LatentLoader, Source
+from latentcache.store import Store
+from latentcache.testing.synthetic import add_generation
 from latentcache.train import DiT, DiTConfig, StepFacts, Trainer, TrainOptions
 from tests.train.conftest import CLIPS, IMAGES, tiny_dit, tiny_trainer
 
@@ -161,6 +163,13 @@ def test_samples_without_a_label_are_trained_without_condition(image_store: str)
     trainer = Trainer(tiny_dit(), loader, TrainOptions(num_steps=5), condition="some_label")
     trainer.run()
     assert trainer.step == 5
+
+
+def test_store_without_a_snapshot_is_refused(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "planned")
+    add_generation(store, [(IMAGES, 4, 4)])
+    with pytest.raises(StoreError, match=r"^[^\n]*snapshot[^\n]*$"):
+        tiny_trainer(str(tmp_path / "planned"))
 
 
 @pytest.mark.parametrize(
