@@ -36,6 +36,7 @@ FOREIGN_OPTIONS = {
     "--work": "of tests/benchmarks/loading",
     "--only-prepare": "of tests/benchmarks/loading",
     "--markdown": "of tests/benchmarks/loading",
+    "--foreign": "of tests/benchmarks/loading",
     "--mode": "of tests/benchmarks/loading",
     "--loader": "of tests/benchmarks/loading",
     "--disk": "of tests/benchmarks/loading",

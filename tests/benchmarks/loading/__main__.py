@@ -27,7 +27,7 @@ def main() -> None:
         case.of(options.num_samples or case.num_samples)
         for case in map(CASES.__getitem__, options.case)
     ]
-    plan = Plan(work=options.work, rounds=options.rounds)
+    plan = Plan(work=options.work, rounds=options.rounds, foreign_limit=options.foreign)
     print(machine.describe(), flush=True)
     began, outcomes = time.monotonic(), []
     for number, case in enumerate(cases):
@@ -77,6 +77,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mode", nargs="*", default=["warm", "cold"], choices=["warm", "cold"])
     parser.add_argument("--loader", nargs="*", help="parts of names; all without")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--foreign", type=float, default=0.05, help="share of the machine others may take"
+    )
     parser.add_argument("--num-samples", type=int, help="of each case, to try things out")
     parser.add_argument("--only-prepare", action="store_true")
     parser.add_argument("--disk", type=float, default=15.0, help="GB that data sets may take")

@@ -65,8 +65,11 @@ def _peer(name: str, module: str, order: Order, **settings: object) -> Entry:
 
 
 def _both(name: str, module: str, order: Order, **settings: object) -> list[Entry]:
-    """Return the peer without workers and with two."""
-    two = {**settings, "cold": ""}
+    """Return the peer without workers and with two.
+
+    The disk is read by both where two may gain by it: a file a sample, or chunks of large rows.
+    """
+    two = settings if module in ("folder", "litdata") else {**settings, "cold": ""}
     return [
         _peer(f"{name} w0", module, order, **settings),
         _peer(f"{name} w2", module, order, workers=2, **two),

@@ -15,8 +15,8 @@ from tests.benchmarks.loading.cases import CASES, Case, digests_of, iter_blocks
 from tests.benchmarks.loading.entries import Entry
 from tests.benchmarks.loading.page_cache import files_of, iter_sizes
 
-OVERHEAD = 1.2
-"""Most bytes on disk per byte of latents: headers, and blocks of 4 KiB for small files."""
+OVERHEAD_BYTES = 1536
+"""On disk per latent, at most: a tar's headers, or the rest of a small file's last block."""
 WITHOUT_COPY = {"energon"}
 MANY = "ours_many"
 MODULE = "tests.benchmarks.loading.preparing"
@@ -64,7 +64,7 @@ def missing_bytes(work: Path, case: Case, entries: list[Entry]) -> int:
     names = {entry.folder for entry in entries} | {"ours"}
     root = case_folder(work, case)
     missing = [name for name in names - WITHOUT_COPY if not (root / f"{name}.done").exists()]
-    return int(OVERHEAD * case.size_bytes * len(missing))
+    return case.num_samples * (case.row_bytes + OVERHEAD_BYTES) * len(missing)
 
 
 def used_bytes(work: Path) -> int:

@@ -31,17 +31,17 @@ class Plan:
         work: Where the data sets lie.
         rounds: Kept measurements of every entry.
         warm_up_s: Most time before a warm measurement counts; one pass if that is shorter.
-        warm_s: Counted time of a warm measurement.
-        cold_s: Most time of a cold one; one pass if that is shorter.
+        warm_s: Counted time of a warm measurement, at least.
+        longest_s: Of a pass, warm or cold.
         foreign_limit: Share of the machine that others may take; above, measured again.
         tries: Measurements of an entry and round, at most.
     """
 
     work: Path
     rounds: int = 3
-    warm_up_s: float = 0.8
+    warm_up_s: float = 0.5
     warm_s: float = 1.0
-    cold_s: float = 2.5
+    longest_s: float = 2.5
     foreign_limit: float = 0.05
     tries: int = 2
 
@@ -137,7 +137,8 @@ def _measure(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         cores=entry.cores,
         is_cold=outcome.is_cold,
         warm_up_s=plan.warm_up_s,
-        measure_s=plan.cold_s if outcome.is_cold else plan.warm_s,
+        measure_s=plan.warm_s,
+        longest_s=plan.longest_s,
     )
     command = [sys.executable, "-m", MODULE, json.dumps(asdict(spec))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(entry.threads)}
