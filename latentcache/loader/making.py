@@ -80,5 +80,7 @@ def state_at(position: Position, static: Mapping[str, Any]) -> dict[str, Any]:
         static: What does not move.
     """
     cursor = position.cursor
-    moving = {"step": cursor.step, "micro": position.micro, "positions": dict(cursor.positions)}
+    # All streams, also those not begun: tools that load into a template take its names only.
+    positions = {name: cursor.positions.get(name, 0) for name in static["streams"]}
+    moving = {"step": cursor.step, "micro": position.micro, "positions": positions}
     return {**static, **moving}

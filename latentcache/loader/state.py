@@ -96,9 +96,9 @@ def _check_whole(state: Mapping[str, Any]) -> None:
     problem = _misfit(state, _SHAPE, "state")
     if problem is None and (len(state["parts"]) != 2 or state["micro"] >= state["parts"][1]):
         problem = f"micro-batch {state['micro']} of parts {state['parts']}"
-    unknown = [] if problem else sorted(set(state["positions"]) - set(state["streams"]))
-    if unknown:
-        problem = f"positions of {', '.join(unknown)}, which is no stream of it"
+    if problem is None and set(state["positions"]) != set(state["streams"]):
+        # A stream without a position would begin again, and nobody would notice.
+        problem = f"positions of {list(state['positions'])} for streams {list(state['streams'])}"
     if problem is None:
         try:
             for source in state["sources"]:
