@@ -47,9 +47,12 @@ class EncodeOptions:
     def for_workers(self) -> "EncodeOptions":
         """Return the same with a local path made absolute: workers have another folder."""
         name, _, argument = self.encoder.partition(":")
-        if not argument or not Path(argument).exists():
+        location, mark, knobs = argument.partition("?")
+        if Path(argument).exists():  # a folder may have a question mark in its name
+            location, mark, knobs = argument, "", ""
+        if not location or not Path(location).exists():
             return self
-        return replace(self, encoder=f"{name}:{Path(argument).resolve()}")
+        return replace(self, encoder=f"{name}:{Path(location).resolve()}{mark}{knobs}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
