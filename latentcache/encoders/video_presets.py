@@ -129,7 +129,7 @@ ROWS = (
         frame_rule=_BY_EIGHT,
         posterior="gaussian_shared_logvar",
         licence="see the model card",
-        time={"is_causal": True, "streaming": "ulp"},
+        time=_EXACT,
     ),
     _Declared(
         name="ltx2",
@@ -140,7 +140,7 @@ ROWS = (
         frame_rule=_BY_EIGHT,
         posterior="gaussian_shared_logvar",
         licence="see the model card",
-        time={"is_causal": True, "streaming": "ulp"},
+        time=_EXACT,
     ),
     _Declared(
         name="cogvideox",
