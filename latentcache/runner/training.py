@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def train_on_cluster(
         RunError: No cluster answers, or the run failed.
     """
     train = _ray_train()
+    # Workers have another folder.
+    recipe = _absolute(recipe)
     root = Path(recipe.out)
     folder = RunFolder(root)
     folder.check_free(folder.newest(), resume=resume)
@@ -57,7 +59,7 @@ def train_on_cluster(
         ),
         run_config=train.RunConfig(
             name="ray",
-            storage_path=str(root.resolve()),
+            storage_path=str(root),
             failure_config=train.FailureConfig(max_failures=options.max_failures),
         ),
     )
@@ -132,6 +134,19 @@ def _check_done(fitted: "Future[Any]") -> None:
             if isinstance(cause, LatentCacheError):
                 raise type(cause)(str(cause)) from None
         raise RunError(f"run must finish on the cluster, got: {_last_line(error)}") from None
+
+
+def _absolute(recipe: TrainRecipe) -> TrainRecipe:
+    def full(url: str) -> str:
+        return url if not url or "://" in url else str(Path(url).resolve())
+
+    return replace(
+        recipe,
+        store=full(recipe.store),
+        sources=tuple(replace(one, store=full(str(one.store))) for one in recipe.sources),
+        out=full(recipe.out),
+        wan=full(recipe.wan),
+    )
 
 
 def _ray_train() -> Any:

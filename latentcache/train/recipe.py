@@ -93,6 +93,7 @@ class TrainRecipe:
         model: ``dit``, or ``wan`` for diffusers' ``WanTransformer3DModel``.
         wan: Its folder or configuration, where that is the model.
         device: ``auto``, ``cpu``, ``cuda``.
+        normalize: Of the latents; see ``resolve_normalise``.
         dit: Of ``DiTConfig``, but for the channels, which are the store's.
     """
 
@@ -103,6 +104,7 @@ class TrainRecipe:
     model: Literal["dit", "wan"] = "dit"
     wan: str = ""
     device: str = "auto"
+    normalize: Literal["auto", "published", "measured", "measured-global", "none"] = "auto"
     dit: Mapping[str, Any] = field(default_factory=dict)
     batches: BatchOptions = field(default_factory=BatchOptions)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
@@ -135,6 +137,7 @@ class TrainRecipe:
             tokens_per_rank=self.batches.tokens_per_rank,
             micro_batches=self.batches.micro_batches,
             seed=self.batches.seed,
+            normalize=self.normalize,
             options=self.loader,
         )
 
