@@ -114,9 +114,11 @@ def _load_and_train(
             folder.class_store, known, recipe=recipe, checkpoint=folder.model, tell=narrator.say
         )
         _write_samples(folder, training)
+        last = training.grids[-1]
+        narrator.say(f"samples in {folder.samples}, the model in {folder.model}")
         narrator.say(
-            f"{training.grids[-1].num_right} of {training.grids[-1].num_scored} samples nearest "
-            f"to the mean of their class, loss {training.final_loss:.3f}; {folder.samples}"
+            f"{last.num_right} of {last.num_scored} samples nearest to the mean of their class, "
+            f"loss {training.final_loss:.3f}"
         )
     return order, race, training
 

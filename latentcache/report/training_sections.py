@@ -65,12 +65,13 @@ def _stage(grid: SampleGrid) -> Markup:
 
 def loss_section(facts: TrainingFacts) -> Markup:
     """Return the loss curve and what the run was."""
+    wait = format_share(facts.loader_wait_share, 1).replace(" ", "\N{NO-BREAK SPACE}")
     threads = f"{facts.num_threads} thread{'s' if facts.num_threads > 1 else ''}"
     lead = (
         f"{format_count(len(facts.losses))} steps of {facts.batch_size} samples in "
         f"{format_seconds(facts.elapsed_s)} on the CPU with {threads}: "
         f"{facts.samples_per_s:,.0f} samples a second, "
-        f"{format_share(facts.loader_wait_share, 1)} of the time spent waiting for the loader."
+        f"{wait} of the time spent waiting for the loader."
     )
     caption = (
         "Mean squared error of the velocity. Faint: each step. Strong: the mean of the last "
