@@ -28,6 +28,18 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One Ray for a module's runs in this process: starting one takes longer than most of them.
+
+    Ended with the module, because other tests start Rays with what they need.
+    """
+    from latentcache.runner.cluster import ray_at  # noqa: PLC0415  takes a second
+
+    with ray_at("local"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
     """The endpoint of a real S3 server on loopback; a mock of S3's behaviour, not of HTTP."""

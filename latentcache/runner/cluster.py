@@ -1,4 +1,4 @@
-"""Ray: started here for a local run, joined for a cluster run, always given back.
+"""Ray: started here for a local run, joined for a cluster run, then given back.
 
 Supported: Ray 2.52 to 2.60; continuous integration runs both ends. Local runs use
 ``address="local"``, never a cluster that happens to be there.
@@ -56,7 +56,7 @@ class ClusterFacts:
 
 @contextmanager
 def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterFacts]:
-    """Yield what the cluster has; a cluster started here is ended here.
+    """Yield what the cluster has; see ``ray_at`` for which one that is.
 
     Args:
         address: ``local``, ``auto`` or ``host:port``.
@@ -65,33 +65,56 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[ClusterF
     Raises:
         RunError: No cluster answers at ``address``.
     """
+    with (
+        ray_at(address, num_cpus=num_cpus),
+        contextlib.redirect_stdout(_WithoutRaylet(sys.stdout)),
+    ):
+        yield cluster_facts(is_local=address == "local")
+
+
+@contextmanager
+def ray_at(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
+    """Hold a Ray at ``address``: one started or joined here is given back at the end.
+
+    One that this process has started or joined before is used as it is and left running, so
+    that many runs of one process may share it.
+
+    Args:
+        address: ``local``, ``auto`` or ``host:port``.
+        num_cpus: Cores a Ray that is started here may use; None for all.
+
+    Raises:
+        RunError: No cluster answers at ``address``.
+    """
+    if address != "local":
+        _check_answers(address)
+    if ray.is_initialized():
+        yield
+        return
+    _start_or_join(address, num_cpus)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_or_join(address: str, num_cpus: int | None) -> None:
     # Older Rays print a tip about this on every start; no task of ours without a GPU looks for one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    is_local = address == "local"
-    if not is_local:
-        _check_answers(address)
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == "local":
+        settings |= {
+            "num_cpus": num_cpus,
+            "include_dashboard": False,
+            "object_store_memory": _local_object_store_bytes(),
+            "_node_ip_address": _loopback_address(),
+        }
     try:
-        if is_local:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                object_store_memory=_local_object_store_bytes(),
-                _node_ip_address=_loopback_address(),
-                **settings,
-            )
-        else:
-            ray.init(address=address, ignore_reinit_error=True, **settings)
+        ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         lines = str(error).strip().splitlines()
         raise _no_cluster(address, lines[0] if lines else "no answer") from None
-    try:
-        with contextlib.redirect_stdout(_WithoutRaylet(sys.stdout)):
-            yield cluster_facts(is_local=is_local)
-    finally:
-        ray.shutdown()
 
 
 def cluster_facts(*, is_local: bool) -> ClusterFacts:

@@ -32,9 +32,9 @@ def drawn_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def build_store() -> Build:
-    """A function that builds a store in this process and returns the encode result."""
+@pytest.fixture(scope="module")
+def build_store(local_ray: None) -> Build:
+    """A function that builds a store on this process's Ray and returns the encode result."""
 
     def run(
         corpus: Path,
@@ -72,7 +72,7 @@ def chosen_digests() -> Callable[[Path | str], dict[str, tuple[str, str]]]:
     return read
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reference_store(
     drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

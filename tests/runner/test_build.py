@@ -1,6 +1,8 @@
 """The main job: running it again finishes what is missing and changes nothing else."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 Build = Callable[..., EncodeResult]
 Digests = Callable[[Path | str], dict[str, tuple[str, str]]]
 
+_ONE_ACTOR = Resources(num_actors=1)
+"""Half the processes to start, where their number is not the point."""
+
 
 @pytest.fixture(scope="module")
 def built(
@@ -33,6 +38,13 @@ def built(
 ) -> tuple[Path, EncodeResult]:
     store = tmp_path_factory.mktemp("built") / "store"
     return store, build_store(drawn_corpus, store)
+
+
+@pytest.fixture
+def own_store(built: tuple[Path, EncodeResult], tmp_path: Path) -> Path:
+    """A copy of the built store that a test may change."""
+    shutil.copytree(built[0], tmp_path / "store")
+    return tmp_path / "store"
 
 
 def test_a_finished_build_is_whole_and_verified(built: tuple[Path, EncodeResult]) -> None:
@@ -59,7 +71,7 @@ def test_running_again_encodes_nothing_and_publishes_nothing(
     built: tuple[Path, EncodeResult], drawn_corpus: Path, build_store: Build
 ) -> None:
     store, first = built
-    again = build_store(drawn_corpus, store)
+    again = build_store(drawn_corpus, store, resources=_ONE_ACTOR)
     assert (again.newly_encoded, again.snapshot) == (0, first.snapshot)
 
 
@@ -76,14 +88,9 @@ def test_number_of_actors_changes_no_byte(
 
 
 def test_a_lost_tar_is_repaired_to_the_same_bytes(
-    drawn_corpus: Path,
-    built: tuple[Path, EncodeResult],
-    build_store: Build,
-    chosen_digests: Digests,
-    tmp_path: Path,
+    built: tuple[Path, EncodeResult], own_store: Path, chosen_digests: Digests
 ) -> None:
-    store = tmp_path / "store"
-    build_store(drawn_corpus, store)
+    store = own_store
     entry = Store.open(store).snapshot().columns["latents"].units()[2]
     assert entry.tar is not None
     (store / entry.tar.name).unlink()
@@ -91,7 +98,7 @@ def test_a_lost_tar_is_repaired_to_the_same_bytes(
     damaged = frozenset(each.unit for each in report.damaged if each.unit is not None)
     assert damaged == {entry.unit.unit}
     request = EncodeRequest(
-        column="latents", encode=EncodeOptions(), resources=Resources(), rerun=damaged
+        column="latents", encode=EncodeOptions(), resources=_ONE_ACTOR, rerun=damaged
     )
     encode_column(str(store), request, reporter=SilentReporter())
     snapshot = Store.open(store).snapshot()
@@ -101,18 +108,18 @@ def test_a_lost_tar_is_repaired_to_the_same_bytes(
 
 
 def test_a_repair_never_replaces_a_unit_by_a_poorer_one(
-    drawn_corpus: Path, build_store: Build, tmp_path: Path
+    drawn_corpus: Path, own_store: Path, tmp_path: Path
 ) -> None:
-    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus, store = tmp_path / "corpus", own_store
     shutil.copytree(drawn_corpus, corpus)
-    build_store(corpus, store)
     before = Store.open(store).snapshot().columns["latents"].units()
     for path in sorted(corpus.glob("*.jpg"))[::2]:
         path.unlink()
     request = EncodeRequest(
         column="latents",
         encode=EncodeOptions(),
-        resources=Resources(),
+        resources=_ONE_ACTOR,
+        corpus_url=str(corpus),
         rerun=frozenset({before[0].unit.unit, before[1].unit.unit}),
     )
     with pytest.raises(RunError, match="must not lose samples"):
@@ -121,15 +128,14 @@ def test_a_repair_never_replaces_a_unit_by_a_poorer_one(
 
 
 def test_a_commit_whose_tar_is_gone_before_any_snapshot_is_encoded_again(
-    drawn_corpus: Path, built: tuple[Path, EncodeResult], build_store: Build, tmp_path: Path
+    drawn_corpus: Path, own_store: Path, build_store: Build
 ) -> None:
-    store = tmp_path / "store"
-    shutil.copytree(built[0], store)
+    store = own_store
     entry = Store.open(store).snapshot(1).columns["latents"].units()[1]
     shutil.rmtree(store / "snapshots")
     assert entry.tar is not None
     (store / entry.tar.name).unlink()
-    result = build_store(drawn_corpus, store)
+    result = build_store(drawn_corpus, store, resources=_ONE_ACTOR)
     assert (result.encoded, result.missing) == (120, 0)
     assert result.newly_encoded == entry.num_present
     assert verify_snapshot(Store.open(store).snapshot()).ok
@@ -140,7 +146,7 @@ def test_a_file_that_was_away_for_a_moment_is_encoded_by_a_retry(
 ) -> None:
     corpus, store = tmp_path / "corpus", tmp_path / "store"
     shutil.copytree(drawn_corpus, corpus)
-    resources = Resources(max_quarantine=1.0)
+    resources = Resources(num_actors=1, max_quarantine=1.0)
     plan = PlanRequest(
         corpus_url=str(corpus),
         options=PlanOptions(resolution_px=64, rows_per_shard=16),
@@ -158,15 +164,13 @@ def test_a_file_that_was_away_for_a_moment_is_encoded_by_a_retry(
     assert (result.encoded, result.quarantined) == (120, 0)
 
 
-def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(
-    drawn_corpus: Path, built: tuple[Path, EncodeResult]
-) -> None:
-    store = Store.open(built[0])
+def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(own_store: Path) -> None:
+    store = Store.open(own_store)
     before = store.snapshot()
     request = EncodeRequest(
-        column="latents", encode=EncodeOptions(encoder="dct:keep=4"), resources=Resources()
+        column="latents", encode=EncodeOptions(encoder="dct:keep=4"), resources=_ONE_ACTOR
     )
-    result = encode_column(str(built[0]), request, reporter=SilentReporter())
+    result = encode_column(str(own_store), request, reporter=SilentReporter())
     after = store.snapshot()
     assert result.snapshot == after.number == before.number + 1
     old, new = before.columns["latents"], after.columns["latents"]
@@ -178,7 +182,9 @@ def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(
     assert len(store.generations()) == 1
 
 
-def test_an_estimate_writes_nothing_and_names_hours(drawn_corpus: Path, tmp_path: Path) -> None:
+def test_an_estimate_writes_nothing_and_names_hours(
+    local_ray: None, drawn_corpus: Path, tmp_path: Path
+) -> None:
     request = PlanRequest(
         corpus_url=str(drawn_corpus),
         options=PlanOptions(resolution_px=64),
@@ -198,11 +204,13 @@ def test_an_estimate_writes_nothing_and_names_hours(drawn_corpus: Path, tmp_path
 def test_a_store_on_s3_has_the_same_bytes_as_a_local_one(
     drawn_corpus: Path,
     built: tuple[Path, EncodeResult],
-    build_store: Build,
     chosen_digests: Digests,
     s3_url: str,
 ) -> None:
-    build_store(drawn_corpus, f"{s3_url}/store")
+    # A process of its own, because a Ray that runs already knows nothing of the endpoint.
+    command = [sys.executable, "-m", "latentcache", "build", str(drawn_corpus), f"{s3_url}/store"]
+    options = ["--resolution", "64", "--rows-per-shard", "16", "--actors", "1"]
+    subprocess.run([*command, *options], check=True, capture_output=True, timeout=300)
     local = Store.open(built[0]).snapshot(1).columns["latents"]
     expected = {
         str(each.unit.unit): (each.tar.sha256 if each.tar else "", each.meta.sha256)

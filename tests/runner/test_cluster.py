@@ -1,6 +1,8 @@
 """Joining a cluster that is not there is one sentence within seconds."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,21 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         connected(f"127.0.0.1:{port}"),
     ):
         pytest.fail("there is no cluster")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_ray_that_runs_is_shared_and_one_of_ours_is_ended() -> None:
+    program = (
+        "import ray\n"
+        "from latentcache.runner.cluster import connected\n"
+        "with connected('local', num_cpus=1) as outer:\n"
+        "    with connected('local', num_cpus=3) as inner:\n"
+        "        assert inner == outer, (inner, outer)\n"
+        "    assert ray.is_initialized(), 'a run ended a Ray that it had not started'\n"
+        "assert not ray.is_initialized(), 'a Ray was left behind'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_the_window_is_shared_by_the_actors_of_a_node() -> None:

@@ -17,6 +17,9 @@ Build = Callable[..., EncodeResult]
 Digests = Callable[[Path], dict[str, tuple[str, str]]]
 _FAKES = "latentcache.testing.fakes"
 
+_ONE_ACTOR = Resources(num_actors=1)
+"""Half the processes to start, where their number is not the point."""
+
 
 @pytest.fixture(scope="module")
 def marked_corpus(drawn_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,7 +58,7 @@ def test_a_poisonous_sample_costs_itself_alone(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store"
-    result = build_store(marked_corpus, store, f"{_FAKES}:{fake}")
+    result = build_store(marked_corpus, store, f"{_FAKES}:{fake}", resources=_ONE_ACTOR)
     assert (result.planned, result.encoded, result.quarantined) == (121, 120, 1)
     view = Store.open(store).snapshot().columns["latents"]
     (row,) = view.quarantine().to_pylist()
@@ -92,7 +95,7 @@ def test_a_hanging_encoder_is_found_and_its_sample_quarantined(
     marked_corpus: Path, build_store: Build, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    resources = Resources(batch_time_limit_s=2.0)
+    resources = Resources(num_actors=1, batch_time_limit_s=2.0)
     result = build_store(marked_corpus, store, f"{_FAKES}:HangingEncoder", resources=resources)
     assert (result.encoded, result.quarantined) == (120, 1)
 
@@ -100,8 +103,9 @@ def test_a_hanging_encoder_is_found_and_its_sample_quarantined(
 def test_a_batch_that_never_fits_ends_the_run_with_a_sentence(
     drawn_corpus: Path, build_store: Build, tmp_path: Path
 ) -> None:
+    fake = f"{_FAKES}:OutOfMemoryEncoder:max_batch=4"
     with pytest.raises(RunError, match=r"a batch of 64 must fit the device.*--batch-size 32"):
-        build_store(drawn_corpus, tmp_path / "store", f"{_FAKES}:OutOfMemoryEncoder:max_batch=4")
+        build_store(drawn_corpus, tmp_path / "store", fake, resources=_ONE_ACTOR)
 
 
 def test_a_slow_file_is_stopped_and_tried_twice(
@@ -111,7 +115,7 @@ def test_a_slow_file_is_stopped_and_tried_twice(
     shutil.copytree(drawn_corpus, corpus)
     # 64 Mpx of PNG take Pillow far longer than the limit, and no drawn picture does.
     marked_picture(8_000, 8_000).save(corpus / "slow.png")
-    resources = Resources(time_limit_s=0.4)
+    resources = Resources(num_actors=1, time_limit_s=0.4)
     result = build_store(corpus, tmp_path / "store", f"{_FAKES}:FakeEncoder", resources=resources)
     assert (result.planned, result.encoded) == (121, 120)
     view = Store.open(tmp_path / "store").snapshot().columns["latents"]
@@ -120,16 +124,22 @@ def test_a_slow_file_is_stopped_and_tried_twice(
 
 
 def test_another_corpus_is_refused_with_both_shown(
-    reference_store: Path, build_store: Build, tmp_path: Path
+    undisturbed: Path, build_store: Build, tmp_path: Path
 ) -> None:
     write_drawn_corpus(tmp_path / "other", 2, size_px=64)
     with pytest.raises(StoreError, match="corpus must be the one that the store was planned from"):
-        build_store(tmp_path / "other", reference_store, f"{_FAKES}:FakeEncoder")
+        build_store(tmp_path / "other", undisturbed, f"{_FAKES}:FakeEncoder", resources=_ONE_ACTOR)
 
 
 def test_an_encoder_that_cannot_be_loaded_says_so_before_any_work(
     drawn_corpus: Path, build_store: Build, tmp_path: Path
 ) -> None:
     with pytest.raises(EncoderError, match=r"weights folder must hold config\.json"):
-        build_store(drawn_corpus, tmp_path / "store", f"sdxl:{tmp_path}", is_offline=True)
+        build_store(
+            drawn_corpus,
+            tmp_path / "store",
+            f"sdxl:{tmp_path}",
+            resources=_ONE_ACTOR,
+            is_offline=True,
+        )
     assert not Store.open(tmp_path / "store").generations(), "the corpus was scanned in vain"

@@ -61,12 +61,13 @@ def test_a_moved_corpus_and_a_broken_encoder_leave_the_column_as_it_is(
     corpus.mkdir()
     for index in range(210):
         marked_picture(64, 64).save(corpus / f"{index}.png")
-    build_store(corpus, store, f"{_FAKES}:FakeEncoder")
+    resources = Resources(num_actors=1)
+    build_store(corpus, store, f"{_FAKES}:FakeEncoder", resources=resources)
     served = Store.open(store).snapshot().columns["latents"].record.fingerprint
 
     def swap() -> None:
         options = EncodeOptions(encoder=f"{_FAKES}:NanEncoder", storage_dtype="float32")
-        request = EncodeRequest(column="latents", encode=options, resources=Resources())
+        request = EncodeRequest(column="latents", encode=options, resources=resources)
         encode_column(str(store), request, reporter=SilentReporter())
 
     with pytest.raises(QuarantineLimitError, match=f"still served by encoding {served}"):
@@ -76,7 +77,7 @@ def test_a_moved_corpus_and_a_broken_encoder_leave_the_column_as_it_is(
         encode_column(
             str(store),
             EncodeRequest(
-                column="latents", encode=EncodeOptions(encoder="dct"), resources=Resources()
+                column="latents", encode=EncodeOptions(encoder="dct"), resources=resources
             ),
             reporter=SilentReporter(),
         )

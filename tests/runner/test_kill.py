@@ -12,14 +12,28 @@ import pytest
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-_SLOW = "latentcache.testing.fakes:SlowEncoder:seconds=0.15"
-_DEADLINE_S = 120.0
+_FAKES = "latentcache.testing.fakes"
+_SLOW = f"{_FAKES}:SlowEncoder:seconds=0.5"
+_SLOWER = f"{_FAKES}:SlowEncoder:seconds=2"
+"""So slow that a busy machine cannot finish the run before it is stopped."""
+
+_DEADLINE_S = 240.0
+_STOPS_WITHIN_S = 60.0
+"""Two or three on an idle machine."""
 
 
-def _start(corpus: Path, store: Path) -> subprocess.Popen[bytes]:
+def _start(
+    corpus: Path, store: Path, encoder: str, *, num_actors: int = 1
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "latentcache", "build", str(corpus), str(store)]
-    options = ["--encoder", _SLOW, "--resolution", "64", "--rows-per-shard", "16"]
-    return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    options = ["--encoder", encoder, "--resolution", "64", "--rows-per-shard", "16"]
+    return subprocess.Popen(
+        [*command, *options, "--actors", str(num_actors)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A background job may have inherited "ignore Ctrl-C"; the run must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
 
 
 def _num_commits(store: Path) -> int:
@@ -34,8 +48,8 @@ def _wait_for_commits(run: subprocess.Popen[bytes], store: Path) -> None:
         time.sleep(0.05)
 
 
-def _descendants(root: int) -> dict[int, str]:
-    """Return pid -> title of all living processes below ``root``."""
+def _workers(root: int) -> list[int]:
+    """Return the pids of all Ray workers below ``root``."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -45,46 +59,55 @@ def _descendants(root: int) -> dict[int, str]:
                 )
             except (OSError, IndexError, ValueError):
                 continue
-    found = {}
+    found = []
     for pid in parents:
         ancestor = pid
         while ancestor in parents and ancestor != root:
             ancestor = parents[ancestor]
-        if ancestor == root and pid != root:
-            try:
-                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
+        if ancestor == root and pid != root and _title(pid).startswith("ray::"):
+            found.append(pid)
     return found
 
 
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
 def _kill_worker(run: subprocess.Popen[bytes], title: str) -> None:
+    """Kill the first worker that bears ``title``, which it does while it runs a task."""
     deadline = time.monotonic() + _DEADLINE_S
-    while time.monotonic() < deadline:
-        hits = [pid for pid, name in _descendants(run.pid).items() if title in name]
-        if hits:
-            os.kill(hits[0], signal.SIGKILL)
-            return
-        time.sleep(0.01)
+    while time.monotonic() < deadline and run.poll() is None:
+        workers = _workers(run.pid)
+        # A task takes milliseconds, and a look at all processes of a machine longer.
+        look_again = time.monotonic() + 0.5
+        while time.monotonic() < look_again:
+            for pid in workers:
+                if title in _title(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    return
     pytest.fail(f"no process called {title}")
 
 
 @pytest.mark.parametrize(
-    "title",
+    ("title", "num_actors"),
     [
-        pytest.param("ray::EncodeWorker", id="encode-actor"),
-        pytest.param("ray::decode_rows", id="decode-worker"),
+        pytest.param("ray::EncodeWorker", 2, id="encode-actor"),
+        pytest.param("ray::decode_rows", 1, id="decode-worker"),
     ],
 )
 def test_a_killed_worker_changes_no_byte(
     title: str,
+    num_actors: int,
     drawn_corpus: Path,
     reference_store: Path,
     chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store"
-    run = _start(drawn_corpus, store)
+    run = _start(drawn_corpus, store, _SLOW, num_actors=num_actors)
     _wait_for_commits(run, store)
     _kill_worker(run, title)
     _, stderr = run.communicate(timeout=_DEADLINE_S)
@@ -100,14 +123,14 @@ def test_a_killed_driver_is_taken_up_where_it_was(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store"
-    run = _start(drawn_corpus, store)
+    run = _start(drawn_corpus, store, _SLOWER)
     _wait_for_commits(run, store)
     run.kill()
     run.communicate(timeout=_DEADLINE_S)
     done = _num_commits(store)
     assert done < len(chosen_digests(reference_store)), "the run was over before it was killed"
     # Workers of the killed run may still be at work; no commit of theirs can do harm.
-    again = _start(drawn_corpus, store)
+    again = _start(drawn_corpus, store, f"{_FAKES}:FakeEncoder")
     _, stderr = again.communicate(timeout=_DEADLINE_S)
     assert again.returncode == 0, stderr.decode()
     assert b"the others are there" in stderr
@@ -118,10 +141,10 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     drawn_corpus: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    run = _start(drawn_corpus, store)
+    run = _start(drawn_corpus, store, _SLOWER)
     _wait_for_commits(run, store)
     run.send_signal(signal.SIGINT)
-    _, stderr = run.communicate(timeout=20)
+    _, stderr = run.communicate(timeout=_STOPS_WITHIN_S)
     assert run.returncode == 130
     assert b"run the same command again" in stderr
     assert b"Traceback" not in stderr

@@ -36,8 +36,8 @@ def test_every_nasty_file_is_encoded_or_quarantined_with_a_reason(
             for row in csv.DictReader(file):
                 shutil.copy(shared_data / "nasty" / source / row["file"], mixed)
                 expected[row["file"]] = row["expected"]
-    build_store(clean, tmp_path / "clean-store")
-    resources = Resources(max_quarantine=1.0)
+    resources = Resources(num_actors=1, max_quarantine=1.0)
+    build_store(clean, tmp_path / "clean-store", resources=resources)
     result = build_store(mixed, tmp_path / "mixed-store", resources=resources)
 
     listed = sum(path.suffix != ".csv" for path in mixed.iterdir())
@@ -58,7 +58,8 @@ def test_every_nasty_file_is_encoded_or_quarantined_with_a_reason(
 def test_a_junk_folder_passes_the_quarantine_limit_and_keeps_what_it_did(
     shared_data: Path, build_store: Build, tmp_path: Path
 ) -> None:
-    result = build_store(shared_data / "nasty" / "images", tmp_path / "store")
+    resources = Resources(num_actors=1)
+    result = build_store(shared_data / "nasty" / "images", tmp_path / "store", resources=resources)
     assert result.is_over_limit
     assert "--max-quarantine" in result.limit_sentence
     assert result.missing == 0
