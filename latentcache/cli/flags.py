@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from latentcache.cli.values import COLOUR, SHARE
+from latentcache.cli.values import COLOUR, COUNTS, SHARE
 
 if TYPE_CHECKING:
     from latentcache.runner.recipe import Recipe
@@ -94,6 +94,18 @@ def plan_flags(command: CommandT) -> CommandT:
             help="Samples of a full shard, a power of two; 0 chooses.",
         ),
         _option(
+            "--frames", key="plan.frames", type=COUNTS, metavar="N[,N...]",
+            help="Take clips of videos too, of the largest of these frame counts that fits.",
+        ),
+        _option(
+            "--fps", key="plan.fps", type=float, metavar="X",
+            help="Frames per second of clips; 0 keeps each video's own.",
+        ),
+        _option(
+            "--clips", key="plan.clips", metavar="POLICY",
+            help="Which clips: first, uniform:N, or sliding:S, one every S seconds.",
+        ),
+        _option(
             "--corpus-kind", key="corpus_kind", metavar="KIND",
             help="folder, webdataset or manifest, where it cannot be told from the files.",
         ),
@@ -132,6 +144,10 @@ def encode_flags(command: CommandT) -> CommandT:
         _option(
             "--background", key="encode.background", type=COLOUR,
             help="Shows through transparent pixels: R,G,B or #rrggbb.",
+        ),
+        _option(
+            "--hdr", key="encode.hdr", type=click.Choice(["tone_map", "refuse"]),
+            help="What becomes of HDR clips.",
         ),
         _option(
             "--offline", key="encode.is_offline", is_flag=True, help="Never ask a model hub."

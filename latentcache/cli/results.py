@@ -25,6 +25,13 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
         codes = generation.totals.get("rejects_by_code", {}) or dict(result.rejects_by_code)
         why = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
         click.echo(f"refused: {generation.num_rejects:,} ({why})" if why else "")
+    videos = generation.totals.get("videos", {})
+    if videos:
+        click.echo(
+            f"{count_text(videos['num_clips'], 'clip')} of "
+            f"{count_text(videos['num_videos'], 'video')}; {videos['num_left_out']:,} of their "
+            f"{videos['num_frames']:,} frames lie in no clip"
+        )
     ignored = generation.totals.get("ignored", {})
     if ignored:
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(ignored.items()))

@@ -37,6 +37,8 @@ def show(
     """  # fmt: skip
     from latentcache import open_store
     from latentcache.evaluate import (
+        above_each_other,
+        film_strip,
         find_sample,
         load_recorded_encoder,
         psnr_db,
@@ -66,5 +68,8 @@ def show(
         f"{sample.source.label}",
         f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
     )
-    output.write_bytes(side_by_side_png([original, decoded], lines))
+    pictures = [original, decoded]
+    if original.ndim == 4:  # a clip: its frames in a row, what they decode to below
+        pictures = [above_each_other([film_strip(original), film_strip(decoded)])]
+    output.write_bytes(side_by_side_png(pictures, lines))
     click.echo(f"{output}: {sample.key} {sample.bucket} PSNR {psnr}")

@@ -65,4 +65,19 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
         return float(match[1]) * _SECONDS[match[2]]
 
 
-SHARE, COLOUR, AGE = Share(), Colour(), Age()
+class Counts(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
+    """``17`` or ``17,33,81``."""
+
+    name = "counts"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the counts."""
+        parts = str(value).replace(" ", "").split(",")
+        if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"must be counts such as 17 or 17,33,81, got {value!r}", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+SHARE, COLOUR, AGE, COUNTS = Share(), Colour(), Age(), Counts()

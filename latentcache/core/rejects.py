@@ -30,6 +30,7 @@ class RejectCode(IntEnum):
     DUPLICATE = 16  # two live samples with one key
     CHANGED = 17  # the bytes are not the ones that were planned
     BAD_RECORD = 18  # a manifest line or tar member that makes no sense
+    TOO_SHORT = 19  # a video with fewer frames than the plan's shortest clip
 
     @property
     def word(self) -> str:
@@ -38,7 +39,14 @@ class RejectCode(IntEnum):
 
 
 #: Left out because the plan's own options say so; these do not count towards ``--max-quarantine``.
-BY_OPTION = frozenset({RejectCode.TOO_SMALL, RejectCode.TOO_NARROW, RejectCode.NOT_AN_IMAGE})
+BY_OPTION = frozenset(
+    {
+        RejectCode.TOO_SMALL,
+        RejectCode.TOO_NARROW,
+        RejectCode.NOT_AN_IMAGE,
+        RejectCode.TOO_SHORT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

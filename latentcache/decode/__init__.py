@@ -2,12 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from latentcache.decode.options import ImageLimits, ImageTransform, VideoTransform
+from latentcache.decode.options import (
+    ImageLimits,
+    ImageTransform,
+    MediaTransform,
+    VideoTransform,
+)
 
 if TYPE_CHECKING:
-    from latentcache.decode.clip import ClipRequest, decode_clips
+    from latentcache.decode.clip import ClipRequest, decode_clip, decode_clips
     from latentcache.decode.image import decode_image
-    from latentcache.decode.isolated import decode_isolated
+    from latentcache.decode.isolated import IsolatedSample, decode_isolated
     from latentcache.decode.probe import probe_image
     from latentcache.decode.reasons import classify
     from latentcache.decode.video_probe import VideoInfo, probe_video
@@ -17,9 +22,12 @@ __all__ = [
     "ClipRequest",
     "ImageLimits",
     "ImageTransform",
+    "IsolatedSample",
+    "MediaTransform",
     "VideoInfo",
     "VideoTransform",
     "classify",
+    "decode_clip",
     "decode_clips",
     "decode_image",
     "decode_isolated",
@@ -30,8 +38,10 @@ __all__ = [
 
 _HOMES = {
     "ClipRequest": "clip",
+    "IsolatedSample": "isolated",
     "VideoInfo": "video_probe",
     "classify": "reasons",
+    "decode_clip": "clip",
     "decode_clips": "clip",
     "decode_image": "image",
     "decode_isolated": "isolated",

@@ -9,6 +9,7 @@ Dimension letters: T frames, H height, W width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
@@ -120,6 +121,24 @@ def decode_clips(
             filling = [clip for clip in filling if clip not in done]
             for clip in done:
                 yield clip.number, clip.failure or clip.pixels_THWC
+
+
+def decode_clip(data: bytes, request: ClipRequest, *, transform: VideoTransform) -> ClipPixels:
+    """Return one clip, uint8 sRGB (T, H, W, 3).
+
+    Args:
+        data: The whole file.
+        request: The clip.
+        transform: Colour and resize rules.
+
+    Raises:
+        MediaError: It cannot be had.
+    """
+    decoded = decode_clips(BytesIO(data), [request], size_bytes=len(data), transform=transform)
+    _, found = next(decoded)
+    if isinstance(found, MediaError):
+        raise found
+    return found
 
 
 def _nothing() -> ClipPixels:

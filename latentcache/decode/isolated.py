@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.image import decode_image
-from latentcache.decode.options import ImageLimits, ImageTransform
+from latentcache.decode.options import ImageLimits, MediaTransform
 from latentcache.decode.reasons import classify
 from latentcache.decode.watchdog import time_limit
 
@@ -34,25 +35,40 @@ class _IsolatedError(MediaError):
     trace_digest = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolatedSample:
+    """A picture, or a clip of a video, to be decoded alone.
+
+    Attributes:
+        bucket: Size to return.
+        geometry: How frames are resized and cropped.
+        start_s: Of a clip; None for a picture.
+        frame_rate_fps: Of a clip; None for a picture.
+    """
+
+    bucket: Bucket
+    geometry: Geometry
+    start_s: float | None = None
+    frame_rate_fps: float | None = None
+
+
 def decode_isolated(
     data: bytes,
-    bucket: Bucket,
-    geometry: Geometry,
+    sample: IsolatedSample,
     *,
-    transform: ImageTransform,
+    transform: MediaTransform,
     limits: ImageLimits,
     time_limit_s: float,
 ) -> NDArray[np.uint8]:
-    """Return what ``decode_image`` returns, computed in a child process.
+    """Return what ``decode_image`` or ``decode_clip`` returns, computed in a child process.
 
     Raises:
-        MediaError: As ``decode_image``; and ``crashed`` or ``timed_out`` (both transient)
-            where the child died or took longer than ``time_limit_s``.
+        MediaError: As those; and ``crashed`` or ``timed_out`` (both transient) where the
+            child died or took longer than ``time_limit_s``.
     """
     request = {
-        "bucket": str(bucket),
-        "geometry": asdict(geometry),
-        "transform": asdict(transform),
+        "sample": {**asdict(sample), "bucket": str(sample.bucket)},
+        "transform": transform.identity(),
         "limits": asdict(limits),
         "time_limit_s": time_limit_s,
     }
@@ -66,8 +82,10 @@ def decode_isolated(
         )
         error.trace_digest = refusal["trace_digest"]
         raise error
+    bucket = sample.bucket
     shape = (bucket.height_px, bucket.width_px, 3)
-    return np.frombuffer(bytearray(body), np.uint8).reshape(shape)
+    frames = (bucket.num_frames,) if sample.start_s is not None else ()
+    return np.frombuffer(bytearray(body), np.uint8).reshape(*frames, *shape)
 
 
 def run_child(command: Sequence[str], payload: bytes, *, time_limit_s: float) -> bytes:
@@ -127,18 +145,30 @@ def _serve() -> None:
     # A copy, since descriptor 2 is closed to libtiff while it decodes.
     with time_limit(request["time_limit_s"], dump_fd=os.dup(sys.stderr.fileno())):
         try:
-            transform = request["transform"]
-            transform["background"] = tuple(transform["background"])
-            pixels = decode_image(
-                data,
-                Bucket.parse(request["bucket"]),
-                Geometry(**request["geometry"]),
-                transform=ImageTransform(**transform),
-                limits=ImageLimits(**request["limits"]),
-            ).tobytes()
+            pixels = _decode(data, request).tobytes()
         except MediaError as error:
             refusal = asdict(classify(error, stage="decode"))
     sys.stdout.buffer.write(json.dumps(refusal).encode() + b"\n" + pixels)
+
+
+def _decode(data: bytes, request: dict[str, Any]) -> NDArray[np.uint8]:
+    told = request["sample"]
+    bucket, geometry = Bucket.parse(told["bucket"]), Geometry(**told["geometry"])
+    transform = MediaTransform.from_identity(request["transform"])
+    if told["start_s"] is None:
+        limits = ImageLimits(**request["limits"])
+        return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
+    # PyAV takes a moment to load, and pictures do without.
+    from latentcache.decode.clip import ClipRequest, decode_clip  # noqa: PLC0415
+
+    assert transform.video is not None, "who decodes clips has rules for them"
+    clip = ClipRequest(
+        bucket=bucket,
+        geometry=geometry,
+        start_s=told["start_s"],
+        frame_rate_fps=told["frame_rate_fps"],
+    )
+    return decode_clip(data, clip, transform=transform.video)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a user may set about decoding; plain values that travel in recipes and fingerprints."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -81,3 +82,47 @@ class VideoTransform:
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         return {"kind": "video", "resize": "lanczos", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaTransform:
+    """How pictures and clips become pixels, for one encoding."""
+
+    image: ImageTransform
+    video: VideoTransform | None = None
+    """None for encoders that take no clips: the rules of videos are none of their identity."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that can change a pixel, as plain data for the fingerprint."""
+        identity = self.image.identity()
+        return identity if self.video is None else {**identity, "video": self.video.identity()}
+
+    @classmethod
+    def from_identity(cls, recorded: Mapping[str, Any]) -> "MediaTransform":
+        """Return the transform that ``identity`` described.
+
+        Raises:
+            ValueError: This version has other rules.
+        """
+        try:
+            image = ImageTransform(**_values(recorded))
+            video = VideoTransform(**_values(recorded["video"])) if "video" in recorded else None
+        except (TypeError, KeyError) as error:
+            raise ValueError(str(error)) from None
+        found = cls(image=image, video=video)
+        if _plain(found.identity()) != _plain(recorded):
+            raise ValueError(f"the rules here are {_plain(found.identity())}")
+        return found
+
+
+def _values(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    left_out = ("kind", "resize", "video")
+    values = {name: value for name, value in recorded.items() if name not in left_out}
+    return {**values, "background": tuple(values["background"])}
+
+
+def _plain(values: Any) -> Any:
+    """Return values as JSON gives them back: tuples are lists there."""
+    if isinstance(values, Mapping):
+        return {name: _plain(value) for name, value in values.items()}
+    return list(values) if isinstance(values, tuple) else values

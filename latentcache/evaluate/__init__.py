@@ -10,14 +10,16 @@ if TYPE_CHECKING:
         psnr_db,
         reconstruct,
     )
-    from latentcache.evaluate.picture import side_by_side_png
+    from latentcache.evaluate.picture import above_each_other, film_strip, side_by_side_png
     from latentcache.evaluate.planned import PlannedSample, choose_samples, find_sample
     from latentcache.evaluate.recorded import load_recorded_encoder
 
 __all__ = [
     "FidelityReport",
     "PlannedSample",
+    "above_each_other",
     "choose_samples",
+    "film_strip",
     "find_sample",
     "load_recorded_encoder",
     "measure_fidelity",
@@ -29,7 +31,9 @@ __all__ = [
 _HOMES = {
     "FidelityReport": "fidelity",
     "PlannedSample": "planned",
+    "above_each_other": "picture",
     "choose_samples": "planned",
+    "film_strip": "picture",
     "find_sample": "planned",
     "load_recorded_encoder": "recorded",
     "measure_fidelity": "fidelity",

@@ -1,4 +1,4 @@
-"""Pictures for people: an original beside its reconstruction, with a strip that says what it is."""
+"""Pictures for people: an original and its reconstruction, with a strip that says what it is."""
 
 import io
 from collections.abc import Sequence
@@ -34,6 +34,30 @@ def side_by_side_png(pictures: Sequence[npt.NDArray[np.uint8]], lines: Sequence[
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def film_strip(pixels: npt.NDArray[np.uint8], *, most: int = 6) -> npt.NDArray[np.uint8]:
+    """Return frames of a clip in a row, uint8 (H, W, 3): the first, the last, some between.
+
+    A picture is returned as it is.
+
+    Args:
+        pixels: (T, H, W, 3), or (H, W, 3).
+        most: Frames to show.
+    """
+    if pixels.ndim == 3:
+        return pixels
+    shown = np.unique(np.linspace(0, len(pixels) - 1, min(most, len(pixels))).round().astype(int))
+    gap = np.full((pixels.shape[1], _GAP_PX, 3), _PAPER, np.uint8)
+    parts = [part for index in shown.tolist() for part in (pixels[index], gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def above_each_other(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Return pictures of one width in a column, uint8 (H, W, 3)."""
+    gap = np.full((_GAP_PX, pictures[0].shape[1], 3), _PAPER, np.uint8)
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=0)
 
 
 def _write_lines(canvas: Image.Image, lines: Sequence[str], *, top_px: int) -> None:

@@ -11,18 +11,26 @@ import numpy.typing as npt
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
 from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
 from latentcache.core.seeds import keyed_uint64
-from latentcache.decode import ImageLimits, ImageTransform, decode_image
+from latentcache.decode import (
+    ClipRequest,
+    ImageLimits,
+    MediaTransform,
+    VideoTransform,
+    decode_clip,
+    decode_image,
+)
 from latentcache.plan import read_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord
 from latentcache.store.meta import SOURCE_DIGEST_BYTES
-from latentcache.store.plan_tables import find_key, read_rows
+from latentcache.store.plan_tables import find_clip, find_key, read_rows
 from latentcache.store.records import UnitEntry
 from latentcache.store.unit_reader import read_unit_meta
 
 _KEY_DIGITS = 20
 _GEOMETRY = tuple(field.name for field in fields(Geometry))
-_COLUMNS = ("key", "row", "path", "member", "offset_bytes", "size_bytes", *_GEOMETRY)
+_CLIP = ("start_s", "frame_rate_fps")
+_COLUMNS = ("key", "row", "path", "member", "offset_bytes", "size_bytes", *_GEOMETRY, *_CLIP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,8 @@ class PlannedSample:
         source: Where its bytes are.
         geometry: How the source becomes the bucket.
         source_digest: Of the bytes that were encoded.
+        start_s: Of a clip, from its video's first frame; None for a picture.
+        frame_rate_fps: Of a clip; None for a picture.
     """
 
     key: str
@@ -46,6 +56,8 @@ class PlannedSample:
     source: SourceRef
     geometry: Geometry
     source_digest: bytes
+    start_s: float | None = None
+    frame_rate_fps: float | None = None
 
     @property
     def bucket(self) -> Bucket:
@@ -100,6 +112,8 @@ def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> l
             ),
             geometry=Geometry(**{name: each[name] for name in _GEOMETRY}),
             source_digest=meta.source_digest[each["row"] - entry.unit.first_row].tobytes(),
+            start_s=each["start_s"],
+            frame_rate_fps=each["frame_rate_fps"],
         )
         for each in planned
     ]
@@ -110,16 +124,18 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
 
     Args:
         column: Where to look.
-        text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``.
+        text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``; of a
+            video the first clip is meant.
 
     Raises:
         StoreError: There is none, or it is in quarantine (says why).
     """
+    generations = [column.generations[number] for number in sorted(column.generations)]
     key = text
     if len(text) != _KEY_DIGITS or not set(text) <= set("0123456789abcdef"):
         path, _, member = text.partition("!")
-        key = sample_key(SourceRef(path=path, member=member))
-    generations = [column.generations[number] for number in sorted(column.generations)]
+        source = SourceRef(path=path, member=member)
+        key = find_clip(column.folder, generations, source) or sample_key(source)
     position = find_key(column.folder, generations, key)
     if position is None:
         raise StoreError(_why_absent(column, key, text))
@@ -155,10 +171,10 @@ def _why_absent(column: ColumnView, key: str, text: str) -> str:
 def read_pixels(
     sample: PlannedSample, record: EncodingRecord, *, corpus_url: str | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return what the encoder saw of ``sample``, uint8 (H, W, 3).
+    """Return what the encoder saw of ``sample``: uint8 (H, W, 3), of clips (T, H, W, 3).
 
     Args:
-        sample: One image.
+        sample: One image or clip.
         record: The encoding, whose transform made the pixels.
         corpus_url: Where the corpus lies now, if it has moved.
 
@@ -170,36 +186,39 @@ def read_pixels(
     digest = blake2b(data, digest_size=SOURCE_DIGEST_BYTES).digest()
     if any(sample.source_digest) and digest != sample.source_digest:
         raise MediaError("changed", "its bytes are not the ones that were encoded")
+    transform = recorded_transform(record.transform)
+    if sample.start_s is not None and sample.frame_rate_fps is not None:
+        request = ClipRequest(
+            bucket=sample.bucket,
+            geometry=sample.geometry,
+            start_s=sample.start_s,
+            frame_rate_fps=sample.frame_rate_fps,
+        )
+        clip = decode_clip(data, request, transform=transform.video or VideoTransform())
+        return clip if len(clip) > 1 else clip[0]
     return decode_image(
         data,
         sample.bucket,
         sample.geometry,
-        transform=recorded_transform(record.transform),
+        transform=transform.image,
         # It was decoded under the limit of its run; asking for it again is no reason to refuse.
         limits=ImageLimits(max_pixels=2**40),
     )
 
 
-def recorded_transform(recorded: dict[str, Any]) -> ImageTransform:
+def recorded_transform(recorded: dict[str, Any]) -> MediaTransform:
     """Return the transform that an encoding was made with.
 
     Raises:
         StoreError: This version has other rules.
     """
-    values = {name: value for name, value in recorded.items() if name not in ("kind", "resize")}
     try:
-        transform = ImageTransform(**{**values, "background": tuple(values["background"])})
-    except (TypeError, KeyError, ValueError) as error:
+        return MediaTransform.from_identity(recorded)
+    except ValueError as error:
         raise StoreError(
             f"transform must be one that this version knows, got {recorded} ({error}); "
             "use the release that wrote the store"
         ) from None
-    if transform.identity() != {**recorded, "background": transform.background}:
-        raise StoreError(
-            f"transform must be {transform.identity()}, got {recorded}; "
-            "use the release that wrote the store"
-        )
-    return transform
 
 
 def read_stored(column: ColumnView, sample: PlannedSample) -> dict[str, Any]:

@@ -64,13 +64,15 @@ def _dtype(recorded: Mapping[str, Any], device: str, record: EncodingRecord) -> 
 
 
 def decode_fields(encoder: DecodingEncoder, fields: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
-    """Return the pixels of one image's stored fields, uint8 (H, W, 3)."""
+    """Return the pixels of one sample's stored fields: uint8 (H, W, 3), of clips (T, H, W, 3)."""
     batch = {name: _tensor(value)[None].to(encoder.device) for name, value in fields.items()}
     with torch.inference_mode():
-        pixels_CHW = encoder.decode(batch)[0].float().cpu()
+        decoded = encoder.decode(batch)[0].float().cpu()
+    if decoded.ndim == 4 and decoded.shape[1] == 1:
+        decoded = decoded[:, 0]
     low, high = encoder.spec.input_range
-    scaled = ((pixels_CHW - low) / (high - low) * 255.0).clamp(0.0, 255.0).round()
-    pixels: npt.NDArray[np.uint8] = scaled.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    scaled = ((decoded - low) / (high - low) * 255.0).clamp(0.0, 255.0).round()
+    pixels: npt.NDArray[np.uint8] = scaled.to(torch.uint8).movedim(0, -1).contiguous().numpy()
     return pixels
 
 

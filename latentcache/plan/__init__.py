@@ -2,8 +2,9 @@
 
 from latentcache.plan.assign import Assignment, assign
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
+from latentcache.plan.clips import Clip, ClipRules, VideoLength
 from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
-from latentcache.plan.listing import ListedMedia, ListingTotals
+from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.reading import open_source, read_source, read_sources
 from latentcache.plan.scanned import ScannedMedia, read_captions
@@ -11,6 +12,8 @@ from latentcache.plan.sources import Corpus, CorpusKind, Listing, detect_corpus,
 
 __all__ = [
     "Assignment",
+    "Clip",
+    "ClipRules",
     "Corpus",
     "CorpusKind",
     "EncoderCost",
@@ -20,6 +23,7 @@ __all__ = [
     "PlanEstimate",
     "PlanOptions",
     "ScannedMedia",
+    "VideoLength",
     "assign",
     "bucket_lines",
     "bucket_table",
@@ -27,6 +31,7 @@ __all__ = [
     "detect_corpus",
     "estimate",
     "fit",
+    "is_named_as_video",
     "open_corpus",
     "open_source",
     "read_captions",

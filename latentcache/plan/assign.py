@@ -7,7 +7,7 @@ one part in ``spill.NUM_PARTITIONS`` of the corpus.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -119,8 +119,10 @@ class _Assigner:
 
     def __init__(self, options: PlanOptions, scratch: Path, flush_rows: int) -> None:
         self._options = options
-        self._buckets = bucket_table(options)
-        self._index = {bucket: index for index, bucket in enumerate(self._buckets)}
+        self._pictures = bucket_table(options)
+        counts = sorted({1, *options.frames})
+        every = [replace(bucket, num_frames=count) for count in counts for bucket in self._pictures]
+        self._index = {bucket: index for index, bucket in enumerate(every)}
         self._types = AnnotationTypes()
         self._incoming = Partitioner(scratch, SCAN_SCHEMA, flush_rows=flush_rows)
         self._sorted = TableFile(scratch / "sorted.arrow", SCAN_SCHEMA)
@@ -135,17 +137,20 @@ class _Assigner:
         """Take some samples in."""
         rows = []
         for media in chunk:
-            bucket = media.reject or self._choose(media.width_px, media.height_px)
+            bucket = media.reject or self._choose(media)
             rows.append(scan_row(media, bucket, self._options.seed))
             self._num_bytes += max(0, media.listed.source.size_bytes)
             if not isinstance(bucket, Reject):
                 self._types.add(media.listed.annotations)
         self._incoming.add(pa.Table.from_pylist(rows, SCAN_SCHEMA))
 
-    def _choose(self, width_px: int, height_px: int) -> int | Reject:
+    def _choose(self, media: ScannedMedia) -> int | Reject:
+        width_px, height_px = media.width_px, media.height_px
         if not (0 < width_px <= _MAX_LENGTH_PX and 0 < height_px <= _MAX_LENGTH_PX):
             return Reject(code="corrupt", stage="scan", reason="the header gives no usable size")
-        bucket = choose_bucket(width_px, height_px, self._buckets)
+        bucket = choose_bucket(width_px, height_px, self._pictures)
+        if media.clip is not None:
+            bucket = replace(bucket, num_frames=media.clip.num_frames)
         fitted = fitted_or_reject(width_px, height_px, bucket, self._options)
         return fitted if isinstance(fitted, Reject) else self._index[bucket]
 
@@ -241,13 +246,11 @@ def _plan_rows(
         fitted = fitted_or_reject(width, height, bucket, options)
         assert isinstance(fitted, Geometry), "placed samples fit their bucket"
         geometries.append(fitted)
-    # Only clips have an interval and a frame rate.
-    columns: dict[str, Any] = dict.fromkeys(("start_s", "end_s", "frame_rate_fps"))
-    for name in PLAN_SCHEMA.names:
-        if name in Geometry.__dataclass_fields__:
-            columns[name] = [getattr(geometry, name) for geometry in geometries]
-        elif name in columns:
-            columns[name] = pa.nulls(len(table), pa.float64())
+    columns: dict[str, Any] = {
+        name: [getattr(geometry, name) for geometry in geometries]
+        for name in PLAN_SCHEMA.names
+        if name in Geometry.__dataclass_fields__
+    }
     columns["shard"] = [shard for shard, _, _ in places]
     columns["row"] = [row for _, row, _ in places]
     columns["bucket"] = pa.array([str(bucket) for _, _, bucket in places]).dictionary_encode()

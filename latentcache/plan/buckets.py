@@ -142,14 +142,23 @@ def merge_buckets(counts: Mapping[Bucket, int], min_bucket: int) -> dict[Bucket,
     """Return where the samples of each bucket go so that no bucket has fewer than ``min_bucket``.
 
     The smallest bucket moves as a whole to its nearest neighbour by aspect, until all are
-    large enough or one is left. Ties go to the fuller neighbour, then to the first of the
-    buckets' order; equal smallest ones are taken in that order too.
+    large enough or one is left; buckets of different frame counts never mix. Ties go to the
+    fuller neighbour, then to the first of the buckets' order; equal smallest ones are taken
+    in that order too.
 
     Args:
         counts: Samples per bucket; empty buckets are no targets.
         min_bucket: Fewest samples of a bucket.
     """
-    sizes = {bucket: count for bucket, count in counts.items() if count}
+    target: dict[Bucket, Bucket] = {}
+    for num_frames in sorted({bucket.num_frames for bucket in counts}):
+        alike = {b: count for b, count in counts.items() if b.num_frames == num_frames and count}
+        target |= _merged(alike, min_bucket)
+    return target
+
+
+def _merged(counts: Mapping[Bucket, int], min_bucket: int) -> dict[Bucket, Bucket]:
+    sizes = dict(counts)
     target = {bucket: bucket for bucket in sizes}
     while len(sizes) > 1:
         smallest = min(sizes, key=lambda bucket: (sizes[bucket], bucket))

@@ -42,7 +42,9 @@ class ListedMedia:
         position: Member index in a tar, row in a manifest, 0 for a file.
         is_member: Whether ``position`` also says which samples lie together.
         reject: Why the record cannot be used, if so.
-        window: Tells apart two rejects of one source; part of the key.
+        window: Tells apart clips, or rejects, of one source; part of the key.
+        start_s: Where a manifest says that the clip starts, or None.
+        end_s: Likewise, where it ends.
     """
 
     source: SourceRef
@@ -55,6 +57,8 @@ class ListedMedia:
     is_member: bool = False
     reject: Reject | None = None
     window: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
 
     @property
     def key(self) -> str:
@@ -97,6 +101,11 @@ def bad_record(reason: str) -> Reject:
 def extension_of(name: str) -> str:
     """Return the lower-case extension with its dot, or an empty text."""
     return posixpath.splitext(name)[1].lower()
+
+
+def is_named_as_video(media: ListedMedia) -> bool:
+    """Whether its name says that it is a video."""
+    return extension_of(media.source.member or media.source.path) in VIDEO_EXTENSIONS
 
 
 def is_hidden(name: str) -> bool:

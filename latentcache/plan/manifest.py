@@ -4,7 +4,7 @@ Rows are numbered from 0 in Parquet and from 1 in text files.
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,8 +34,11 @@ from latentcache.storage import Folder
 
 PATH_COLUMNS = (
     *("path", "file_name", "filename", "file", "filepath", "file_path"),
-    *("image_path", "image", "img", "img_path", "url", "uri"),
+    *("image_path", "image", "img", "img_path", "video_path", "video", "clip_path", "url", "uri"),
 )
+START_COLUMNS = ("start_s", "start", "start_time", "start_sec")
+END_COLUMNS = ("end_s", "end", "end_time", "end_sec")
+"""Seconds of a clip's window in its video, where the plan has clips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,10 @@ def _listed(
     width, height = record.fields.get("width"), record.fields.get("height")
     is_sized = _is_length(width) and _is_length(height)
     leave_out = leave_out | {"width", "height"} if is_sized else leave_out
+    start_s = end_s = None
+    if options.frames:
+        start_s, end_s = _window(record.fields)
+        leave_out = leave_out | {*START_COLUMNS, *END_COLUMNS}
     return ListedMedia(
         source=source,
         version=version,
@@ -186,7 +193,18 @@ def _listed(
         height_px=height if is_sized else None,
         position=record.position,
         is_member=bool(source.member),
+        start_s=start_s,
+        end_s=end_s,
     )
+
+
+def _window(fields: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return where the row says that its clip starts and ends, in seconds."""
+    found = []
+    for names in (START_COLUMNS, END_COLUMNS):
+        values = [fields[name] for name in names if isinstance(fields.get(name), (int, float))]
+        found.append(float(values[0]) if values else None)
+    return found[0], found[1]
 
 
 def _is_length(value: Any) -> bool:

@@ -6,12 +6,14 @@ from typing import Any
 from latentcache.core.errors import ConfigError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.media import Bucket
+from latentcache.plan.clips import ClipRules
 
 SHARD_PIXEL_BYTES = 512 * 2**20
 """A shard of automatic size holds about this much 8-bit RGB: minutes of work for one GPU,
 and a tar of a few to a few hundred MiB for the usual 8x to 32x encoders."""
 
 MIN_SHARD_ROWS, MAX_SHARD_ROWS = 16, 8192
+_OF_CLIPS = ("frames", "fps", "clips")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,14 @@ class PlanOptions:
     """Largest share of the resized picture that the centre crop may cut away."""
     rows_per_shard: int = 0
     """Rows of a full shard; 0 chooses the power of two with about 512 MiB of RGB pixels."""
+    frames: tuple[int, ...] = ()
+    """Frame counts that clips of videos may have, the largest that fits is taken: 17, or
+    17,33,81. Empty plans pictures only. Encoders have rules: 4k+1, 8k+1; 8k+1 fits most."""
+    fps: float = 0.0
+    """Frames per second of all clips; 0 keeps each video's own rate."""
+    clips: str = "first"
+    """Which clips of a video: ``first``; ``uniform:N``, N spread evenly; ``sliding:S``, one
+    every S seconds."""
     seed: int = 0
     """Keys the hash that places samples in shards."""
     include: str = ""
@@ -68,6 +78,7 @@ class PlanOptions:
                 f"rows_per_shard must be a power of two, got {self.rows_per_shard} "
                 f"(plan options); use {near} or {2 * near}"
             )
+        _ = self.clip_rules  # checks itself
         if self.resolution_px % self.resolved_step_px:
             below = self.resolution_px // self.resolved_step_px * self.resolved_step_px
             raise ConfigError(
@@ -75,6 +86,13 @@ class PlanOptions:
                 f"got {self.resolution_px} (plan options); "
                 f"use {below or self.resolved_step_px} or give step_px"
             )
+
+    @property
+    def clip_rules(self) -> ClipRules | None:
+        """How videos are cut; None where the plan is of pictures only."""
+        if not self.frames:
+            return None
+        return ClipRules(frames=self.frames, frame_rate_fps=self.fps, policy=self.clips)
 
     @property
     def resolved_step_px(self) -> int:
@@ -90,7 +108,10 @@ class PlanOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every option with automatic ones resolved, as the plan records it."""
-        return {**asdict(self), "step_px": self.resolved_step_px}
+        plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": list(self.frames)}
+        if not self.frames:  # plans of pictures read as before there were clips
+            plain = {name: plain[name] for name in plain if name not in _OF_CLIPS}
+        return plain
 
     def digest(self) -> str:
         """Return the fingerprint of all options: two plans with one digest follow one rule."""

@@ -13,6 +13,7 @@ from latentcache.core.rejects import Reject
 from latentcache.core.seeds import keyed_uint64
 from latentcache.plan.annotation_types import to_json
 from latentcache.plan.buckets import fit
+from latentcache.plan.clips import Clip
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.scanned import ScannedMedia
 
@@ -29,6 +30,9 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("width_px", pa.int32()),
     ("height_px", pa.int32()),
     ("is_animated", pa.bool_()),
+    ("start_s", pa.float64()),  # of clips; null for pictures
+    ("end_s", pa.float64()),
+    ("frame_rate_fps", pa.float64()),
     ("annotations", pa.string()),
     ("code", pa.string()),
     ("stage", pa.string()),
@@ -40,7 +44,8 @@ SCAN_SCHEMA = pa.schema(_COLUMNS)
 
 # Two records that agree in all of these are the same record.
 _ORDER = (
-    *("placement", "path", "position", "member", "offset_bytes", "version", "size_bytes"),
+    *("placement", "path", "position", "member", "offset_bytes", "start_s", "version"),
+    "size_bytes",
     *("width_px", "height_px", "annotations", "reason"),
 )
 
@@ -68,6 +73,7 @@ def scan_row(media: ScannedMedia, bucket: int | Reject, seed: int) -> dict[str, 
         "width_px": 0 if reject else media.width_px,
         "height_px": 0 if reject else media.height_px,
         "is_animated": media.is_animated,
+        **_clip_columns(media.clip),
         "annotations": to_json(listed.annotations),
         **_reject_columns(reject),
     }
@@ -77,6 +83,14 @@ def scan_row(media: ScannedMedia, bucket: int | Reject, seed: int) -> dict[str, 
 @lru_cache(maxsize=1024)
 def _placement(seed: int, path: str, run: int) -> int:
     return keyed_uint64(seed, path) if run < 0 else keyed_uint64(seed, path, run)
+
+
+def _clip_columns(clip: Clip | None) -> dict[str, object]:
+    return {
+        "start_s": clip.start_s if clip else None,
+        "end_s": clip.end_s if clip else None,
+        "frame_rate_fps": clip.frame_rate_fps if clip else None,
+    }
 
 
 def _reject_columns(reject: Reject | None) -> dict[str, object]:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from latentcache.core.errors import MediaError
 from latentcache.core.media import MediaInfo
 from latentcache.core.rejects import Reject
+from latentcache.plan.clips import Clip, ClipRules, VideoLength, clip_within, clips_of
 from latentcache.plan.listing import (
-    VIDEO_EXTENSIONS,
     ListedMedia,
-    extension_of,
     file_name,
+    is_named_as_video,
     storable_text,
 )
 from latentcache.plan.reading import NUM_REMOTE_READERS
@@ -24,25 +25,74 @@ MAX_CAPTION_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScannedMedia:
-    """A listed sample with its size in pixels, or with the reason it was refused."""
+    """A sample with its size in pixels, or with the reason it was refused.
+
+    Attributes:
+        listed: Where it is.
+        width_px: Upright.
+        height_px: Upright.
+        is_animated: A picture with further frames.
+        clip: Which stretch of a video it is; None for a picture.
+        reject: Why it is refused, if so.
+    """
 
     listed: ListedMedia
     width_px: int = 0
     height_px: int = 0
     is_animated: bool = False
+    clip: Clip | None = None
     reject: Reject | None = None
 
     @classmethod
-    def of(cls, listed: ListedMedia, outcome: MediaInfo | Reject) -> "ScannedMedia":
-        """Return ``listed`` with what probing it gave."""
+    def of(
+        cls, listed: ListedMedia, outcome: MediaInfo | Reject, *, has_clips: bool = False
+    ) -> "ScannedMedia":
+        """Return ``listed`` with what probing it gave.
+
+        Args:
+            listed: The file.
+            outcome: Of it.
+            has_clips: The plan takes videos too.
+        """
         if isinstance(outcome, Reject):
-            return cls(listed=listed, reject=_about_videos(listed, outcome))
+            reject = outcome if has_clips else _about_videos(listed, outcome)
+            return cls(listed=listed, reject=reject)
         return cls(
             listed=listed,
             width_px=outcome.width_px,
             height_px=outcome.height_px,
             is_animated=outcome.is_animated,
         )
+
+    @classmethod
+    def of_video(
+        cls, listed: ListedMedia, size_px: tuple[int, int], video: VideoLength, rules: ClipRules
+    ) -> "list[ScannedMedia]":
+        """Return the clips of a video, or why it has none.
+
+        Args:
+            listed: The video; a window that a manifest gives is its one clip.
+            size_px: (width, height), upright.
+            video: How long it is.
+            rules: How it is cut.
+        """
+        try:
+            if listed.start_s is not None or listed.end_s is not None:
+                clips = [clip_within(video, rules, listed.start_s or 0.0, listed.end_s)]
+            else:
+                clips = clips_of(video, rules)
+        except MediaError as error:
+            reject = Reject(code=error.code, stage="scan", reason=str(error))
+            return [cls(listed=listed, reject=reject)]
+        return [
+            cls(
+                listed=replace(listed, window=clip.window),
+                width_px=size_px[0],
+                height_px=size_px[1],
+                clip=clip,
+            )
+            for clip in clips
+        ]
 
     @property
     def key(self) -> str:
@@ -52,10 +102,7 @@ class ScannedMedia:
 
 def _about_videos(listed: ListedMedia, reject: Reject) -> Reject:
     """Return a reject that says "video" where only the name shows that it is one."""
-    source = listed.source
-    if reject.code == "not_media" and extension_of(source.member or source.path) in (
-        VIDEO_EXTENSIONS
-    ):
+    if reject.code == "not_media" and is_named_as_video(listed):
         return replace(reject, code="not_an_image", reason="a video, and the plan is of images")
     return reject
 

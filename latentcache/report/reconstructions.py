@@ -34,11 +34,16 @@ def _reconstruction(
     return Reconstruction(
         title=title_of(snapshot, sample),
         bucket=str(sample.bucket),
-        original=original,
-        decoded=decoded,
+        original=_still(original),
+        decoded=_still(decoded),
         psnr_db=psnr_db(original, decoded),
         latent=_latent_of(view, sample),
     )
+
+
+def _still(pixels: Rgb) -> Rgb:
+    """Return a picture as it is, and of a clip the frame in the middle."""
+    return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
 
 
 def title_of(snapshot: Snapshot, sample: PlannedSample) -> str:

@@ -30,6 +30,8 @@ PLAN_COLUMNS = (
     "resized_height_px",
     "crop_left_px",
     "crop_top_px",
+    "start_s",
+    "frame_rate_fps",
 )
 """What a unit needs of the plan's rows."""
 
@@ -88,5 +90,14 @@ def decode_rows_of(table: pa.Table) -> list[DecodeRow]:
         geometry = Geometry(
             **{name: each[name] for name in (*names, "crop_left_px", "crop_top_px")}
         )
-        rows.append(DecodeRow(row=each["row"], key=each["key"], source=source, geometry=geometry))
+        rows.append(
+            DecodeRow(
+                row=each["row"],
+                key=each["key"],
+                source=source,
+                geometry=geometry,
+                start_s=each["start_s"],
+                frame_rate_fps=each["frame_rate_fps"],
+            )
+        )
     return rows

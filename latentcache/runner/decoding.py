@@ -7,9 +7,10 @@ Dimension letters: N rows, T frames, H height, W width.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,21 @@ from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
 from latentcache.decode import (
+    ClipRequest,
     ImageLimits,
-    ImageTransform,
+    IsolatedSample,
+    MediaTransform,
+    VideoTransform,
     classify,
+    decode_clips,
     decode_image,
     decode_isolated,
     time_limit,
 )
 from latentcache.plan import read_sources
 from latentcache.storage import Folder
+
+Pixels = npt.NDArray[np.uint8]
 
 MAX_TASK_ROWS = 32
 """A dead worker costs the rows of one task a second try; see docs/decisions."""
@@ -52,6 +59,19 @@ class DecodeRow:
     key: str
     source: SourceRef
     geometry: Geometry
+    start_s: float | None = None
+    frame_rate_fps: float | None = None
+
+    def clip(self, bucket: Bucket) -> ClipRequest | None:
+        """Return which stretch of a video it is; None for a picture."""
+        if self.start_s is None or self.frame_rate_fps is None:
+            return None
+        return ClipRequest(
+            bucket=bucket,
+            geometry=self.geometry,
+            start_s=self.start_s,
+            frame_rate_fps=self.frame_rate_fps,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +84,15 @@ class DecodeSettings:
         time_limit_s: Per sample.
     """
 
-    transform: ImageTransform
+    transform: MediaTransform
     limits: ImageLimits
     time_limit_s: float
+
+    @property
+    def video(self) -> VideoTransform:
+        """How clips are made; an encoder that takes none is never asked for any."""
+        assert self.transform.video is not None, "buckets of clips are refused to others"
+        return self.transform.video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,53 +141,117 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
     started = time.perf_counter()
     bucket = order.bucket
     shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
-    pixels = np.full(shape, MID_GREY, dtype=np.uint8)
-    rejects: dict[int, Reject] = {}
-    digests: dict[int, bytes] = {}
-    num_bytes = 0
-    with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
-        payloads = read_sources(order.corpus, [each.source for each in order.rows])
-    for index, (planned, payload) in enumerate(zip(order.rows, payloads, strict=True)):
-        if isinstance(payload, MediaError):
-            # The scan has read it, so what is missing now may come back.
-            reject = classify(payload, stage="decode")
-            rejects[planned.row] = replace(reject, is_transient=True)
-            continue
-        num_bytes += len(payload)
-        digests[planned.row] = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
-        try:
-            pixels[index, 0] = _decode_one(order, planned, payload)
-        except Exception as error:  # noqa: BLE001  a decoder may raise anything; it costs one row
-            rejects[planned.row] = classify(error, stage="decode")
-    return DecodedRows(
+    decoded = DecodedRows(
         rows=tuple(each.row for each in order.rows),
-        pixels_NTHWC=pixels,
-        rejects=rejects,
-        source_digests=digests,
-        source_bytes=num_bytes,
-        busy_s=time.perf_counter() - started,
+        pixels_NTHWC=np.full(shape, MID_GREY, dtype=np.uint8),
     )
+    num_bytes = 0
+    for places in _reads(order.rows):
+        with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+            payloads = read_sources(order.corpus, [order.rows[each[0]].source for each in places])
+        for group, payload in zip(places, payloads, strict=True):
+            rows = [order.rows[place] for place in group]
+            if isinstance(payload, MediaError):
+                # The scan has read it, so what is missing now may come back.
+                reject = replace(classify(payload, stage="decode"), is_transient=True)
+                decoded.rejects.update({each.row: reject for each in rows})
+                continue
+            num_bytes += len(payload)
+            digest = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
+            decoded.source_digests.update({each.row: digest for each in rows})
+            for index, found in _decode_source(order, rows, payload):
+                if isinstance(found, Reject):
+                    decoded.rejects[rows[index].row] = found
+                else:
+                    decoded.pixels_NTHWC[group[index]] = found
+    return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
 
 
-def _decode_one(order: DecodeOrder, planned: DecodeRow, payload: bytes) -> npt.NDArray[np.uint8]:
+def _reads(rows: Sequence[DecodeRow]) -> list[list[list[int]]]:
+    """Return the places of rows by read, then by source.
+
+    All pictures are read at once, which saves requests; of the videos, which may be large,
+    one at a time, its clips together.
+    """
+    pictures = [[place] for place, each in enumerate(rows) if each.start_s is None]
+    videos: dict[SourceRef, list[int]] = {}
+    for place, each in enumerate(rows):
+        if each.start_s is not None:
+            videos.setdefault(each.source, []).append(place)
+    return [*([pictures] if pictures else []), *([group] for group in videos.values())]
+
+
+def _decode_source(
+    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+) -> Iterator[tuple[int, Pixels | Reject]]:
+    """Yield the pixels of one file's rows, THWC or HWC, as they come, or why there are none."""
+    missing = set(range(len(rows)))
+    decode = _isolated if order.is_isolated else _in_this_process
+    try:
+        for index, found in decode(order, rows, payload):
+            missing.discard(index)
+            if isinstance(found, MediaError):
+                yield index, classify(found, stage="decode")
+            else:
+                yield index, found
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything; it costs one file
+        reject = classify(error, stage="decode")
+        yield from ((index, reject) for index in sorted(missing))
+
+
+def _in_this_process(
+    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+) -> Iterator[tuple[int, Pixels | MediaError]]:
+    settings, requests = order.settings, [each.clip(order.bucket) for each in rows]
+    clips = [request for request in requests if request is not None]
+    if not clips:
+        with time_limit(settings.time_limit_s):
+            yield (
+                0,
+                decode_image(
+                    payload,
+                    order.bucket,
+                    rows[0].geometry,
+                    transform=settings.transform.image,
+                    limits=settings.limits,
+                ),
+            )
+        return
+    decoded = decode_clips(
+        BytesIO(payload), clips, size_bytes=len(payload), transform=settings.video
+    )
+    while True:
+        with time_limit(settings.time_limit_s):  # of each clip
+            found = next(decoded, None)
+        if found is None:
+            return
+        yield found
+
+
+def _isolated(
+    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+) -> Iterator[tuple[int, Pixels | MediaError]]:
     settings = order.settings
-    if order.is_isolated:
-        return decode_isolated(
-            payload,
-            order.bucket,
-            planned.geometry,
-            transform=settings.transform,
-            limits=settings.limits,
-            time_limit_s=settings.time_limit_s,
+    for index, each in enumerate(rows):
+        clip = each.clip(order.bucket)
+        sample = IsolatedSample(
+            bucket=order.bucket,
+            geometry=each.geometry,
+            start_s=clip.start_s if clip else None,
+            frame_rate_fps=clip.frame_rate_fps if clip else None,
         )
-    with time_limit(settings.time_limit_s):
-        return decode_image(
-            payload,
-            order.bucket,
-            planned.geometry,
-            transform=settings.transform,
-            limits=settings.limits,
-        )
+        try:
+            found = decode_isolated(
+                payload,
+                sample,
+                transform=settings.transform,
+                limits=settings.limits,
+                time_limit_s=settings.time_limit_s,
+            )
+        except MediaError as error:
+            yield index, error
+        else:
+            yield index, found
 
 
 # Ray's own retry would run a task again unseen by the actor that counts its strikes.

@@ -19,7 +19,7 @@ from latentcache.core.fields import Field
 from latentcache.core.fingerprint import canonical_json
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitRange
-from latentcache.decode import ImageLimits, ImageTransform
+from latentcache.decode import ImageLimits, MediaTransform
 from latentcache.encoders import (
     Encoder,
     EncoderOptions,
@@ -144,9 +144,13 @@ class EncodeWorker:
         self._cancelled = threading.Event()
         self._counters = UnitCounters()
         self._window = ByteWindow(setup.window_bytes)
-        self._transform = ImageTransform(background=setup.encode.background)
         self._begun = threading.Event()
         self._begin_error: LatentCacheError | None = None
+
+    @cached_property
+    def _transform(self) -> MediaTransform:
+        takes_clips = self._encoder.encoder.spec.modality == "video"
+        return self._setup.encode.transform(takes_clips=takes_clips)
 
     @cached_property
     def _encoder(self) -> BatchEncoder:

@@ -13,7 +13,7 @@ import ray
 
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
-from latentcache.decode import ImageLimits, ImageTransform
+from latentcache.decode import ImageLimits
 from latentcache.encoders import EncoderFacts, list_encoders
 from latentcache.plan import EncoderCost, PlanEstimate
 from latentcache.plan import estimate as estimate_plan
@@ -135,7 +135,7 @@ def _calibrate(
     runs = drafted.assignment.runs
     run = max(runs, key=lambda each: each.num_rows * each.bucket.num_pixels)
     settings = DecodeSettings(
-        transform=ImageTransform(background=encode.background),
+        transform=encode.transform(takes_clips=True),
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
     )

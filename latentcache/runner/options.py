@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentcache.core.errors import ConfigError
+from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 
 Policy = Literal["moments", "mode", "sample"]
 
@@ -20,6 +21,7 @@ class EncodeOptions:
         storage_dtype: Dtype of stored float fields, or ``auto``.
         batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
         background: RGB under transparent pixels.
+        hdr: What becomes of HDR clips: ``tone_map`` to sRGB, or ``refuse``.
         seed: Keys the draws of ``policy="sample"``.
         is_offline: Never ask a model hub.
     """
@@ -30,6 +32,7 @@ class EncodeOptions:
     storage_dtype: str = "auto"
     batch_size: int = 0
     background: tuple[int, ...] = (255, 255, 255)
+    hdr: Literal["tone_map", "refuse"] = "tone_map"
     seed: int = 0
     is_offline: bool = False
 
@@ -43,6 +46,16 @@ class EncodeOptions:
             )
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
+
+        if self.hdr not in ("tone_map", "refuse"):
+            raise ConfigError(f"hdr must be tone_map or refuse, got {self.hdr!r}")
+
+    def transform(self, *, takes_clips: bool) -> MediaTransform:
+        """Return how pixels are made for an encoder that takes clips, or one that does not."""
+        return MediaTransform(
+            image=ImageTransform(background=self.background),
+            video=VideoTransform(background=self.background, hdr=self.hdr) if takes_clips else None,
+        )
 
     def for_workers(self) -> "EncodeOptions":
         """Return the same with a local path made absolute: workers have another folder."""

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from latentcache.core.errors import StoreError
@@ -20,7 +20,7 @@ from latentcache.plan import (
 from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.options import Resources
 from latentcache.runner.progress import Reporter
-from latentcache.runner.scan import ScanSettings, scan
+from latentcache.runner.scan import ScanSettings, VideoTotals, scan
 from latentcache.store import Generation, GenerationDraft, Store
 
 _TABLE_EXTENSIONS = (".csv", ".jsonl", ".parquet")
@@ -69,11 +69,13 @@ class DraftedPlan:
         corpus: Root of the sources, and how they were read.
         assignment: Rows, rejects and annotations.
         totals: What the listing counted.
+        videos: What the scan counted of videos.
     """
 
     corpus: Corpus
     assignment: Assignment
     totals: ListingTotals
+    videos: VideoTotals
 
 
 def plan_into(
@@ -120,10 +122,12 @@ def drafted_plan(
         corpus=corpus.root,
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
+        clips=request.options.clip_rules,
     )
+    videos = VideoTotals()
     with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
         chunks = listing.chunks(_SCAN_CHUNK)
-        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter)
+        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter, videos=videos)
         assignment = assign(scanned, request.options, Path(scratch))
         tables = sum(listing.totals.ignored[each] for each in _TABLE_EXTENSIONS)
         if corpus.kind == "folder" and tables:
@@ -133,7 +137,9 @@ def drafted_plan(
             )
         for warning, count in listing.totals.warnings.items():
             reporter.message(f"{warning} ({count}x)" if count > 1 else warning)
-        yield DraftedPlan(corpus=corpus, assignment=assignment, totals=listing.totals)
+        yield DraftedPlan(
+            corpus=corpus, assignment=assignment, totals=listing.totals, videos=videos
+        )
 
 
 def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
@@ -157,6 +163,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,
             "ignored": dict(drafted.totals.ignored),
+            **({"videos": asdict(drafted.videos)} if options.frames else {}),
         },
     )
     return store.write_generation(draft)
@@ -164,10 +171,11 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
 
 def _check_same_plan(found: Generation, request: PlanRequest) -> None:
     asked = request.options.as_dict()
-    differing = [name for name, value in asked.items() if found.options.get(name) != value]
+    names = {**found.options, **asked}  # either may speak of clips where the other does not
+    differing = [name for name in names if found.options.get(name) != asked.get(name)]
     if differing:
         then = ", ".join(f"{name}={found.options.get(name)!r}" for name in differing)
-        now = ", ".join(f"{name}={asked[name]!r}" for name in differing)
+        now = ", ".join(f"{name}={asked.get(name)!r}" for name in differing)
         raise StoreError(
             f"plan options must be those of the store's plan ({then}), got {now}; "
             "give the same options, or build into another store"

@@ -1,12 +1,14 @@
-"""The scan: every listed file's header, read by Ray tasks; no pixel is decoded.
+"""The scan: what every listed file holds, found out by Ray tasks.
 
-A file that a manifest measured is believed and not opened; decode checks the size.
+Of a picture the header is read and no pixel is decoded; one that a manifest measured is
+believed and not opened. Of a video all packets are read, and its first frame is decoded.
 """
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import ray
 from ray.exceptions import RayError, WorkerCrashedError
@@ -14,11 +16,20 @@ from ray.exceptions import RayError, WorkerCrashedError
 from latentcache.core.errors import MediaError, RunError
 from latentcache.core.media import MediaInfo
 from latentcache.core.rejects import Reject, RejectCode
-from latentcache.decode import ImageLimits, classify, probe_image, time_limit
-from latentcache.plan import ListedMedia, ScannedMedia, open_source, read_captions
+from latentcache.decode import ImageLimits, classify, probe_image, probe_video, time_limit
+from latentcache.plan import (
+    ClipRules,
+    ListedMedia,
+    ScannedMedia,
+    VideoLength,
+    is_named_as_video,
+    open_source,
+    read_captions,
+)
 from latentcache.runner.progress import Reporter, RunProgress
 from latentcache.storage import Folder
 
+_OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)
 _TASKS_PER_CPU = 4
 _MAX_REPEATS = 5
 
@@ -30,27 +41,130 @@ class ScanSettings:
     corpus: Folder
     limits: ImageLimits
     time_limit_s: float
+    clips: ClipRules | None = None
+    """How videos are cut; None refuses them."""
 
 
-def probe_media(settings: ScanSettings, media: list[ListedMedia]) -> list[ScannedMedia]:
-    """Return what each header says, or why it says nothing."""
-    scanned = [ScannedMedia.of(each, each.reject or _probe_one(settings, each)) for each in media]
-    return read_captions(settings.corpus, scanned)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScannedFile:
+    """What one listed file holds.
+
+    Attributes:
+        samples: One, or the clips of a video; refused ones among them.
+        num_frames: Of a video that has clips; else 0.
+        num_left_out: Frames of it that lie in none of its clips.
+    """
+
+    samples: list[ScannedMedia]
+    num_frames: int = 0
+    num_left_out: int = 0
 
 
-def _probe_one(settings: ScanSettings, media: ListedMedia) -> MediaInfo | Reject:
-    if media.width_px and media.height_px:
-        return MediaInfo(
+@dataclass(slots=True)
+class VideoTotals:
+    """Counts of one scan; complete once it has ended.
+
+    Attributes:
+        num_videos: With clips.
+        num_clips: Of them.
+        num_frames: Of the videos.
+        num_left_out: Frames in no clip.
+    """
+
+    num_videos: int = 0
+    num_clips: int = 0
+    num_frames: int = 0
+    num_left_out: int = 0
+
+    def add(self, file: ScannedFile) -> None:
+        """Count a file, if it is a video with clips."""
+        if file.num_frames:
+            self.num_videos += 1
+            self.num_clips += len(file.samples)
+            self.num_frames += file.num_frames
+            self.num_left_out += file.num_left_out
+
+
+def probe_media(settings: ScanSettings, media: list[ListedMedia]) -> list[ScannedFile]:
+    """Return what each file holds, or why it cannot be told."""
+    files = [_probe_one(settings, each) for each in media]
+    samples = [sample for file in files for sample in file.samples]
+    told = iter(read_captions(settings.corpus, samples))
+    return [replace(file, samples=[next(told) for _ in file.samples]) for file in files]
+
+
+def _probe_one(settings: ScanSettings, media: ListedMedia) -> ScannedFile:
+    if media.reject is not None:
+        return _single(settings, media, media.reject)
+    takes_clips = settings.clips is not None and is_named_as_video(media)
+    if media.width_px and media.height_px and not takes_clips:
+        claimed = MediaInfo(
             width_px=media.width_px, height_px=media.height_px, format="claimed", mode="claimed"
         )
+        return _single(settings, media, claimed)
+    probes = (_probe_clips, _probe_picture) if takes_clips else (_probe_picture, _probe_clips)
     try:
         with (
             time_limit(settings.time_limit_s),
             open_source(settings.corpus, media.source) as (file, size_bytes),
         ):
-            return probe_image(file, size_bytes=size_bytes, limits=settings.limits)
-    except Exception as error:  # noqa: BLE001  a header may raise anything; it costs one sample
-        return classify(error, stage="scan")
+            try:
+                return probes[0](settings, media, file, size_bytes)
+            except MediaError as error:
+                # Names lie: a video may be called .jpg, and a picture .mp4.
+                if settings.clips is None or error.code not in _OF_ANOTHER_KIND:
+                    raise
+                return _other_kind(probes[1], settings, media, (file, size_bytes), error)
+    except Exception as error:  # noqa: BLE001  a header may raise anything; it costs one file
+        return _single(settings, media, classify(error, stage="scan"))
+
+
+def _single(settings: ScanSettings, media: ListedMedia, outcome: MediaInfo | Reject) -> ScannedFile:
+    has_clips = settings.clips is not None
+    return ScannedFile(samples=[ScannedMedia.of(media, outcome, has_clips=has_clips)])
+
+
+def _other_kind(
+    probe: "Callable[[ScanSettings, ListedMedia, BinaryIO, int], ScannedFile]",
+    settings: ScanSettings,
+    media: ListedMedia,
+    opened: tuple[BinaryIO, int],
+    first: MediaError,
+) -> ScannedFile:
+    try:
+        return probe(settings, media, *opened)
+    except MediaError:
+        raise first from None
+
+
+def _probe_picture(
+    settings: ScanSettings, media: ListedMedia, file: BinaryIO, size_bytes: int
+) -> ScannedFile:
+    info = probe_image(file, size_bytes=size_bytes, limits=settings.limits)
+    return _single(settings, media, info)
+
+
+def _probe_clips(
+    settings: ScanSettings, media: ListedMedia, file: BinaryIO, size_bytes: int
+) -> ScannedFile:
+    assert settings.clips is not None, "asked for only where a plan has clips"
+    info = probe_video(file, size_bytes=size_bytes, limits=settings.limits)
+    line = info.timeline
+    video = VideoLength(
+        last_s=line.time_s(line.num_frames - 1),
+        frame_s=line.frame_s,
+        frame_rate_fps=line.frame_rate_fps,
+    )
+    size_px = (info.width_px, info.height_px)
+    samples = ScannedMedia.of_video(media, size_px, video, settings.clips)
+    clips = [each.clip for each in samples if each.clip is not None]
+    if not clips:
+        return ScannedFile(samples=samples)
+    left_out = sum(
+        not any(clip.start_s <= line.time_s(index) < clip.end_s for clip in clips)
+        for index in range(line.num_frames)
+    )
+    return ScannedFile(samples=samples, num_frames=line.num_frames, num_left_out=left_out)
 
 
 _probe_task = ray.remote(num_cpus=1, max_retries=0)(probe_media)
@@ -62,10 +176,19 @@ def scan(
     *,
     num_cpus: int,
     reporter: Reporter,
+    videos: VideoTotals,
 ) -> Iterator[list[ScannedMedia]]:
-    """Yield the scanned media of each chunk, in listing order, with bounded memory."""
+    """Yield the samples of each chunk, in listing order, with bounded memory.
+
+    Args:
+        settings: Of all probes.
+        chunks: Listed files.
+        num_cpus: To keep busy.
+        reporter: Told of progress.
+        videos: Counted into.
+    """
     started_s = time.monotonic()
-    waiting: deque[tuple[list[ListedMedia], ray.ObjectRef[list[ScannedMedia]]]] = deque()
+    waiting: deque[tuple[list[ListedMedia], ray.ObjectRef[list[ScannedFile]]]] = deque()
     done = rejected = 0
     source = iter(chunks)
     exhausted = False
@@ -79,8 +202,11 @@ def scan(
         if not waiting:
             break
         chunk, ref = waiting.popleft()
-        scanned = _collect(settings, chunk, ref)
-        done += len(scanned)
+        files = _collect(settings, chunk, ref)
+        for file in files:
+            videos.add(file)
+        scanned = [sample for file in files for sample in file.samples]
+        done += len(files)
         rejected += sum(each.reject is not None for each in scanned)
         reporter.update(
             RunProgress(
@@ -95,32 +221,33 @@ def scan(
 
 
 def _collect(
-    settings: ScanSettings, chunk: list[ListedMedia], ref: "ray.ObjectRef[list[ScannedMedia]]"
-) -> list[ScannedMedia]:
+    settings: ScanSettings, chunk: list[ListedMedia], ref: "ray.ObjectRef[list[ScannedFile]]"
+) -> list[ScannedFile]:
     """Return the chunk's answers; if its worker died, halve until the deadly file is alone."""
     for _ in range(_MAX_REPEATS):
         try:
-            answers: list[ScannedMedia] = ray.get(ref)
+            answers: list[ScannedFile] = ray.get(ref)
         except WorkerCrashedError:
             return _halved(settings, chunk)
         except RayError:
             ref = _probe_task.remote(settings, chunk)
         else:
-            assert [each.key for each in answers] == [each.key for each in chunk]
+            sources = [file.samples[0].listed.source for file in answers]
+            assert sources == [each.source for each in chunk], "answers are of the files asked for"
             return answers
     raise RunError(
         f"scan tasks must survive, got {_MAX_REPEATS} losses of one task; look at Ray's logs"
     )
 
 
-def _halved(settings: ScanSettings, chunk: list[ListedMedia]) -> list[ScannedMedia]:
+def _halved(settings: ScanSettings, chunk: list[ListedMedia]) -> list[ScannedFile]:
     if len(chunk) == 1:
         error = MediaError(
             RejectCode.CRASHED.word,
             "reading its header kills or hangs the decoder",
             is_transient=True,
         )
-        return [ScannedMedia.of(chunk[0], classify(error, stage="scan"))]
+        return [_single(settings, chunk[0], classify(error, stage="scan"))]
     middle = len(chunk) // 2
     halves = [chunk[:middle], chunk[middle:]]
     refs = [_probe_task.remote(settings, half) for half in halves]

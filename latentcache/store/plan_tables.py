@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from latentcache.core.errors import ShardCorruptError
+from latentcache.core.media import SourceRef
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
 from latentcache.store.arrow_numbers import numbers
@@ -162,6 +163,19 @@ def find_key(folder: Folder, generations: Sequence[Generation], key: str) -> Row
             if index >= 0:
                 shard, row = table["shard"][index].as_py(), table["row"][index].as_py()
                 return RowPosition(generation.number, shard, row)
+    return None
+
+
+def find_clip(folder: Folder, generations: Sequence[Generation], source: SourceRef) -> str | None:
+    """Return the key of the first clip of a video, in plan order; scans the path columns."""
+    for generation in reversed(generations):
+        for table in iter_rows(folder, generation, ["path", "member", "start_s", "key"]):
+            is_path = pc.equal(table["path"], pa.scalar(source.path))
+            is_member = pc.equal(table["member"], pa.scalar(source.member))
+            is_clip = pc.is_valid(table["start_s"])
+            found = table.filter(pc.and_(pc.and_(is_path, is_member), is_clip))
+            if len(found):
+                return str(found.sort_by("start_s")["key"][0].as_py())
     return None
 
 

@@ -48,7 +48,7 @@ def test_reject_codes_are_numbers_that_never_change() -> None:
         "none": 0, "unreadable": 1, "empty": 2, "not_media": 3, "truncated": 4, "corrupt": 5,
         "bomb": 6, "unsupported": 7, "too_small": 8, "too_narrow": 9, "not_an_image": 10,
         "size_mismatch": 11, "timed_out": 12, "crashed": 13, "non_finite": 14,
-        "encoder_failed": 15, "duplicate": 16, "changed": 17, "bad_record": 18,
+        "encoder_failed": 15, "duplicate": 16, "changed": 17, "bad_record": 18, "too_short": 19,
     }  # fmt: skip
 
 

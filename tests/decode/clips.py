@@ -16,11 +16,13 @@ WIDTH_PX, HEIGHT_PX = 128, 64
 _TICKS_PER_S = 600
 
 
-def draw_numbered(number: int) -> NDArray[np.uint8]:
+def draw_numbered(
+    number: int, size_px: tuple[int, int] = (WIDTH_PX, HEIGHT_PX)
+) -> NDArray[np.uint8]:
     """Return a frame (H, W, 3) that shows ``number`` in two rows of four blocks."""
     bits = [(number >> bit) & 1 for bit in range(BITS)]
     blocks = np.array(bits, np.uint8).reshape(2, 4) * 215 + 20
-    plane = np.kron(blocks, np.ones((HEIGHT_PX // 2, WIDTH_PX // 4), np.uint8))
+    plane = np.kron(blocks, np.ones((size_px[1] // 2, size_px[0] // 4), np.uint8))
     return np.repeat(plane[..., None], 3, axis=2)
 
 
@@ -39,6 +41,7 @@ def encode_clip(
     times_ticks: Iterable[int] | None = None,
     options: dict[str, str] | None = None,
     pixel_format: str = "yuv420p",
+    size_px: tuple[int, int] = (WIDTH_PX, HEIGHT_PX),
 ) -> bytes:
     """Return a video of numbered frames, 25 per second unless times are given.
 
@@ -49,6 +52,7 @@ def encode_clip(
         times_ticks: When each frame is shown, in 1/600 s.
         options: Of the encoder.
         pixel_format: Of the encoder.
+        size_px: (width, height).
     """
     file = io.BytesIO()
     # AVI has no times, only a rate.
@@ -56,11 +60,11 @@ def encode_clip(
     times = list(times_ticks) if times_ticks is not None else [24 * k for k in range(num_frames)]
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=25, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, pixel_format
+        stream.width, stream.height, stream.pix_fmt = *size_px, pixel_format
         stream.codec_context.time_base = base
         stream.codec_context.thread_count = 1
         for number, tick in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(draw_numbered(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw_numbered(number, size_px), format="rgb24")
             frame.pts, frame.time_base = round(Fraction(tick, _TICKS_PER_S) / base), base
             output.mux(stream.encode(frame))
         output.mux(stream.encode())

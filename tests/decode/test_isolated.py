@@ -6,29 +6,50 @@ import time
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
-from latentcache.core.media import Bucket
+from latentcache.core.media import Bucket, Geometry
 from latentcache.decode import (
     ImageLimits,
     ImageTransform,
+    IsolatedSample,
+    MediaTransform,
+    VideoTransform,
     classify,
+    decode_clip,
     decode_image,
     decode_isolated,
 )
 from latentcache.decode.isolated import run_child
+from tests.decode.clips import encode_clip, whole_clip
 
 HANG_IN_C = "import re; re.match(r'(a+)+$', 'a' * 64 + 'b')"
 """Backtracks for ever inside one C call, holding the GIL."""
 
-RULES = {"transform": ImageTransform(background=(3, 2, 1)), "limits": ImageLimits()}
+IMAGE = ImageTransform(background=(3, 2, 1))
+LIMITS = ImageLimits()
+
+
+def isolated(data: bytes, bucket: Bucket, geometry: Geometry) -> NDArray[np.uint8]:
+    return decode_isolated(
+        data,
+        IsolatedSample(bucket=bucket, geometry=geometry),
+        transform=MediaTransform(image=IMAGE),
+        limits=LIMITS,
+        time_limit_s=60,
+    )
+
+
+def here(data: bytes, bucket: Bucket, geometry: Geometry) -> NDArray[np.uint8]:
+    return decode_image(data, bucket, geometry, transform=IMAGE, limits=LIMITS)
 
 
 def test_the_child_gives_the_same_pixels(draw, encode, geometry_of) -> None:
     data = encode(draw(96, 64).convert("RGBA"), "PNG")
     arguments = (data, Bucket(1, 32, 48), geometry_of(96, 64, resized=(48, 32)))
-    pixels = decode_isolated(*arguments, **RULES, time_limit_s=60)
-    assert np.array_equal(pixels, decode_image(*arguments, **RULES))
+    pixels = isolated(*arguments)
+    assert np.array_equal(pixels, here(*arguments))
     assert pixels.flags.writeable
 
 
@@ -36,13 +57,30 @@ def test_the_child_gives_the_same_refusal(draw, encode, geometry_of) -> None:
     data = encode(draw(96, 64), "JPEG")[:-300]
     arguments = (data, Bucket(1, 64, 96), geometry_of(96, 64))
     rejects = []
-    for decode in (decode_image, decode_isolated):
-        limit = {"time_limit_s": 60} if decode is decode_isolated else {}
+    for decode in (here, isolated):
         with pytest.raises(MediaError) as caught:
-            decode(*arguments, **RULES, **limit)
+            decode(*arguments)
         rejects.append(classify(caught.value, stage="decode"))
     assert rejects[0] == rejects[1]
     assert rejects[0].code == "truncated"
+
+
+def test_the_child_gives_the_same_clip() -> None:
+    data, clip = encode_clip(12), whole_clip(5, start_s=0.2)
+    transform = MediaTransform(image=IMAGE, video=VideoTransform())
+    pixels = decode_isolated(
+        data,
+        IsolatedSample(
+            bucket=clip.bucket,
+            geometry=clip.geometry,
+            start_s=clip.start_s,
+            frame_rate_fps=clip.frame_rate_fps,
+        ),
+        transform=transform,
+        limits=LIMITS,
+        time_limit_s=60,
+    )
+    assert np.array_equal(pixels, decode_clip(data, clip, transform=VideoTransform()))
 
 
 def test_a_crash_names_the_signal() -> None:

@@ -56,7 +56,10 @@ def plan_store(corpus: Path, url: Path, scratch: Path) -> Store:
     opened = open_corpus(str(corpus))
     listing = Listing(opened, OPTIONS)
     settings = ScanSettings(corpus=opened.root, limits=LIMITS, time_limit_s=30.0)
-    scanned = (probe_media(settings, chunk) for chunk in listing.chunks())
+    scanned = (
+        [sample for file in probe_media(settings, chunk) for sample in file.samples]
+        for chunk in listing.chunks()
+    )
     scratch.mkdir()
     assignment = assign(scanned, OPTIONS, scratch)
     store.write_generation(
