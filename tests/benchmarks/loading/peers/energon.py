@@ -16,6 +16,7 @@ from megatron.energon import (
     basic_sample_keys,
     get_loader,
     get_train_dataset,
+    stateless,
 )
 from megatron.energon.flavors.webdataset import BaseWebdatasetFactory
 
@@ -23,10 +24,8 @@ from tests.benchmarks.loading.cases import Case
 from tests.benchmarks.loading.job import Batches, Job
 from tests.benchmarks.loading.peers.webdataset import MEMBER, decode, tars_of
 
-DATASET_YAML = """sample_type:
-  __module__: megatron.energon
-  __class__: CrudeSample
-subflavors: {}
+DATASET_YAML = """__module__: megatron.energon
+__class__: CrudeWebdataset
 """
 SEQUENCE = 100
 """Samples read in a row from a place in a shard; the value of their examples."""
@@ -51,6 +50,7 @@ class Latent(Sample):  # type: ignore[misc]  comes untyped
     z: torch.Tensor
 
 
+@stateless
 def cook(sample: dict[str, Any]) -> Latent:
     """Return the sample with its latent decoded."""
     return Latent(**basic_sample_keys(sample), z=decode(sample[MEMBER]))

@@ -52,11 +52,12 @@ def open_passes(job: Job) -> Callable[[], Batches]:
         "persistent_workers": job.workers > 0,
     }
     if job.option == "iterable":
-        streamed = rows.with_format("torch", dtype=number).to_iterable_dataset(num_shards=SHARDS)
+        # A stream takes no dtype: widened by the formatter, its rows are narrowed again.
+        streamed = rows.to_iterable_dataset(num_shards=SHARDS).with_format("torch")
         loader = DataLoader(streamed.shuffle(buffer_size=job.case.buffer), **settings)
     else:
         loader = DataLoader(rows.with_format("torch", dtype=number), shuffle=True, **settings)
-    return lambda: (delivered(batch["z"], job) for batch in loader)
+    return lambda: (delivered(batch["z"].to(number), job) for batch in loader)
 
 
 def _arrow_pass(rows: Any, job: Job) -> Batches:
