@@ -316,5 +316,26 @@ def _compared(folder: Folder, ref: ObjectRef) -> Iterator[bytes]:
         )
 
 
+def check_file(path: Path, ref: ObjectRef) -> None:
+    """Refuse a local file that is not what was committed.
+
+    Raises:
+        ShardCorruptError: It is not, or is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ShardCorruptError(
+            f"{_noun(ref)[2:]} must be in the store, got none ({path}); "
+            f"run latentcache verify --repair"
+        ) from None
+    if found != ref.sha256:
+        raise ShardCorruptError(
+            f"{_noun(ref)[2:]} must have SHA-256 {ref.sha256[:16]}, got {found[:16]} ({path}); "
+            f"run latentcache verify --repair"
+        )
+
+
 def _noun(ref: ObjectRef) -> str:
     return "a tar" if ref.name.endswith(".tar") else "a file"

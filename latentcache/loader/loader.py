@@ -12,7 +12,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch import Batch
 from latentcache.loader.batches import BatchSizes
-from latentcache.loader.cache import ShardCache
+from latentcache.loader.cache import CacheProgress, ShardCache
 from latentcache.loader.making import BatchMaker, Position, state_at
 from latentcache.loader.mixture import Cursor
 from latentcache.loader.normalise import Normalise, NormalizeMode
@@ -43,6 +43,8 @@ class LoaderOptions:
             on a fast local disk.
         cache: Folder on a local disk for the tars of remote stores; processes share it.
         cache_bytes: Most it may hold.
+        verify: Compare each local tar with its checksum when it is first needed, which reads
+            it whole (half a gigabyte to two a second); those of remote stores always are.
         is_collective: In a process group, all its processes make this loader, and agree on
             what it reads; False for one that only some of them make, as rank 0 does for an
             evaluation.
@@ -59,6 +61,7 @@ class LoaderOptions:
     window_shards: int = 0
     cache: str | Path | None = None
     cache_bytes: int = 64 * 2**30
+    verify: bool = False
     is_collective: bool = True
     prefetch: int | None = None
     reuse_buffers: int = 0
@@ -66,8 +69,8 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
-        whole(self.prefetch or 0, name="prefetch")
-        whole(self.reuse_buffers, name="reuse_buffers")
+        whole(self.prefetch or 0, name="prefetch", least=0)
+        whole(self.reuse_buffers, name="reuse_buffers", least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +165,7 @@ class LatentLoader:
             # A batch stays whole for so many more, while others are made ahead.
             num_buffers=chosen.reuse_buffers and chosen.reuse_buffers + self._depth,
         )
+        self._verify = chosen.verify
         self._cache = (
             ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
@@ -291,6 +295,10 @@ class LatentLoader:
             }
         return found
 
+    def cache_progress(self) -> CacheProgress | None:
+        """Return what this process has fetched so far, None without a cache."""
+        return None if self._cache is None else self._cache.progress()
+
     def coverage(self) -> list[StreamCoverage]:
         """Return how far each stream has come."""
         positions = self._position.cursor.positions
@@ -329,7 +337,9 @@ class LatentLoader:
             self._ahead = Prefetcher(self._maker.make, position, depth=self._depth)
 
     def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
-        return open_sources(self._sources, pins, self._request.columns, self._cache)
+        return open_sources(
+            self._sources, pins, self._request.columns, self._cache, is_verified=self._verify
+        )
 
     def _reopen(self, pins: Sequence[Pin]) -> None:
         now = [one.snapshot.pin for one in self._run.opened]

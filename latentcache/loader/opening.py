@@ -53,6 +53,8 @@ def open_sources(
     pins: Sequence[Pin | None],
     columns: Sequence[str],
     cache: ShardCache | None = None,
+    *,
+    is_verified: bool = False,
 ) -> list[OpenSource]:
     """Return the sources, open.
 
@@ -61,12 +63,13 @@ def open_sources(
         pins: Per source, the snapshot that stands in for the newest, or None.
         columns: Names of tensor columns; annotations among them are passed over.
         cache: Holds tars of remote stores.
+        is_verified: Compare local tars with their checksums when they are first needed.
 
     Raises:
         ConfigError: A source selects nothing, or columns differ in encoding.
     """
     opened = [
-        _open_source((number, source), pin, columns, cache)
+        _open_source((number, source), pin, columns, (cache, is_verified))
         for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
     ]
     for name in columns:
@@ -83,9 +86,9 @@ def _open_source(
     numbered: tuple[int, Source],
     pin: Pin | None,
     columns: Sequence[str],
-    cache: ShardCache | None,
+    access: tuple[ShardCache | None, bool],
 ) -> OpenSource:
-    number, source = numbered
+    (number, source), (cache, is_verified) = numbered, access
     snapshot = source.open(pin)
     views = tensor_columns(snapshot, columns)
     if not views:
@@ -103,7 +106,10 @@ def _open_source(
         selections = select_rows(source, snapshot, generation, cache)
         for run, selection in zip(generation.runs, selections, strict=True):
             if selection.num_rows:
-                joined = {name: StreamColumn(column, run, cache) for name, column in units.items()}
+                joined = {
+                    name: StreamColumn(column, run, cache, is_verified=is_verified)
+                    for name, column in units.items()
+                }
                 name = f"{source.name}/{generation.number}/{run.bucket}"
                 place = StreamPlace(
                     name=name, source=number, generation=generation.number, first_place=first_place

@@ -24,6 +24,7 @@ from latentcache.loader.reading import BatchReader, Posterior, Recipe, is_sample
 from latentcache.loader.side_values import SideValues
 from latentcache.loader.state import STATE_FORMAT
 from latentcache.loader.stream import Stream, share_maps
+from latentcache.loader.windows import WindowsAhead, check_cache_holds_windows
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,6 @@ class ResolvedRun:
             ConfigError: Something asked for does not fit the sources or the run.
         """
         self._request, self.opened = request, tuple(opened)
-        self._orders_ahead: dict[int, StreamOrder] = {}
         self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
         columns = [column for stream in self.streams for column in stream.columns.values()]
         share_maps(columns, _max_tars())
@@ -91,6 +91,9 @@ class ResolvedRun:
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             self.reader.shape(stream, self.recipe.latents, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))
+        members = self.mixture.members
+        check_cache_holds_windows(self.streams, members, request.rule, request.ranks)
+        self._windows = WindowsAhead(self.streams, members, request.rule)
         self.static = self._make_static()
 
     @property
@@ -100,17 +103,7 @@ class ResolvedRun:
 
     def fetch_ahead(self, draw: StepDraw, part: slice) -> None:
         """Have fetched what the same part of this stream needs one window later."""
-        rule, member = self._request.rule, self.mixture.members[draw.member]
-        order = self._orders_ahead.get(draw.member)
-        if order is None:
-            # One of its own: an order remembers where it was read last.
-            order = StreamOrder(
-                member.order.name, member.order.num_rows, rule, block_rows=member.order.block_rows
-            )
-            self._orders_ahead[draw.member] = order
-        window = rule.window_blocks * order.block_rows * order.num_lanes
-        later = order.draw(draw.position + window, draw.count, part)
-        self.streams[draw.member].fetch_ahead(later)
+        self._windows.fetch(draw, part)
 
     def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
         request = self._request

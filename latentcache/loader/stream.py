@@ -1,7 +1,6 @@
 """One bucket of one generation of one source, ready to be drawn from: rows in, samples out."""
 
 import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.core.units import BucketRun
-from latentcache.loader.cache import ShardCache
+from latentcache.loader.cache import ShardCache, check_file
 from latentcache.loader.gather import Gather, Places, keys_as_text, open_gather
 from latentcache.loader.member import MemberTemplate, read_template
 from latentcache.loader.order import Drawn
@@ -28,8 +27,8 @@ from latentcache.store.tensor_file import TensorEntry
 _MAX_TRIES = 64
 """Keyed substitutes tried before the selection is searched in order."""
 
-_NUM_ADVISED = 16
-"""Shards remembered as asked for: a window's, and forgotten before the next epoch's."""
+_CALLS_ASKED = 64
+"""Batches for which a shard that was asked for is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,24 +85,36 @@ class StreamColumn:
         view: The column in its snapshot.
         grid: Its units in this bucket.
         template: Layout of a sample.
+        cache: Holds the tars of a remote store; None where the store is local.
         max_mapped: Tars that may stay mapped, None for all; set before the first batch.
     """
 
-    def __init__(self, units: ColumnUnits, run: BucketRun, cache: ShardCache | None) -> None:
+    def __init__(
+        self,
+        units: ColumnUnits,
+        run: BucketRun,
+        cache: ShardCache | None,
+        *,
+        is_verified: bool = False,
+    ) -> None:
         """Index the column's units.
 
         Args:
             units: Of the column, in all buckets.
             run: The bucket's shards.
             cache: Holds tars of remote stores.
+            is_verified: Compare local tars with their checksums when they are first needed.
 
         Raises:
             ConfigError: The column has no sample in this bucket.
         """
         view = units.view
-        self.view, self._cache = view, cache
-        self._advised: deque[int] = deque(maxlen=_NUM_ADVISED)
+        self.view, self.cache = view, None if view.folder.is_local else cache
+        self._is_verified = is_verified
+        self._asked: dict[int, int] = {}
+        self._num_calls = 0
         self.grid = units.grid(run)
+        self._was_needed = np.zeros(self.grid.num_units, bool)
         template = read_template(view.folder, self.grid.entries.values())
         if template is None:
             raise ConfigError(
@@ -117,10 +128,10 @@ class StreamColumn:
     def gather(self) -> Gather:
         """What copies samples; maps nothing before the first batch."""
         most = self.max_mapped
-        if self._cache is not None and not self.view.folder.is_local:
+        if self.cache is not None:
             # A tar that is mapped keeps its disk space when the cache throws it out, so only
             # so many stay mapped as the cache could hold beside other streams'.
-            fitting = max(2, self._cache.max_bytes // (4 * self.grid.largest_tar_bytes))
+            fitting = max(2, self.cache.max_bytes // (4 * self.grid.largest_tar_bytes))
             most = fitting if most is None else min(most, fitting)
         return open_gather(self.grid, self.template, self._find_tar, max_mapped=most)
 
@@ -134,32 +145,47 @@ class StreamColumn:
 
     def places(self, rows: Indices) -> Places:
         """Return where the samples of rows lie, all of which must be present."""
-        return self.gather.places(self.grid.locate(rows))
+        slots = self.grid.locate(rows)
+        if self.cache is not None and not self._was_needed[slots.units].all():
+            # Side by side, and not one after the other as the gather comes to them.
+            self._was_needed[slots.units] = True
+            self.fetch_ahead(rows)
+        return self.gather.places(slots)
 
     def fetch_ahead(self, rows: Indices) -> None:
         """Have the tars of some rows fetched if they are remote, else read from disk."""
+        self._num_calls += 1
         for number in np.unique(self.grid.units_of(rows)).tolist():
+            if self._num_calls - self._asked.get(number, -_CALLS_ASKED) < _CALLS_ASKED:
+                continue
+            self._asked[number] = self._num_calls
             entry = self.grid.entries.get(number)
             if entry is None or entry.tar is None:
                 continue
             path = self.view.folder.local_path(entry.tar.name)
-            if path is None and self._cache is not None:
-                self._cache.fetch_ahead(self.view.folder, entry.tar)
-            elif path is not None and number not in self._advised:
-                self._advised.append(number)
+            if path is not None:
                 _advise(path)
+            elif self.cache is not None:
+                self.cache.fetch_ahead(self.view.folder, entry.tar)
+
+    def largest_bytes(self, num_blocks: int, block_rows: int) -> int:
+        """Return what the tars of so many shards hold, if all are as large as the largest."""
+        parts = -(-block_rows // self.grid.rows_per_unit)
+        return min(num_blocks * parts, self.grid.num_units) * self.grid.largest_tar_bytes
 
     def _find_tar(self, entry: UnitEntry) -> Path:
         assert entry.tar is not None, "only units with a tar are gathered from"
         path = self.view.folder.local_path(entry.tar.name)
         if path is not None:
+            if self._is_verified:
+                check_file(path, entry.tar)
             return path
-        if self._cache is None:
+        if self.cache is None:
             raise ConfigError(
                 f"cache must be given for a remote store, got none ({self.view.folder.label}); "
                 f"pass LoaderOptions(cache=FOLDER), on a fast local disk"
             )
-        return self._cache.fetch(self.view.folder, entry.tar)
+        return self.cache.fetch(self.view.folder, entry.tar)
 
 
 def share_maps(columns: Sequence[StreamColumn], most: int | None) -> None:

@@ -22,6 +22,9 @@ from latentcache.store.unit_table import UnitTable, read_unit_table
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
+_MOST_MADE = 1024
+"""Units that stay objects, 2 KiB each: those of the windows at hand."""
+
 _PLACES_SCHEMA = pa.schema([QUARANTINE_SCHEMA.field(name) for name in ("shard", "row")])
 
 
@@ -43,11 +46,17 @@ class UnitEntries(Mapping[int, UnitEntry]):
 
     def __init__(self, table: UnitTable, index_of: Indices) -> None:
         self._table, self._index_of = table, index_of
+        self._made: dict[int, UnitEntry] = {}
 
     def __getitem__(self, number: int) -> UnitEntry:
-        if not 0 <= number < len(self._index_of) or self._index_of[number] < 0:
-            raise KeyError(number)
-        return self._table.entry(int(self._index_of[number]))
+        found = self._made.get(number)
+        if found is None:
+            if not 0 <= number < len(self._index_of) or self._index_of[number] < 0:
+                raise KeyError(number)
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            found = self._made[number] = self._table.entry(int(self._index_of[number]))
+        return found
 
     def __iter__(self) -> Iterator[int]:
         return iter(np.flatnonzero(self._index_of >= 0).tolist())
@@ -63,6 +72,7 @@ class UnitGrid:
         run: Whose rows these are.
         num_units: Planned.
         entries: Those that the snapshot has.
+        rows_per_unit: Of every unit of a shard but its last.
         largest_tar_bytes: 0 if there is none.
     """
 
@@ -79,10 +89,10 @@ class UnitGrid:
                 exists, ascending.
         """
         self.run = run
-        self._rows_per_unit = min(rows_per_unit, run.rows_per_shard)
-        self._parts = -(-run.rows_per_shard // self._rows_per_unit)
+        self.rows_per_unit = min(rows_per_unit, run.rows_per_shard)
+        self._parts = -(-run.rows_per_shard // self.rows_per_unit)
         last_rows = run.rows_in_shard(run.first_shard + run.num_shards - 1)
-        last_parts = -(-last_rows // self._rows_per_unit)
+        last_parts = -(-last_rows // self.rows_per_unit)
         self.num_units = (run.num_shards - 1) * self._parts + last_parts
         inside = np.flatnonzero(_of_run(units.shard, run))
         numbers = (units.shard[inside] - run.first_shard) * self._parts + units.part[inside]
@@ -102,7 +112,7 @@ class UnitGrid:
     def units_of(self, rows: Indices) -> Indices:
         """Return the unit that each row belongs to."""
         shard, row = np.divmod(rows, self.run.rows_per_shard)
-        units: Indices = shard * self._parts + row // self._rows_per_unit
+        units: Indices = shard * self._parts + row // self.rows_per_unit
         return units
 
     def is_present(self, rows: Indices) -> Flags:
@@ -116,7 +126,7 @@ class UnitGrid:
     def locate(self, rows: Indices) -> Slots:
         """Return where the samples of rows lie, all of which must be present."""
         shard, row = np.divmod(rows, self.run.rows_per_shard)
-        part, slots = np.divmod(row, self._rows_per_unit)
+        part, slots = np.divmod(row, self.rows_per_unit)
         if len(self.missing):
             # A slot is a rank among the rows present: take off the rows missing before it.
             first = np.searchsorted(self.missing, rows - slots)
@@ -127,9 +137,9 @@ class UnitGrid:
         """Return the places of units that have no sample at all, [units, 2]: start and stop."""
         shards, parts = np.divmod(np.flatnonzero(~self._has_tar), self._parts)
         first = shards * self.run.rows_per_shard
-        starts = first + parts * self._rows_per_unit
+        starts = first + parts * self.rows_per_unit
         ends = np.minimum(first + self.run.rows_per_shard, self.run.num_rows)
-        return np.stack([starts, np.minimum(starts + self._rows_per_unit, ends)], axis=1)
+        return np.stack([starts, np.minimum(starts + self.rows_per_unit, ends)], axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,8 +34,9 @@ def batches(store: Store, options: LoaderOptions | None = None) -> list[torch.Te
     return [batch["latents"] for batch in itertools.islice(loader, 25)]
 
 
-@pytest.mark.parametrize("window_shards", [0, 2])
-@pytest.mark.parametrize("cache_bytes", [110_000, 10**9])
+@pytest.mark.parametrize(
+    ("window_shards", "cache_bytes"), [(0, 110_000), (2, 260_000), (0, 10**9), (2, 10**9)]
+)
 def test_a_remote_store_gives_a_local_one_s_batches(
     store: Store, remote: Store, tmp_path: Path, window_shards: int, cache_bytes: int
 ) -> None:
@@ -73,6 +74,57 @@ def test_shards_of_the_next_window_are_there_before_they_are_needed(
     list(itertools.islice(loader, 12))
     assert len([name for name, _ in fetched if name == "MainThread"]) == before
     assert any(name.startswith("latentcache-fetch") for name, _ in fetched)
+
+
+def test_a_cache_smaller_than_the_windows_is_refused_at_the_start(
+    remote: Store, tmp_path: Path
+) -> None:
+    options = LoaderOptions(window_shards=2, cache=tmp_path, cache_bytes=200_000)
+    with pytest.raises(ConfigError, match=r"cache_bytes must hold the windows .*, got 200000"):
+        LatentLoader(remote, global_batch_size=12, options=options)
+
+
+def test_the_first_window_is_fetched_ahead_wherever_a_run_begins(
+    remote: Store, tmp_path: Path
+) -> None:
+    """By threads, and all of it: the batches of the window find their tars."""
+    source = Source(store=remote, filter='bucket == "1x64x64"')
+    whole = LatentLoader(
+        source,
+        global_batch_size=5,
+        options=LoaderOptions(window_shards=1, cache=tmp_path / "whole"),
+    )
+    state = [batch.state for batch in itertools.islice(whole, 9)][-1]
+    for name, at in (("begin", None), ("resume", state)):
+        options = LoaderOptions(window_shards=1, cache=tmp_path / name)
+        loader = LatentLoader(source, global_batch_size=5, options=options)
+        if at is not None:
+            loader.load_state_dict(at)
+        batches = iter(loader)
+        next(batches)
+        loader._cache.wait()
+        fetched = loader.cache_progress()
+        assert fetched.num_fetched >= 3  # 40 rows in tars of 16: a whole shard
+        assert fetched.num_pending == 0
+        tars = (tmp_path / name).glob("*.tar")
+        assert fetched.fetched_bytes == sum(tar.stat().st_size for tar in tars)
+
+
+def test_a_batch_s_tars_are_fetched_side_by_side(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+    write = ShardCache._write
+
+    def noted(self: ShardCache, path: Path, chunks: object) -> None:
+        threads.add(threading.current_thread().name)
+        write(self, path, chunks)
+
+    monkeypatch.setattr(ShardCache, "_write", noted)
+    loader = LatentLoader(remote, global_batch_size=30, options=LoaderOptions(cache=tmp_path))
+    next(iter(loader))
+    loader._cache.wait()
+    assert any(name.startswith("latentcache-fetch") for name in threads)
 
 
 def test_a_remote_store_asks_for_a_cache(remote: Store) -> None:
