@@ -58,8 +58,9 @@ def axis_ticks(highest: float) -> list[float]:
     rough = highest / 5 if math.isfinite(highest) and highest > 0 else 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * one for one in (1, 2, 5, 10) if power * one >= rough)
-    count = math.ceil(highest / step) if math.isfinite(highest) and highest > 0 else 1
-    return [round(index * step, 12) for index in range(count + 1)]
+    # What is a whole number of steps but for its last bits needs no further one.
+    count = max(1, math.ceil(highest / step - 1e-9)) if math.isfinite(highest) else 1
+    return [float(f"{index * step:.12g}") for index in range(count + 1)]
 
 
 def race_svg(race: LoaderRace) -> Markup:
