@@ -26,6 +26,8 @@ _OBJECT_STORE_BYTES = 2 * 2**30
 
 _CONNECT_TIMEOUT_S = 10.0
 
+_MAX_STARTS = 2
+
 _WINDOW_SHARE = 0.3
 """Largest share of an object store that decoded pixels may fill."""
 
@@ -111,10 +113,33 @@ def _start_or_join(address: str, num_cpus: int | None) -> None:
             "_node_ip_address": _loopback_address(),
         }
     try:
-        ray.init(address=address, **settings)
+        _init(address, settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         lines = str(error).strip().splitlines()
         raise _no_cluster(address, lines[0] if lines else "no answer") from None
+
+
+def _init(address: str, settings: dict[str, Any]) -> None:
+    """Start or join Ray; a start that a busy machine delays past Ray's limit is tried twice.
+
+    Raises:
+        RunError: It did not start.
+    """
+    for _ in range(_MAX_STARTS):
+        try:
+            ray.init(address=address, **settings)
+        except Exception as error:
+            # Ray raises no class of its own, and its limit of 30 s cannot be set.
+            if "timed out during startup" not in str(error):
+                raise
+            logger.warning("Ray did not start within its 30 s")
+            ray.shutdown()
+        else:
+            return
+    raise RunError(
+        f"Ray must start within its limit of 30 s, got {_MAX_STARTS} starts that took longer "
+        f"(address {address}); run it again when the machine is less busy"
+    )
 
 
 def cluster_facts(*, is_local: bool) -> ClusterFacts:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import ray
 
 from latentcache.core.errors import RunError
 from latentcache.runner.cluster import ClusterFacts, connected
@@ -19,6 +20,22 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         connected(f"127.0.0.1:{port}"),
     ):
         pytest.fail("there is no cluster")
+
+
+def test_a_start_that_takes_too_long_is_tried_again_and_then_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts = []
+
+    def slow_start(**settings: object) -> None:
+        starts.append(settings)
+        raise Exception("The current node timed out during startup.")
+
+    # A machine this busy cannot be had at will.
+    monkeypatch.setattr(ray, "init", slow_start)
+    with pytest.raises(RunError, match=r"within its limit of 30 s.*less busy"), connected("local"):
+        pytest.fail("there is no cluster")
+    assert len(starts) == 2
 
 
 @pytest.mark.ray
