@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -89,12 +90,27 @@ def num_threads() -> int:
     return max(1, min(MAX_THREADS, allowed or 1))
 
 
+def use_one_thread() -> None:
+    """Make torch use no threads but this one for what this one asks of it.
+
+    Whoever began this thread sets its own number again afterwards: threads that begin later
+    take over the last setting made, whichever thread made it.
+    """
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # settles it: the first look takes over the last setting made
+
+
 @lru_cache(maxsize=1)
 def _pool(_process: int) -> ThreadPoolExecutor:
-    # One thread of torch's in each of ours: this setting is the thread's own.
-    return ThreadPoolExecutor(
-        MAX_THREADS - 1,
-        thread_name_prefix="latentcache-copy",
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
+    """Return the threads, each of which has one thread of torch's."""
+    pool = ThreadPoolExecutor(MAX_THREADS - 1, thread_name_prefix="latentcache-copy")
+    together = Barrier(MAX_THREADS - 1)
+
+    def begin() -> None:
+        use_one_thread()
+        together.wait()  # or one thread would begin for the others
+
+    before = torch.get_num_threads()
+    wait([pool.submit(begin) for _ in range(MAX_THREADS - 1)])
+    torch.set_num_threads(before)
+    return pool

@@ -306,13 +306,19 @@ class UnitGather:
         assert entry.tar is not None, "rows without a sample are never gathered"
         self._template.check_size(entry)
         size_bytes = entry.tar.size_bytes
-        tar = map_tar(entry, self._find_tar, lambda path: _whole_file(path, size_bytes))
+        tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))
         header = tar[BLOCK_BYTES : self._template.first_payload]
         self._template.check_header(header.numpy().tobytes(), entry)
         return tar
 
 
-def _whole_file(path: Path, size_bytes: int) -> torch.Tensor:
+def whole_file(path: Path, size_bytes: int) -> torch.Tensor:
+    """Return a file's bytes, mapped.
+
+    Raises:
+        ShardCorruptError: It has another size.
+        FileNotFoundError: There is no such file.
+    """
     found = path.stat().st_size
     if found != size_bytes:
         raise wrong_size(path, size_bytes, found)

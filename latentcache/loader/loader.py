@@ -286,12 +286,17 @@ class LatentLoader:
         self._go_to(Position(cursor, state["micro"]))
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """Return, by bucket, the shape of every tensor column in a batch: what to compile for."""
+        """Return, by bucket, the shape of every encoded column in a batch: what to compile for.
+
+        Columns whose samples vary in size within a bucket are left out.
+        """
         found: dict[str, dict[str, tuple[int, ...]]] = {}
         for member, stream in zip(self._run.mixture.members, self._run.streams, strict=True):
             each = member.batch_size // self._ranks.num_parts
             found[str(stream.bucket)] = {
-                name: self._run.reader.shape(stream, name, each) for name in stream.columns
+                name: self._run.reader.shape(stream, name, each)
+                for name, column in stream.columns.items()
+                if not column.is_varying
             }
         return found
 

@@ -47,6 +47,8 @@ class PicksAhead:
         """
         self._stream, self._order, self._ranks, self._seed = stream, order, ranks, seed
         self._first = self._count = self._num_steps = 0
+        # To locate rows of a remote column is to have their tars fetched: batch by batch.
+        self._remote = [name for name, one in stream.columns.items() if one.cache is not None]
 
     def pick(self, draw: StepDraw, micro: int) -> Located:
         """Return the rows of one micro-batch of the rank."""
@@ -62,10 +64,10 @@ class PicksAhead:
         if self._is_substitute is not None:
             num_substituted = int(self._is_substitute[inside].sum())
         rows = self._picked.rows[inside]
-        return Located(
-            Picked(rows, self._picked.draws[inside], num_substituted),
-            {name: places.part(start, start + each) for name, places in self._places.items()},
-        )
+        places = {name: one.part(start, start + each) for name, one in self._places.items()}
+        for name in self._remote:
+            places[name] = self._stream.columns[name].places(rows)
+        return Located(Picked(rows, self._picked.draws[inside], num_substituted), places)
 
     def _look_ahead(self, draw: StepDraw, *, is_read_on: bool) -> None:
         part = rank_part(draw.count, rank=self._ranks.rank, world_size=self._ranks.world_size)
@@ -87,7 +89,9 @@ class PicksAhead:
         if picked.num_substituted:
             self._is_substitute = picked.rows != self._stream.selection.rows_at(drawn.rows)
         self._places = {
-            name: column.places(picked.rows) for name, column in self._stream.columns.items()
+            name: column.places(picked.rows)
+            for name, column in self._stream.columns.items()
+            if name not in self._remote
         }
         self._picked = picked
         self._first, self._count, self._num_steps = draw.position, draw.count, num_steps

@@ -9,10 +9,12 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread, current_thread
+from threading import Condition, Event, Thread, current_thread
 from typing import Generic, TypeVar
 
 import torch
+
+from latentcache.loader.copying import use_one_thread
 
 _Item = TypeVar("_Item")
 _Place = TypeVar("_Place")
@@ -83,8 +85,12 @@ class _Line(Generic[_Item, _Place]):
         """Start the thread, or have one that was to end go on."""
         self.is_stopping = False
         if self.thread is None:
-            self.thread = Thread(target=_work, args=(self,), name=THREAD_NAME, daemon=True)
+            before, has_begun = torch.get_num_threads(), Event()
+            arguments = (self, has_begun)
+            self.thread = Thread(target=_work, args=arguments, name=THREAD_NAME, daemon=True)
             self.thread.start()
+            has_begun.wait()
+            torch.set_num_threads(before)
 
     def stop(self) -> None:
         """Have the thread end."""
@@ -93,10 +99,11 @@ class _Line(Generic[_Item, _Place]):
             self.changed.notify_all()
 
 
-def _work(line: _Line[_Item, _Place]) -> None:
-    # The setting is this thread's own. Two crowds of torch's threads, this one's and the
-    # training's, would wait for each other, spinning.
-    torch.set_num_threads(1)
+def _work(line: _Line[_Item, _Place], has_begun: Event) -> None:
+    # Two crowds of torch's threads, this one's and the training's, would wait for each other,
+    # spinning.
+    use_one_thread()
+    has_begun.set()
     while True:
         with line.changed:
             line.changed.wait_for(lambda: line.is_stopping or len(line.made) < line.depth)

@@ -1,6 +1,6 @@
 """Reading a batch: gather, move to the device, draw from the posterior, normalise."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -104,7 +104,7 @@ class BatchReader:
         else:
             with self._cuda.current():
                 values = self._tensors(stream, located)
-            arrive = self._cuda.arrival(list(values.values()))
+            arrive = self._cuda.arrival(_flat(values.values()))
         picked = located.picked
         pending: dict[str, Callable[[], Any]] = {
             name: partial(values.__getitem__, name)
@@ -120,6 +120,7 @@ class BatchReader:
     def shape(self, stream: Stream, name: str, batch_size: int) -> tuple[int, ...]:
         """Return the shape that a tensor column has in a batch, without reading any."""
         column = stream.columns[name]
+        assert not column.is_varying, "samples of many shapes make a list"
         stored = column.field(primary_field(column.view).name).shape
         if name != self._recipe.latents:
             return (batch_size, *stored)
@@ -133,11 +134,15 @@ class BatchReader:
             self._shapes[stored] = tuple(one.shape[1:])
         return self._shapes[stored]
 
-    def _tensors(self, stream: Stream, located: Located) -> dict[str, torch.Tensor]:
-        values = {}
+    def _tensors(self, stream: Stream, located: Located) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         for name, column in stream.columns.items():
             places = located.places[name]
-            if name == self._recipe.latents:
+            if column.is_varying:
+                samples = column.varying.samples(places, primary_field(column.view).name)
+                device = self._recipe.device
+                values[name] = samples if self._is_here else [one.to(device) for one in samples]
+            elif name == self._recipe.latents:
                 values[name] = self._latents(column, places, partial(self._seeds, stream, located))
             else:
                 values[name] = self._field(column, places, primary_field(column.view).name)
@@ -202,5 +207,9 @@ class BatchReader:
 
     def _seeds(self, stream: Stream, located: Located) -> torch.Tensor:
         name, column = next(iter(stream.columns.items()))
-        keys = column.gather.keys(located.places[name])
+        keys = column.keys(located.places[name])
         return noise_seeds(keys, located.picked.draws, seed=self._recipe.seed)
+
+
+def _flat(values: Iterable[torch.Tensor | list[torch.Tensor]]) -> list[torch.Tensor]:
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]

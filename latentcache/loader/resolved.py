@@ -108,6 +108,12 @@ class ResolvedRun:
     def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
         request = self._request
         latents = "latents" if "latents" in self._encoded else next(iter(self._encoded))
+        for stream in self.streams:
+            if stream.columns[latents].is_varying:
+                raise ConfigError(
+                    f"{latents} must have one shape in bucket {stream.bucket} to be trained on, "
+                    f"got samples of many; add a column of latents before it"
+                )
         views = [one.snapshot.columns[latents] for one in self.opened]
         fields = [field.name for field in views[0].record.fields]
         is_float = "float" in primary_field(views[0]).dtype

@@ -21,6 +21,7 @@ from latentcache.loader.order import Drawn
 from latentcache.loader.permutation import Indices
 from latentcache.loader.selection import Selection
 from latentcache.loader.unit_grid import ColumnUnits, Flags, join_spans, points_outside
+from latentcache.loader.varying import VaryingGather, varies
 from latentcache.store import UnitEntry
 from latentcache.store.tensor_file import TensorEntry
 
@@ -86,6 +87,7 @@ class StreamColumn:
         grid: Its units in this bucket.
         template: Layout of a sample.
         cache: Holds the tars of a remote store; None where the store is local.
+        is_varying: Samples differ in size: they are read one by one.
         max_mapped: Tars that may stay mapped, None for all; set before the first batch.
     """
 
@@ -122,26 +124,37 @@ class StreamColumn:
                 f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
             )
         self.template: MemberTemplate = template
+        # Pixels decide the size of what has channels, frames, height and width alone.
+        may_vary = any(set(field.axes) - set("CTHW") for field in view.record.fields)
+        self.is_varying = may_vary and varies(view.folder, self.grid, stride=template.stride)
         self.max_mapped: int | None = None
 
     @cached_property
     def gather(self) -> Gather:
-        """What copies samples; maps nothing before the first batch."""
-        most = self.max_mapped
-        if self.cache is not None:
-            # A tar that is mapped keeps its disk space when the cache throws it out, so only
-            # so many stay mapped as the cache could hold beside other streams'.
-            fitting = max(2, self.cache.max_bytes // (4 * self.grid.largest_tar_bytes))
-            most = fitting if most is None else min(most, fitting)
-        return open_gather(self.grid, self.template, self._find_tar, max_mapped=most)
+        """What copies samples of one size; maps nothing before the first batch."""
+        return open_gather(self.grid, self.template, self._find_tar, max_mapped=self._most_mapped())
+
+    @cached_property
+    def varying(self) -> VaryingGather:
+        """What reads samples that vary in size."""
+        folder, most = self.view.folder, self._most_mapped()
+        return VaryingGather(folder, self.grid, self._find_tar, max_mapped=most)
+
+    def _most_mapped(self) -> int | None:
+        if self.cache is None:
+            return self.max_mapped
+        # A tar that is mapped keeps its disk space when the cache throws it out, so only so
+        # many stay mapped as the cache could hold beside other streams'.
+        fitting = max(2, self.cache.max_bytes // (4 * self.grid.largest_tar_bytes))
+        return fitting if self.max_mapped is None else min(self.max_mapped, fitting)
 
     def field(self, name: str) -> TensorEntry:
         """Return where a field lies in a member."""
         return self.template.fields[name]
 
-    def read(self, name: str, rows: Indices) -> torch.Tensor:
-        """Return one field of some rows, [B, *shape], as stored."""
-        return self.gather.field(self.places(rows), self.field(name))
+    def keys(self, places: Places) -> torch.Tensor:
+        """Return the keys of some samples as text, uint8 [B, 20]."""
+        return self.varying.keys(places) if self.is_varying else self.gather.keys(places)
 
     def places(self, rows: Indices) -> Places:
         """Return where the samples of rows lie, all of which must be present."""
@@ -150,7 +163,7 @@ class StreamColumn:
             # Side by side, and not one after the other as the gather comes to them.
             self._was_needed[slots.units] = True
             self.fetch_ahead(rows)
-        return self.gather.places(slots)
+        return self.varying.places(slots) if self.is_varying else self.gather.places(slots)
 
     def fetch_ahead(self, rows: Indices) -> None:
         """Have the tars of some rows fetched if they are remote, else read from disk."""
@@ -273,7 +286,7 @@ class Stream:
     def keys(self, rows: Indices) -> list[str]:
         """Return the samples' keys."""
         column = next(iter(self.columns.values()))
-        return keys_as_text(column.gather.keys(column.places(rows)))
+        return keys_as_text(column.keys(column.places(rows)))
 
     def numbers(self, rows: Indices) -> Indices:
         """Return the rows' numbers in the plan, which never change."""

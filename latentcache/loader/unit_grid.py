@@ -74,6 +74,8 @@ class UnitGrid:
         entries: Those that the snapshot has.
         rows_per_unit: Of every unit of a shard but its last.
         largest_tar_bytes: 0 if there is none.
+        tar_bytes: Of the units that the snapshot has, in their order; 0 without a tar.
+        num_present: Samples of each of those units.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class UnitGrid:
         index_of[numbers] = inside
         self.entries = UnitEntries(units, index_of)
         tar_bytes = units.tar_size_bytes[inside]
+        self.tar_bytes, self.num_present = tar_bytes, units.num_present[inside]
         self.largest_tar_bytes = int(tar_bytes.max(initial=0))
         self._has_tar = np.zeros(self.num_units, bool)
         self._has_tar[numbers] = tar_bytes > 0

@@ -4,6 +4,7 @@ import gc
 import itertools
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import Batch, LatentLoader, LoaderOptions
+from latentcache.loader.copying import in_threads
 from latentcache.loader.prefetch import THREAD_NAME, Prefetcher
 from latentcache.store import Store
 from tests.loader.conftest import make_store
@@ -157,6 +159,23 @@ def test_no_more_is_made_than_asked_for() -> None:
     assert has_two.wait(timeout=30)
     prefetcher.close()
     assert made == [0, 1, 2]
+
+
+def test_torch_s_threads_are_left_to_the_training() -> None:
+    def num_threads() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        prefetcher = Prefetcher(lambda place: (torch.get_num_threads(), place), 0, depth=1)
+        assert prefetcher.take()[0] == 1
+        in_threads(lambda job: job, range(3))
+        assert (torch.get_num_threads(), num_threads()) == (2, 2)
+        prefetcher.close()
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
