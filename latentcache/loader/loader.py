@@ -72,6 +72,12 @@ class LoaderOptions:
         whole(self.prefetch or 0, name="prefetch", least=0)
         whole(self.reuse_buffers, name="reuse_buffers", least=0)
 
+    def num_ahead(self, device: torch.device | None) -> int:
+        """Return how many batches are made ahead for a device."""
+        if self.prefetch is not None:
+            return self.prefetch
+        return 2 if device is not None and device.type == "cuda" else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCoverage:
@@ -99,6 +105,10 @@ class LatentLoader:
         wait_s: Seconds that whoever iterates has spent in ``next`` so far. Divided by the
             time that passed, it is the share of training that waited for data.
     """
+
+    _run: ResolvedRun
+    _maker: BatchMaker
+    _position: Position
 
     def __init__(  # noqa: PLR0913  a training script names what it wants, in one place
         self,
@@ -146,8 +156,7 @@ class LatentLoader:
         )
         self._ranks = find_ranks(rank, world_size, micro_batches)
         place = find_device(device)
-        is_cuda = place is not None and place.type == "cuda"
-        self._depth = (2 if is_cuda else 0) if chosen.prefetch is None else chosen.prefetch
+        self._depth = chosen.num_ahead(place)
         self._request = Request(
             columns=_column_names(columns),
             sizes=BatchSizes(
@@ -169,9 +178,6 @@ class LatentLoader:
         self._cache = (
             ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
         )
-        self._run: ResolvedRun
-        self._maker: BatchMaker
-        self._position: Position
         self._num_iterators = 0
         self._is_collective, self._process = chosen.is_collective, os.getpid()
         self.wait_s = 0.0
