@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-fast test-oldest-ray check format clean
+.PHONY: install demo test test-fast test-oldest-ray check check-static format clean
 
 install: $(INSTALLED)
 
@@ -18,11 +18,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/latentcache demo build/demo
 
+# Much of the tests is waiting, so two files at a time; WORKERS=0 runs all in one process.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+FAST := 'not ray and not s3 and not slow and not gpu'
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not ray and not s3 and not slow and not gpu'
+	$(PYTEST) -m $(FAST)
 
 # The oldest Ray we support, over the packages of .venv: the main job and the kill tests.
 OLDEST_RAY ?= 2.52.1
@@ -36,12 +41,13 @@ test-oldest-ray: $(INSTALLED)
 	  tests/runner/test_build.py tests/runner/test_kill.py
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
-check: $(INSTALLED)
+check: check-static test-fast
+
+check-static: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m 'not ray and not s3 and not slow and not gpu'
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
