@@ -126,9 +126,11 @@ def _open_source(
 
 
 def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:
-    tables = [read_retired(snapshot.folder, generation) for generation in snapshot.generations]
+    # Most generations retire nothing, and an empty table costs more than none (pandas).
+    tables = [read_retired(snapshot.folder, one) for one in snapshot.generations if one.retired]
+    empty = np.zeros(0, np.int64)
     return {
-        name: np.concatenate([numbers(table[name]).astype(np.int64) for table in tables])
+        name: np.concatenate([empty, *(numbers(table[name]).astype(np.int64) for table in tables)])
         for name in ("shard", "row")
     }
 
