@@ -1,14 +1,17 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from latentcache.core.errors import ConfigError
+from latentcache.core.errors import ConfigError, ShardCorruptError
+from latentcache.loader import LatentLoader, selection
+from latentcache.loader.cache import ShardCache
 from latentcache.loader.selection import select_rows
 from latentcache.loader.sources import Source, as_sources
 from latentcache.store import Snapshot, Store
 from latentcache.testing.synthetic import add_generation
-from tests.loader.conftest import LATENTS, SQUARE, add_column
+from tests.loader.conftest import LATENTS, SQUARE, add_column, make_store
 
 
 def selected(source: Source, snapshot: Snapshot) -> list[set[int]]:
@@ -92,3 +95,46 @@ def test_weights_are_given_to_all_sources_or_none(store: Store) -> None:
 def test_a_source_that_makes_no_sense_is_refused(store: Store, wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Source(store=store, **wrong)
+
+
+def test_a_selection_is_kept_in_the_cache_and_is_the_same(
+    store: Store, snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ShardCache(tmp_path, 10**6)
+    source = Source(store=store, filter="label < 2", split="train", holdout=0.3)
+    generation = snapshot.generations[0]
+    first = select_rows(source, snapshot, generation, cache)
+    (kept,) = tmp_path.glob("*.bits")
+    with monkeypatch.context() as patch:
+        patch.delattr(selection, "_make_bitmaps")
+        again = select_rows(source, snapshot, generation, cache)
+    assert [one.digest for one in again] == [one.digest for one in first]
+    assert [one.rows.tolist() for one in again] == [one.rows.tolist() for one in first]
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")  # damaged: made again
+    whole = select_rows(source, snapshot, generation, cache)
+    assert [one.digest for one in whole] == [one.digest for one in first]
+
+
+def test_a_snapshot_that_was_copied_in_part_is_told(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    view = store.snapshot().column("latents")
+    (annotation,) = store.snapshot().record.annotations["label"]
+    store.folder.delete([annotation.name])
+    with pytest.raises(ShardCorruptError, match="annotation must be in the store, got none"):
+        LatentLoader(Source(store=store, filter="label < 2"), global_batch_size=4)
+    store.folder.delete([view.entry.units.name])
+    with pytest.raises(ShardCorruptError, match=r"table must be in the store, got none .*in part"):
+        LatentLoader(store, global_batch_size=4)
+
+
+def test_lists_of_numbers_are_vectors(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    generation = add_generation(store, [(SQUARE, 30, 20)])
+    shards, rows = [0] * 20 + [1] * 10, [*range(20), *range(10)]
+    boxes = pa.array([[row, shard, 0.5] for shard, row in zip(shards, rows, strict=True)])
+    table = pa.table({"shard": shards, "row": rows, "value": boxes})
+    store.write_annotations(generation, "box", [table])
+    add_column(store, LATENTS)
+    batch = next(iter(LatentLoader(store, columns=["latents", "box"], global_batch_size=8)))
+    expected = [[row % 20, row // 20, 0.5] for row in batch["row"].tolist()]
+    assert batch["box"].tolist() == expected
