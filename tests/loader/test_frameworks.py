@@ -127,9 +127,9 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 
 def seen(output: str) -> dict[int, list[int]]:
-    """Return each step's rows, sorted: ranks print in any order."""
+    """Return each step's rows, sorted: ranks print in any order, and Ray prints lines twice."""
     found: dict[int, list[int]] = {}
-    for step, rows in re.findall(r"step (\d+) rows \[([\d, ]+)\]", output):
+    for step, rows in set(re.findall(r"step (\d+) rows \[([\d, ]+)\]", output)):
         found.setdefault(int(step), []).extend(int(row) for row in rows.split(","))
     return {step: sorted(rows) for step, rows in found.items()}
 
