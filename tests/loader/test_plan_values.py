@@ -67,7 +67,5 @@ def test_only_groups_that_are_asked_for_are_decoded_and_once(
 def test_a_part_that_is_missing_is_named(planned: tuple[Store, Generation]) -> None:
     store, generation = planned
     store.folder.delete([generation.parts[1].name])
-    with pytest.raises(
-        ShardCorruptError, match="plan table must be in the store, got none"
-    ):
+    with pytest.raises(ShardCorruptError, match="plan table must be in the store, got none"):
         PlanValues(store.folder, generation, FIELDS)
