@@ -51,5 +51,5 @@ def test_one_way_to_give_a_size_is_enough(given: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("given", [{"rank": 2, "world_size": 2}, {"rank": -1}, {"world_size": 0}])
 def test_a_rank_outside_the_world_is_refused(given: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="must be (0 to|a whole number)"):
+    with pytest.raises(ConfigError, match=r"must be (0 to|a whole number)"):
         Ranks(**given)
