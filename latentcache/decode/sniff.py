@@ -97,7 +97,7 @@ def _end_of_boxes(head: bytes) -> int | None:
 
 
 def _brands(head: bytes) -> set[bytes]:
-    if head[4:8] != b"ftyp":
+    if head[4:8] != b"ftyp" or len(head) < 12:  # cut within the first brand
         return set()
     size = min(int.from_bytes(head[:4], "big"), 256)
     return {head[8:12], *(head[at : at + 4] for at in range(16, size, 4))}

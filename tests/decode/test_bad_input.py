@@ -253,3 +253,11 @@ def test_a_jpeg2000_cut_anywhere_is_refused(draw, encode, decode, kind) -> None:
     for end in range(0, len(data) - 1, 3):
         with pytest.raises(MediaError):
             decode(data[:end])
+
+
+@pytest.mark.parametrize("length", range(5, 12))
+def test_an_avif_cut_within_its_brand_is_no_video(draw, encode, decode, length: int) -> None:
+    data = encode(draw(90, 70), "AVIF")[:length]
+    with pytest.raises(MediaError) as caught:
+        decode(data)
+    assert caught.value.code == "not_media"
