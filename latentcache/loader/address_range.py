@@ -19,6 +19,7 @@ LARGE_PAGE_BYTES = 2**21
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED = 0x01, 0x02, 0x10
 _MAP_ANONYMOUS, _MAP_NORESERVE = 0x20, 0x4000
+_MADV_HUGEPAGE = 14
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -53,6 +54,7 @@ def _library() -> ctypes.CDLL:
         ctypes.c_int,
         ctypes.c_long,
     ]
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     return library
 
@@ -111,6 +113,9 @@ class AddressRange:
                 raise wrong_size(path, size_bytes, found)
             at = self.address + offset
             self._map(at, length, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
+            # What is not in the page cache yet comes as large pages, where the file system has
+            # them (ext4 from Linux 6.16, XFS); where not, the advice is refused and no loss.
+            self._library.madvise(at, length, _MADV_HUGEPAGE)
         finally:
             os.close(descriptor)
 

@@ -16,7 +16,8 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def fill(files: list[Path]) -> None:
-    """Read every file once."""
+    """Read every file once, anew: what a writer left lies in smaller pages than what is read."""
+    drop(files)
     for path in files:
         with path.open("rb", buffering=0) as file:
             while file.read(CHUNK):
