@@ -10,7 +10,7 @@ import torch
 
 from latentcache.cli.demo_set import TrainingSet, decode
 from latentcache.cli.demo_threads import faster_threads, torch_threads
-from latentcache.loader import LatentLoader, LoaderOptions
+from latentcache.loader import LatentLoader
 from latentcache.report.training_facts import SampleGrid, TrainingFacts
 from latentcache.testing.drawn_classes import CLASSES
 from latentcache.train import DiT, DiTConfig, StepFacts, Trainer, TrainOptions
@@ -96,8 +96,6 @@ def train_classes(
         seed=seed,
         # A scale per channel would make the noise of faint frequencies as loud as the picture.
         normalize="measured-global",
-        # A step of so small a model would wait a hundredth of its time for its batch.
-        options=LoaderOptions(prefetch=2),
     )
     model = recipe.model(known.latents.shape[1], known.num_classes, seed=seed)
     num_threads = faster_threads(model, known.latents[: recipe.batch_size].to(torch.float32))
