@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 
 # Much of the tests is waiting, so two files at a time; WORKERS=0 runs all in one process.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 FAST := 'not ray and not s3 and not slow and not gpu'
 
 test: $(INSTALLED)

@@ -19,27 +19,6 @@ settings.load_profile("latentcache")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each worker whole files, and all files that start a Ray to one worker, first.
-
-    Two Rays that start at once on two cores may take longer than they allow themselves.
-    """
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    long: dict[Path, str] = {
-        path: mark
-        for mark in ("slow", "ray")
-        for path in files
-        if any(item.get_closest_marker(mark) for item in files[path])
-    }
-    order = sorted(files, key=lambda path: ("ray", "slow", "").index(long.get(path, "")))
-    items[:] = [item for path in order for item in files[path]]
-    for item in items:
-        group = "ray" if long.get(item.path) == "ray" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real photos, clips, nasty files and weights that are not part of the repository."""
