@@ -23,9 +23,10 @@ from latentcache.store import EncodingRecord, Store
 
 _TICK_S = 0.5
 _LIST_COMMITS_S = 30.0
-_MAX_DEATHS_WITHOUT_PROGRESS = 8
+_MAX_DEATHS_WITHOUT_PROGRESS = 12
 """Actors that die in a row without any unit done before the run gives up; a poisonous
-sample takes four to be found."""
+sample takes four to be found, and with one actor eight where the unit that was in flight
+beside it is suspected first."""
 
 LIMIT_JUDGED_AFTER = 200
 FINISHES_ANYWAY_ROWS = 2_000
