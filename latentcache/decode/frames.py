@@ -74,8 +74,6 @@ class FrameReader:
                 return frame
             self._false_keys.add(key)
             key = self._key_before(key)
-            if not is_behind and key < self._next:
-                is_behind = True
         self._restart()
         return None
 

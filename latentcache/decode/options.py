@@ -40,10 +40,7 @@ class ImageTransform:
                 f"version must be {TRANSFORM_VERSION}, got {self.version} (image transform); "
                 "use the release that wrote it, or encode again"
             )
-        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
-            raise ValueError(
-                f"background must be three numbers from 0 to 255, got {self.background}"
-            )
+        _check_background(self.background)
         if self.reducing_gap < 1.0:
             raise ValueError(f"reducing_gap must be at least 1.0, got {self.reducing_gap}")
 
@@ -72,16 +69,18 @@ class VideoTransform:
                 f"version must be {VIDEO_TRANSFORM_VERSION}, got {self.version} (video transform); "
                 "use the release that wrote it, or encode again"
             )
-        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
-            raise ValueError(
-                f"background must be three numbers from 0 to 255, got {self.background}"
-            )
+        _check_background(self.background)
         if self.hdr not in ("tone_map", "refuse"):
             raise ValueError(f"hdr must be tone_map or refuse, got {self.hdr!r} (video transform)")
 
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         return {"kind": "video", "resize": "lanczos", **asdict(self)}
+
+
+def _check_background(background: tuple[int, ...]) -> None:
+    if len(background) != 3 or not all(0 <= value <= 255 for value in background):
+        raise ValueError(f"background must be three numbers from 0 to 255, got {background}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

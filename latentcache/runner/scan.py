@@ -5,11 +5,13 @@ believed and not opened. Of a video all packets are read, and its first frame is
 """
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+import numpy as np
 import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
@@ -160,11 +162,12 @@ def _probe_clips(
     clips = [each.clip for each in samples if each.clip is not None]
     if not clips:
         return ScannedFile(samples=samples)
-    left_out = sum(
-        not any(clip.start_s <= line.time_s(index) < clip.end_s for clip in clips)
-        for index in range(line.num_frames)
-    )
-    return ScannedFile(samples=samples, num_frames=line.num_frames, num_left_out=left_out)
+    shown_s = [line.time_s(index) for index in range(line.num_frames)]
+    is_taken = np.zeros(line.num_frames, bool)
+    for clip in clips:
+        is_taken[bisect_left(shown_s, clip.start_s) : bisect_left(shown_s, clip.end_s)] = True
+    num_left_out = int((~is_taken).sum())
+    return ScannedFile(samples=samples, num_frames=line.num_frames, num_left_out=num_left_out)
 
 
 _probe_task = ray.remote(num_cpus=1, max_retries=0)(probe_media)
