@@ -5,7 +5,7 @@ any batch can be checked.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,30 @@ def add_generation(
         totals={"listed": sum(run.num_rows for run in runs), "bytes": 0, "ignored": {}},
     )
     return store.write_generation(draft)
+
+
+def add_annotation(
+    store: Store, generation: Generation, name: str, value_of: Callable[[int, int], Any]
+) -> None:
+    """Annotate every row of a generation; the next snapshot that is published serves it.
+
+    Args:
+        store: That holds the generation.
+        generation: Whose rows.
+        name: Of the annotation.
+        value_of: From shard and row in the shard to a value, or to None for no value.
+    """
+    places = [
+        (shard, row)
+        for run in generation.runs
+        for shard in range(run.first_shard, run.first_shard + run.num_shards)
+        for row in range(run.rows_in_shard(shard))
+    ]
+    shards, rows = zip(*places, strict=True)
+    values = [value_of(*place) for place in places]
+    store.write_annotations(
+        generation, name, [pa.table({"shard": shards, "row": rows, "value": values})]
+    )
 
 
 def add_column(store: Store, column: SyntheticColumn) -> Snapshot:

@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from latentcache.testing.synthetic import add_annotation
 from tests.evaluate.drawn_store import build_drawn_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,16 +69,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of drawn pictures, encoded by dct, each with a label."""
     torch.set_num_threads(1)
     store = build_drawn_store(Path(tmp_path_factory.mktemp("train_dit")))
-    generation = store.generations()[0]
-    places = [
-        (shard, row)
-        for run in generation.runs
-        for shard in range(run.first_shard, run.first_shard + run.num_shards)
-        for row in range(run.rows_in_shard(shard))
-    ]
-    shards, rows = zip(*places, strict=True)
-    table = pa.table({"shard": shards, "row": rows, "value": [row % 4 for row in rows]})
-    store.write_annotations(generation, "label", [table])
+    add_annotation(store, store.generations()[0], "label", lambda _, row: row % 4)
     store.publish([])
     return Path(store.folder.url.removeprefix("file://"))
 

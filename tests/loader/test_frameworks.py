@@ -13,13 +13,17 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader
 from latentcache.store import Store
-from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from latentcache.testing.synthetic import (
+    SyntheticColumn,
+    add_annotation,
+    add_column,
+    add_generation,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "frameworks.md").read_text(encoding="utf-8")
@@ -93,15 +97,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store.create(folder / "build" / "store")
     runs = [(Bucket(1, 64, 64), 60, 20), (Bucket(1, 32, 96), 30, 16)]
     generation = add_generation(store, runs)
-    places = [
-        (shard, row)
-        for run in generation.runs
-        for shard in range(run.first_shard, run.first_shard + run.num_shards)
-        for row in range(run.rows_in_shard(shard))
-    ]
-    shards, rows = zip(*places, strict=True)
-    labels = pa.table({"shard": shards, "row": rows, "value": [row % 10 for row in rows]})
-    store.write_annotations(generation, "label", [labels])
+    add_annotation(store, generation, "label", lambda _, row: row % 10)
     add_column(store, SyntheticColumn())
     return folder
 

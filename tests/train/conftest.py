@@ -3,14 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import torch
 
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader
 from latentcache.store import Store
-from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from latentcache.testing.synthetic import (
+    SyntheticColumn,
+    add_annotation,
+    add_column,
+    add_generation,
+)
 from latentcache.train import DiT, DiTConfig, Trainer, TrainOptions
 
 NUM_CLASSES = 4
@@ -28,18 +32,10 @@ def make_store(path: Path, buckets: list[Bucket], **column: object) -> Store:
     """Return a store of 40 labelled samples a bucket; labels are 0 to 3 and sometimes none."""
     store = Store.create(path)
     generation = add_generation(store, [(bucket, 40, 16) for bucket in buckets])
-    places = [
-        (shard, row)
-        for run in generation.runs
-        for shard in range(run.first_shard, run.first_shard + run.num_shards)
-        for row in range(run.rows_in_shard(shard))
-    ]
-    shards, rows = zip(*places, strict=True)
-    labels = [row % NUM_CLASSES for row in rows]
-    some = [None if row == 3 else row % NUM_CLASSES for row in rows]
-    for name, values in (("label", labels), ("some_label", some)):
-        table = pa.table({"shard": shards, "row": rows, "value": values})
-        store.write_annotations(generation, name, [table])
+    add_annotation(store, generation, "label", lambda _, row: row % NUM_CLASSES)
+    add_annotation(
+        store, generation, "some_label", lambda _, row: None if row == 3 else row % NUM_CLASSES
+    )
     is_video = any(bucket.num_frames > 1 for bucket in buckets)
     add_column(store, SyntheticColumn(**{"is_video": is_video, **column}))  # type: ignore[arg-type]
     return store

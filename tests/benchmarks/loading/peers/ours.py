@@ -11,12 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from latentcache.loader import LatentLoader, LoaderOptions
 from latentcache.store import Store
-from latentcache.testing.synthetic import add_column, add_generation
+from latentcache.testing.synthetic import add_annotation, add_column, add_generation
 from tests.benchmarks.loading.cases import Case, bucket_of, column_of
 from tests.benchmarks.loading.job import Batches, Job
 
@@ -32,15 +31,12 @@ def write_shards(case: Case, folder: Path, rows_per_shard: int) -> None:
     """Make a store of shards of a given size."""
     store = Store.create(folder / "store")
     generation = add_generation(store, [(bucket_of(case), case.num_samples, rows_per_shard)])
-    rows = range(case.num_samples)
-    table = pa.table(
-        {
-            "shard": [row // rows_per_shard for row in rows],
-            "row": [row % rows_per_shard for row in rows],
-            "value": [f"{row:08d}: {WORDS}" for row in rows],
-        }
+    add_annotation(
+        store,
+        generation,
+        "caption",
+        lambda shard, row: f"{shard * rows_per_shard + row:08d}: {WORDS}",
     )
-    store.write_annotations(generation, "caption", [table])
     add_column(store, column_of(case))
 
 
