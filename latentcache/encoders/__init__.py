@@ -6,6 +6,8 @@ Names load when first used, so that importing this package loads no torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from latentcache.core.frames import FrameRule
+
 if TYPE_CHECKING:
     from latentcache.encoders.facts import EncoderFacts
     from latentcache.encoders.identity import encoding_identity
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
         Encoder,
         EncoderSpec,
         EncoderStream,
-        FrameRule,
         Normalizer,
         NormalizerOp,
         SampleMeta,
@@ -68,7 +69,6 @@ _HOMES = {
         "Encoder",
         "EncoderSpec",
         "EncoderStream",
-        "FrameRule",
         "Normalizer",
         "NormalizerOp",
         "SampleMeta",

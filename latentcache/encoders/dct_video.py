@@ -18,6 +18,7 @@ import torch
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
+from latentcache.core.frames import FrameRule
 from latentcache.encoders.arithmetic import pinned_arithmetic
 from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups
 from latentcache.encoders.dct import (
@@ -30,7 +31,7 @@ from latentcache.encoders.dct import (
 )
 from latentcache.encoders.options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.shapes import check_batch
-from latentcache.encoders.spec import EncoderSpec, FrameRule, SampleMeta
+from latentcache.encoders.spec import EncoderSpec, SampleMeta
 
 GROUP_FRAMES = 4
 

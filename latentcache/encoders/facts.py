@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from latentcache.core.fields import Field
+from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.encoders.posterior import stored_fields
 from latentcache.encoders.shapes import sample_bytes
-from latentcache.encoders.spec import EncoderSpec, FrameRule, Posterior, PosteriorPolicy
+from latentcache.encoders.spec import EncoderSpec, Posterior, PosteriorPolicy
 
 NO_FP16 = frozenset({"float16"})
 

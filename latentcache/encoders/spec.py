@@ -10,12 +10,11 @@ Q codebooks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import fingerprint
+from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 
 if TYPE_CHECKING:  # declared facts are listed and estimated with without loading torch
@@ -28,57 +27,6 @@ PosteriorPolicy = Literal["moments", "mode", "sample"]
 """What is stored of a Gaussian posterior: mean and logvar, mean alone, or one draw."""
 
 PLAIN_SCALAR = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameRule:
-    """Legal frame counts ``T = first + k * step`` and the latent frames they give.
-
-    ``latent_first + k * latent_step`` latent frames come out for the k above.
-    """
-
-    first: int = 1
-    step: int = 1
-    latent_first: int = 1
-    latent_step: int = 1
-
-    def admits(self, num_frames: int) -> bool:
-        """Whether ``num_frames`` is legal."""
-        return num_frames >= self.first and (num_frames - self.first) % self.step == 0
-
-    def floor(self, num_frames: int) -> int | None:
-        """Return the largest legal count that is at most ``num_frames``, or None."""
-        if num_frames < self.first:
-            return None
-        return num_frames - (num_frames - self.first) % self.step
-
-    def num_latent_frames(self, num_frames: int) -> int:
-        """Return how many latent frames ``num_frames`` give.
-
-        Raises:
-            ValueError: ``num_frames`` is not legal.
-        """
-        if not self.admits(num_frames):
-            raise ValueError(
-                f"num_frames must be {self.first} + k * {self.step}, got {num_frames}; "
-                f"use {self.floor(num_frames) or self.first}"
-            )
-        return self.latent_first + (num_frames - self.first) // self.step * self.latent_step
-
-    def latent_spans(self, num_frames: int) -> tuple[tuple[Fraction, Fraction], ...]:
-        """Return the interval of frames that each latent frame stands for, [start, end).
-
-        In frames from the clip's start, without gaps: ``1 + 4k`` frames give (0, 1), (1, 5),
-        (5, 9) ... Latent frames of one group share it evenly.
-
-        Raises:
-            ValueError: ``num_frames`` is not legal.
-        """
-        rest = self.num_latent_frames(num_frames) - self.latent_first
-        lengths = [Fraction(self.first, self.latent_first)] * self.latent_first
-        lengths += [Fraction(self.step, self.latent_step)] * rest
-        ends = tuple(accumulate(lengths))
-        return tuple(zip((Fraction(0), *ends[:-1]), ends, strict=True))
 
 
 NormalizerOpName = Literal["patchify", "pack", "subtract", "divide", "multiply", "add", "permute"]
@@ -189,7 +137,7 @@ class EncoderSpec:
     weights_digest: str
     input_channels: int = 3
     fixed_size: tuple[int, int] | None = None
-    frame_rule: FrameRule = FrameRule()
+    frame_rule: FrameRule = field(default_factory=FrameRule)
     max_size_px: int | None = None
     normalizer: Normalizer | None = None
     max_batch: int | None = None

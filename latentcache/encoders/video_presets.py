@@ -6,8 +6,9 @@ How each behaves in time was measured on the real classes; docs/encoders.md, "In
 from dataclasses import dataclass, field
 from typing import Any
 
+from latentcache.core.frames import FrameRule
 from latentcache.encoders.facts import NO_FP16, EncoderFacts, posterior_fields
-from latentcache.encoders.spec import EncoderSpec, FrameRule, Posterior
+from latentcache.encoders.spec import EncoderSpec, Posterior
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

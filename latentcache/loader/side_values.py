@@ -11,7 +11,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.seeds import keyed_uint64
-from latentcache.loader.frame_times import latent_frame_ends
+from latentcache.loader.frame_times import latent_frame_spans, seconds_of_spans
 from latentcache.loader.opening import OpenSource
 from latentcache.loader.permutation import Indices
 from latentcache.loader.plan_values import PlanValues
@@ -27,6 +27,7 @@ PLAN_VALUES: dict[str, tuple[str, ...]] = {
     "start_s": ("start_s",),
     "end_s": ("end_s",),
     "latent_times": ("start_s", "frame_rate_fps"),
+    "latent_spans": ("start_s", "frame_rate_fps"),
 }
 """Names a column may have besides encoded columns and annotations: pixels as (vertical,
 horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says nothing."""
@@ -66,8 +67,8 @@ class SideValues:
                 return annotation.texts(*stream.shards_and_rows(picked.rows))
             return self._annotation_values(annotation, name, stream, picked)
         values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
-        if name == "latent_times":
-            return _latent_times(stream, start_s=values[0], frame_rate_fps=values[1])
+        if name in ("latent_times", "latent_spans"):
+            return _latent_values(name, stream, start_s=values[0], frame_rate_fps=values[1])
         return torch.from_numpy(values[0] if len(values) == 1 else np.stack(values, axis=1))
 
     def _annotation_values(
@@ -120,13 +121,14 @@ class SideValues:
         return self._plan[key].read(field, stream.numbers(rows) - before)
 
 
-def _latent_times(stream: Stream, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
-    """Return when each latent frame ends, seconds in the medium, float64 [B, T]; 0 for images."""
-    name = "latents" if "latents" in stream.columns else next(iter(stream.columns))
-    column = stream.columns[name]
-    ends = latent_frame_ends(column.view.record, column.template.fields, stream.bucket)
-    seconds = np.where(frame_rate_fps > 0, 1 / np.where(frame_rate_fps > 0, frame_rate_fps, 1), 0)
-    return torch.from_numpy(start_s[:, None] + seconds[:, None] * ends)
+def _latent_values(name: str, stream: Stream, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
+    """Return seconds in the medium: spans [B, T, 2], or when each one's last frame is [B, T]."""
+    main = "latents" if "latents" in stream.columns else next(iter(stream.columns))
+    column = stream.columns[main]
+    spans = latent_frame_spans(column.view.record, column.template.fields, stream.bucket)
+    spans = spans if name == "latent_spans" else spans - 1.0
+    found = seconds_of_spans(spans, start_s=start_s, frame_rate_fps=frame_rate_fps)
+    return torch.from_numpy(found if name == "latent_spans" else found[..., 1].copy())
 
 
 def _is_list(kind: Any) -> bool:
