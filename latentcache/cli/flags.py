@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from latentcache.cli.values import COLOUR, COUNTS, SHARE
+from latentcache.core.inputs import INPUTS
 
 if TYPE_CHECKING:
     from latentcache.runner.recipe import Recipe
@@ -95,7 +96,8 @@ def plan_flags(command: CommandT) -> CommandT:
         ),
         _option(
             "--frames", key="plan.frames", type=COUNTS, metavar="N[,N...]",
-            help="Take clips of videos too, of the largest of these frame counts that fits.",
+            help="Take clips of videos too, of the largest of these frame counts that fits; "
+            "for whole clips also a rule: 8k+1, 4k+1, 1k.",
         ),
         _option(
             "--fps", key="plan.fps", type=float, metavar="X",
@@ -103,7 +105,7 @@ def plan_flags(command: CommandT) -> CommandT:
         ),
         _option(
             "--clips", key="plan.clips", metavar="POLICY",
-            help="Which clips: first, uniform:N, or sliding:S, one every S seconds.",
+            help="Which clips: first, uniform:N, sliding:S, one every S seconds, or whole.",
         ),
         _option(
             "--corpus-kind", key="corpus_kind", metavar="KIND",
@@ -148,6 +150,10 @@ def encode_flags(command: CommandT) -> CommandT:
         _option(
             "--hdr", key="encode.hdr", type=click.Choice(["tone_map", "refuse"]),
             help="What becomes of HDR clips.",
+        ),
+        _option(
+            "--input", key="encode.input", type=click.Choice(INPUTS),
+            help="What of each sample is encoded; a first frame conditions image-to-video models.",
         ),
         _option(
             "--offline", key="encode.is_offline", is_flag=True, help="Never ask a model hub."

@@ -66,15 +66,18 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
 
 
 class Counts(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
-    """``17`` or ``17,33,81``."""
+    """``17``, ``17,33,81``, or a rule such as ``8k+1``."""
 
     name = "counts"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return the counts."""
-        parts = str(value).replace(" ", "").split(",")
+    ) -> tuple[int, ...] | str:
+        """Return the counts, or the text of a rule, which the plan's options check."""
+        text = str(value).replace(" ", "").lower()
+        if "k" in text:
+            return text
+        parts = text.split(",")
         if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
             self.fail(f"must be counts such as 17 or 17,33,81, got {value!r}", param, ctx)
         return tuple(int(part) for part in parts)

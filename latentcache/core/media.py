@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
+LONG_CLIP_BYTES = 512 * 2**20
+"""Of 8-bit RGB: a larger clip never exists whole, it is decoded and encoded in groups of frames."""
+
 _BUCKET_PATTERN = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
 

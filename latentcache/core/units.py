@@ -41,6 +41,7 @@ class UnitRange:
         bucket: Pixel shape of every row.
         first_row: Row number in the shard of the unit's first row.
         num_rows: Planned rows in the unit, at least 1.
+        is_long: It is one clip with a shard of its own; see ``BucketRun.is_long``.
     """
 
     unit: UnitId
@@ -48,6 +49,7 @@ class UnitRange:
     bucket: Bucket
     first_row: int
     num_rows: int
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,11 @@ class BucketRun:
     def num_shards(self) -> int:
         """Shards in the run."""
         return -(-self.num_rows // self.rows_per_shard)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether each row is a clip with a shard of its own, which is encoded alone."""
+        return self.rows_per_shard == 1 and self.bucket.num_frames > 1
 
     def rows_in_shard(self, shard: int) -> int:
         """Return how many rows ``shard`` holds.
@@ -98,6 +105,7 @@ class BucketRun:
                         bucket=self.bucket,
                         first_row=first_row,
                         num_rows=min(rows_per_unit, num_rows - first_row),
+                        is_long=self.is_long,
                     )
                 )
         return units

@@ -5,13 +5,14 @@ order of the listing nor how it came in chunks changes a byte of it. Memory is b
 one part in ``spill.NUM_PARTITIONS`` of the corpus.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -120,15 +121,15 @@ class _Assigner:
     def __init__(self, options: PlanOptions, scratch: Path, flush_rows: int) -> None:
         self._options = options
         self._pictures = bucket_table(options)
-        counts = sorted({1, *options.frames})
-        every = [replace(bucket, num_frames=count) for count in counts for bucket in self._pictures]
-        self._index = {bucket: index for index, bucket in enumerate(every)}
+        self._buckets: list[Bucket] = []  # as they come: whole clips may have any length
+        self._index: dict[Bucket, int] = {}
         self._types = AnnotationTypes()
         self._incoming = Partitioner(scratch, SCAN_SCHEMA, flush_rows=flush_rows)
         self._sorted = TableFile(scratch / "sorted.arrow", SCAN_SCHEMA)
         self._placed = TableFile(scratch / "placed.arrow", SCAN_SCHEMA)
         self._rejected = TableFile(scratch / "rejected.arrow", SCAN_SCHEMA)
-        self._batches: list[tuple[Bucket, int, int]] = []  # bucket, partition, batch
+        self._batches: defaultdict[Bucket, list[tuple[int, int]]]  # (partition, batch)
+        self._batches = defaultdict(list)
         self._counts: Counter[Bucket] = Counter()
         self._codes: Counter[str] = Counter()
         self._num_bytes = 0
@@ -152,7 +153,13 @@ class _Assigner:
         if media.clip is not None:
             bucket = replace(bucket, num_frames=media.clip.num_frames)
         fitted = fitted_or_reject(width_px, height_px, bucket, self._options)
-        return fitted if isinstance(fitted, Reject) else self._index[bucket]
+        return fitted if isinstance(fitted, Reject) else self._number(bucket)
+
+    def _number(self, bucket: Bucket) -> int:
+        if bucket not in self._index:
+            self._index[bucket] = len(self._buckets)
+            self._buckets.append(bucket)
+        return self._index[bucket]
 
     def finish(self, first_shard: int) -> Assignment:
         """Return the places of all that was taken in."""
@@ -179,11 +186,14 @@ class _Assigner:
         """Order one partition, refuse its duplicates, and keep it by bucket."""
         table = self._admitted(without_duplicates(in_order(partition)))
         indices = table["bucket"].to_numpy()
-        for bucket, index in self._index.items():
-            rows = table.filter(pa.array(indices == index))
-            if len(rows):
-                self._counts[bucket] += len(rows)
-                self._batches.append((bucket, number, self._sorted.append(rows)))
+        order = np.argsort(indices, kind="stable")
+        found, starts = np.unique(indices[order], return_index=True)
+        bounds = pairwise([*starts.tolist(), len(table)])
+        for index, (start, end) in zip(found.tolist(), bounds, strict=True):
+            bucket = self._buckets[index]
+            rows = table.take(order[start:end])
+            self._counts[bucket] += len(rows)
+            self._batches[bucket].append((number, self._sorted.append(rows)))
 
     def _admitted(self, table: pa.Table) -> pa.Table:
         """Return the rows that have a bucket; the others go to the rejects."""
@@ -197,11 +207,13 @@ class _Assigner:
     def _iter_placed_runs(
         self, targets: Mapping[Bucket, Bucket], first_shard: int
     ) -> Iterator[BucketRun]:
-        for bucket in sorted(set(targets.values())):
+        origins_of = defaultdict(set)
+        for origin, target in targets.items():
+            origins_of[target].add(origin)
+        for bucket, origins in sorted(origins_of.items()):
             before = self._placed.num_rows
-            origins = {origin for origin, target in targets.items() if target == bucket}
             for table in self._iter_rows_of(origins, bucket):
-                index = pa.array([self._index[bucket]] * len(table), pa.int32())
+                index = pa.array([self._number(bucket)] * len(table), pa.int32())
                 column = SCAN_SCHEMA.get_field_index("bucket")
                 self._placed.append(table.set_column(column, SCAN_SCHEMA.field(column), index))
             num_rows = self._placed.num_rows - before
@@ -217,9 +229,9 @@ class _Assigner:
 
     def _iter_rows_of(self, origins: set[Bucket], bucket: Bucket) -> Iterator[pa.Table]:
         """Yield the rows that go to ``bucket``, in hash order, a partition at a time."""
-        batches = [batch for batch in self._batches if batch[0] in origins]
-        for _, group in groupby(batches, key=lambda batch: batch[1]):
-            tables = [self._sorted.read(number) for _, _, number in group]
+        batches = sorted(batch for origin in origins for batch in self._batches[origin])
+        for _, group in groupby(batches, key=lambda batch: batch[0]):
+            tables = [self._sorted.read(number) for _, number in group]
             if len(origins) == 1:
                 yield tables[0]
                 continue

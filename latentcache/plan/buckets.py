@@ -8,6 +8,7 @@ Choices use integers and single divisions, which every machine rounds alike; a l
 not such an operation.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -150,10 +151,13 @@ def merge_buckets(counts: Mapping[Bucket, int], min_bucket: int) -> dict[Bucket,
         counts: Samples per bucket; empty buckets are no targets.
         min_bucket: Fewest samples of a bucket.
     """
+    alike: defaultdict[int, dict[Bucket, int]] = defaultdict(dict)
+    for bucket, count in counts.items():
+        if count:
+            alike[bucket.num_frames][bucket] = count
     target: dict[Bucket, Bucket] = {}
-    for num_frames in sorted({bucket.num_frames for bucket in counts}):
-        alike = {b: count for b, count in counts.items() if b.num_frames == num_frames and count}
-        target |= _merged(alike, min_bucket)
+    for num_frames in sorted(alike):
+        target |= _merged(alike[num_frames], min_bucket)
     return target
 
 

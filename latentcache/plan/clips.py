@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latentcache.core.errors import ConfigError, MediaError
+from latentcache.core.frames import FrameRule
 
-POLICIES = ("first", "uniform:N", "sliding:S")
+POLICIES = ("first", "uniform:N", "sliding:S", "whole")
+WHOLE = "whole"
 _TIE_S = 1e-6
 
 
@@ -60,18 +62,25 @@ class ClipRules:
     """How videos are cut.
 
     Attributes:
-        frames: Frame counts that a clip may have; the largest that fits is taken.
+        frames: Frame counts that a clip may have, or their rule; the largest that fits is
+            taken. A rule has no largest count, so only ``whole`` takes one.
         frame_rate_fps: Of all clips; 0 keeps each video's own.
         policy: ``first``; ``uniform:N``, N clips spread evenly, fewer where they would
-            overlap; ``sliding:S``, one every S seconds.
+            overlap; ``sliding:S``, one every S seconds; ``whole``, the video as one clip.
     """
 
-    frames: tuple[int, ...]
+    frames: tuple[int, ...] | FrameRule
     frame_rate_fps: float = 0.0
     policy: str = "first"
 
     def __post_init__(self) -> None:
-        if not self.frames or min(self.frames) < 1:
+        if isinstance(self.frames, FrameRule):
+            if self.policy != WHOLE:
+                raise ConfigError(
+                    f"frames must be counts where clips are not whole, got a rule with clips "
+                    f"{self.policy!r} (plan options); give for instance 17, or clips whole"
+                )
+        elif not self.frames or min(self.frames) < 1:
             raise ConfigError(
                 f"frames must be counts from 1 up, got {list(self.frames)} (plan options); "
                 f"give for instance 17"
@@ -83,7 +92,7 @@ class ClipRules:
             )
         kind, _, number = self.policy.partition(":")
         is_number = kind in ("uniform", "sliding") and _positive(number, whole=kind == "uniform")
-        if not is_number and self.policy != "first":
+        if not is_number and self.policy not in ("first", WHOLE):
             raise ConfigError(
                 f"clips must be one of {', '.join(POLICIES)}, got {self.policy!r} (plan options); "
                 f"use for instance uniform:2 or sliding:1.5"
@@ -147,19 +156,23 @@ def num_frames_from(video: VideoLength, start_s: float, rate: float) -> int:
     return 1 + math.floor((video.last_s + video.frame_s / 2 - start_s) * rate + _TIE_S)
 
 
-def fitting_length(frames: Sequence[int], available: int) -> int:
+def fitting_length(frames: Sequence[int] | FrameRule, available: int) -> int:
     """Return the largest count that fits.
 
     Raises:
         MediaError: None does.
     """
-    fitting = [count for count in frames if count <= available]
-    if not fitting:
+    if isinstance(frames, FrameRule):
+        longest, shortest = frames.floor(available), frames.first
+    else:
+        shortest = min(frames)
+        longest = max((count for count in frames if count <= available), default=None)
+    if longest is None:
         raise MediaError(
             "too_short",
-            f"the video has {available} frames at the clips' rate, the shortest clip {min(frames)}",
+            f"the video has {available} frames at the clips' rate, the shortest clip {shortest}",
         )
-    return max(fitting)
+    return longest
 
 
 def _uniform(available: int, length: int, wanted: int) -> list[int]:

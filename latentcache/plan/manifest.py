@@ -182,7 +182,7 @@ def _listed(
     is_sized = _is_length(width) and _is_length(height)
     leave_out = leave_out | {"width", "height"} if is_sized else leave_out
     start_s = end_s = None
-    if options.frames:
+    if options.clip_rules is not None:
         start_s, end_s = _window(record.fields)
         leave_out = leave_out | {*START_COLUMNS, *END_COLUMNS}
     return ListedMedia(

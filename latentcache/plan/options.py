@@ -5,14 +5,18 @@ from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fingerprint import fingerprint
-from latentcache.core.media import Bucket
-from latentcache.plan.clips import ClipRules
+from latentcache.core.frames import FrameRule
+from latentcache.core.media import LONG_CLIP_BYTES, Bucket
+from latentcache.plan.clips import WHOLE, ClipRules
 
 SHARD_PIXEL_BYTES = 512 * 2**20
 """A shard of automatic size holds about this much 8-bit RGB: minutes of work for one GPU,
 and a tar of a few to a few hundred MiB for the usual 8x to 32x encoders."""
 
 MIN_SHARD_ROWS, MAX_SHARD_ROWS = 16, 8192
+WHOLE_FRAMES = "8k+1"
+"""What whole clips have unless told: legal for nearly every VAE, so that a swap keeps the plan."""
+
 _OF_CLIPS = ("frames", "fps", "clips")
 
 
@@ -39,14 +43,15 @@ class PlanOptions:
     """Largest share of the resized picture that the centre crop may cut away."""
     rows_per_shard: int = 0
     """Rows of a full shard; 0 chooses the power of two with about 512 MiB of RGB pixels."""
-    frames: tuple[int, ...] = ()
+    frames: tuple[int, ...] | str = ()
     """Frame counts that clips of videos may have, the largest that fits is taken: 17, or
-    17,33,81. Empty plans pictures only. Encoders have rules: 4k+1, 8k+1; 8k+1 fits most."""
+    17,33,81; for whole clips also a rule: 8k+1, 4k+1, 1k. Empty plans pictures only, with
+    whole clips 8k+1. Encoders have rules: 4k+1, 8k+1; 8k+1 fits most."""
     fps: float = 0.0
     """Frames per second of all clips; 0 keeps each video's own rate."""
     clips: str = "first"
     """Which clips of a video: ``first``; ``uniform:N``, N spread evenly; ``sliding:S``, one
-    every S seconds."""
+    every S seconds; ``whole``, all of it as one clip."""
     seed: int = 0
     """Keys the hash that places samples in shards."""
     include: str = ""
@@ -90,9 +95,16 @@ class PlanOptions:
     @property
     def clip_rules(self) -> ClipRules | None:
         """How videos are cut; None where the plan is of pictures only."""
-        if not self.frames:
+        told = self.resolved_frames
+        if not told:
             return None
-        return ClipRules(frames=self.frames, frame_rate_fps=self.fps, policy=self.clips)
+        frames = _frame_rule(told) if isinstance(told, str) else told
+        return ClipRules(frames=frames, frame_rate_fps=self.fps, policy=self.clips)
+
+    @property
+    def resolved_frames(self) -> tuple[int, ...] | str:
+        """The frame counts or the rule in use; empty where the plan is of pictures only."""
+        return self.frames or (WHOLE_FRAMES if self.clips == WHOLE else ())
 
     @property
     def resolved_step_px(self) -> int:
@@ -100,7 +112,13 @@ class PlanOptions:
         return self.step_px or (64 if self.resolution_px >= 512 else 32)
 
     def shard_rows(self, bucket: Bucket) -> int:
-        """Return the rows of a full shard of ``bucket``, from geometry and options alone."""
+        """Return the rows of a full shard of ``bucket``, from geometry and options alone.
+
+        A long clip has a shard of its own: what ends its encoding costs no other.
+        """
+        is_clip = bucket.num_frames > 1
+        if is_clip and (self.clips == WHOLE or bucket.rgb_bytes > LONG_CLIP_BYTES):
+            return 1
         if self.rows_per_shard:
             return self.rows_per_shard
         fitting = max(1, SHARD_PIXEL_BYTES // bucket.rgb_bytes)
@@ -108,14 +126,23 @@ class PlanOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every option with automatic ones resolved, as the plan records it."""
-        plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": list(self.frames)}
-        if not self.frames:  # plans of pictures read as before there were clips
+        frames = self.resolved_frames
+        told = frames if isinstance(frames, str) else list(frames)
+        plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": told}
+        if not frames:  # plans of pictures read as before there were clips
             plain = {name: plain[name] for name in plain if name not in _OF_CLIPS}
         return plain
 
     def digest(self) -> str:
         """Return the fingerprint of all options: two plans with one digest follow one rule."""
         return fingerprint(self.as_dict())
+
+
+def _frame_rule(text: str) -> FrameRule:
+    try:
+        return FrameRule.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{error} (plan options)") from None
 
 
 def _at_least(name: str, value: float, smallest: float) -> None:

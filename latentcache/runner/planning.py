@@ -163,7 +163,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,
             "ignored": dict(drafted.totals.ignored),
-            **({"videos": asdict(drafted.videos)} if options.frames else {}),
+            **({"videos": asdict(drafted.videos)} if options.clip_rules else {}),
         },
     )
     return store.write_generation(draft)

@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from latentcache.cli.values import AGE, COLOUR, SHARE
+from latentcache.cli.values import AGE, COLOUR, COUNTS, SHARE
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,17 @@ def test_an_age_has_a_unit(text: str, seconds: float) -> None:
 def test_what_is_no_age_is_refused() -> None:
     with pytest.raises(click.BadParameter):
         AGE.convert("yesterday", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("17", (17,)), ("17, 33,81", (17, 33, 81)), ("8k+1", "8k+1"), (" 4K + 1", "4k+1")],
+)
+def test_counts_are_numbers_or_a_rule(text: str, counts: tuple[int, ...] | str) -> None:
+    assert COUNTS.convert(text, None, None) == counts
+
+
+@pytest.mark.parametrize("text", ["", "0", "17,", "1.5", "-3", "many"])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        COUNTS.convert(text, None, None)

@@ -9,7 +9,7 @@ from latentcache.core.units import BucketRun, UnitId
 
 _RUNS = st.builds(
     BucketRun,
-    bucket=st.just(Bucket(1, 64, 64)),
+    bucket=st.sampled_from([Bucket(1, 64, 64), Bucket(9, 64, 64)]),
     first_shard=st.integers(0, 1000),
     num_rows=st.integers(1, 500),
     rows_per_shard=st.sampled_from([1, 2, 8, 64]),
@@ -30,6 +30,8 @@ def test_units_cover_every_row_once(run: BucketRun, rows_per_unit: int) -> None:
     ]
     assert covered == expected
     assert all(unit.unit.part == unit.first_row // rows_per_unit for unit in units)
+    is_long = run.bucket.num_frames > 1 and run.rows_per_shard == 1
+    assert {unit.is_long for unit in units} == {is_long}
 
 
 @given(st.integers(0, 99_999_999), st.integers(0, 9999))

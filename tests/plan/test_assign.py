@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from latentcache.core.media import Bucket, MediaInfo, SourceRef
 from latentcache.core.rejects import Reject
 from latentcache.plan.assign import Assignment, assign
+from latentcache.plan.clips import VideoLength
 from latentcache.plan.listing import ListedMedia
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.scanned import ScannedMedia
@@ -164,6 +165,30 @@ def test_shards_continue_after_the_previous_generation(tmp_path: Path) -> None:
     media = [scanned(f"{n}.jpg", size) for n in range(20) for size in [(500 + n, 500)]]
     plan = assign([media], PlanOptions(rows_per_shard=8), tmp_path, first_shard=7)
     assert [(run.first_shard, run.num_shards) for run in plan.runs] == [(7, 3)]
+
+
+def test_whole_clips_of_any_length_have_exact_buckets_and_shards_of_their_own(
+    tmp_path: Path,
+) -> None:
+    options = PlanOptions(resolution_px=256, clips="whole", rows_per_shard=16)
+    assert options.clip_rules is not None
+    media = [scanned("picture.jpg", (256, 256)), scanned("other.jpg", (256, 256))]
+    for number, frames in enumerate([3, 9, 9, 40, 2000]):
+        length = VideoLength(last_s=(frames - 1) / 25, frame_s=1 / 25, frame_rate_fps=25.0)
+        listed = ListedMedia(source=SourceRef(path=f"{number}.mp4", size_bytes=10))
+        media += ScannedMedia.of_video(listed, (256, 256), length, options.clip_rules)
+    first = assign([media], options, tmp_path)
+    # A clip that is too short for two latent frames is a picture among pictures.
+    assert [(str(run.bucket), run.num_rows, run.rows_per_shard) for run in first.runs] == [
+        ("1x256x256", 3, 16),
+        ("9x256x256", 2, 1),
+        ("33x256x256", 1, 1),
+        ("1993x256x256", 1, 1),
+    ]
+    check_numbering(first)
+    rows, _, _ = tables(first)
+    (tmp_path / "again").mkdir()
+    assert tables(assign([media[::-1]], options, tmp_path / "again"))[0] == rows
 
 
 def annotated(values: Sequence[Any]) -> list[ScannedMedia]:

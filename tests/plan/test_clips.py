@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, MediaError
+from latentcache.core.frames import FrameRule
 from latentcache.plan.clips import Clip, ClipRules, VideoLength, clip_within, clips_of
 
 
@@ -71,6 +72,39 @@ def test_uniform_clips_share_no_frame_and_reach_from_start_to_end(
         assert available - (firsts[-1] + size) <= 1
 
 
+@given(
+    one=VIDEOS,
+    step=st.integers(1, 9),
+    first=st.integers(1, 9),
+    fps=st.sampled_from([0.0, 8.0, 24.0]),
+)
+def test_a_whole_clip_has_the_largest_legal_count_from_the_start(
+    one: VideoLength, step: int, first: int, fps: float
+) -> None:
+    rule = FrameRule(first=first, step=step)
+    rules = ClipRules(frames=rule, frame_rate_fps=fps, policy="whole")
+    available = 1 + math.floor((one.last_s + one.frame_s / 2) * rules.rate_of(one) + 1e-6)
+    if available < first:
+        with pytest.raises(MediaError, match=f"the shortest clip {first}"):
+            clips_of(one, rules)
+        return
+    (clip,) = clips_of(one, rules)
+    assert clip.start_s == 0
+    assert rule.admits(clip.num_frames)
+    assert clip.num_frames <= available < clip.num_frames + step
+
+
+def test_a_window_of_whole_clips_is_cut_by_their_rule() -> None:
+    rules = ClipRules(frames=FrameRule.parse("8k+1"), policy="whole")
+    assert clip_within(video(300, 30.0), rules, 2.0, 3.0).num_frames == 25
+    assert clip_within(video(300, 30.0), rules, 2.0, None).num_frames == 233
+
+
+def test_a_rule_of_frames_is_of_whole_clips_alone() -> None:
+    with pytest.raises(ConfigError, match="frames must be counts where clips are not whole"):
+        ClipRules(frames=FrameRule.parse("8k+1"), policy="uniform:2")
+
+
 def test_the_usual_calls() -> None:
     ten_s = video(300, 30.0)
     assert clips_of(ten_s, ClipRules(frames=(17,), frame_rate_fps=16.0)) == [
@@ -103,8 +137,11 @@ def test_a_window_outside_the_video_is_refused(start_s: float, end_s: float) -> 
 
 
 @pytest.mark.parametrize(
-    "policy", ["uniform", "uniform:0", "uniform:2.5", "sliding:0", "sliding:x", "every", ""]
+    "policy",
+    ["uniform", "uniform:0", "uniform:2.5", "sliding:0", "sliding:x", "whole:2", "every", ""],
 )
 def test_a_policy_that_makes_no_sense_is_refused(policy: str) -> None:
-    with pytest.raises(ConfigError, match="clips must be one of first, uniform:N, sliding:S"):
+    with pytest.raises(
+        ConfigError, match="clips must be one of first, uniform:N, sliding:S, whole"
+    ):
         ClipRules(frames=(17,), policy=policy)

@@ -19,6 +19,8 @@ from latentcache.plan.options import PlanOptions
         ({"min_bucket": 0}, "min_bucket must be at least 1"),
         ({"rows_per_shard": 100}, "rows_per_shard must be a power of two, got 100.*64 or 128"),
         ({"rows_per_shard": -1}, "rows_per_shard must be at least 0"),
+        ({"frames": "8k+1"}, "frames must be counts where clips are not whole"),
+        ({"frames": "8k-1", "clips": "whole"}, "frames must be a rule like 8k[+]1 or 4k"),
     ],
 )
 def test_bad_options_are_refused_in_a_sentence(options: dict[str, float], sentence: str) -> None:
@@ -50,6 +52,27 @@ def test_step_is_64_and_32_below_512(resolution_px: int, step_px: int) -> None:
 def test_shards_hold_about_512_mib_of_pixels(bucket: Bucket, num_rows: int) -> None:
     assert PlanOptions().shard_rows(bucket) == num_rows
     assert PlanOptions(rows_per_shard=64).shard_rows(bucket) == 64
+
+
+def test_a_long_clip_has_a_shard_of_its_own() -> None:
+    long, short, picture = Bucket(241, 1024, 1024), Bucket(33, 64, 64), Bucket(1, 1024, 1024)
+    for rows_per_shard in (0, 64):
+        some = PlanOptions(frames=(33, 241), rows_per_shard=rows_per_shard)
+        whole = PlanOptions(clips="whole", rows_per_shard=rows_per_shard)
+        assert (some.shard_rows(long), whole.shard_rows(long)) == (1, 1)
+        assert (some.shard_rows(short) > 1, whole.shard_rows(short)) == (True, 1)
+        assert some.shard_rows(picture) == whole.shard_rows(picture) > 1
+
+
+def test_whole_clips_have_a_rule_of_their_own_unless_told() -> None:
+    plain = PlanOptions(clips="whole")
+    assert plain.as_dict()["frames"] == "8k+1"
+    assert plain.digest() == PlanOptions(clips="whole", frames="8k+1").digest()
+    assert plain.digest() != PlanOptions(clips="whole", frames="4k+1").digest()
+    assert PlanOptions(clips="whole", frames=(17, 33)).as_dict()["frames"] == [17, 33]
+    told = config_from_mapping(PlanOptions, {"frames": "4k+1", "clips": "whole"}, where="x")
+    assert told.frames == "4k+1"
+    assert PlanOptions().clip_rules is None
 
 
 def test_digest_covers_every_option_and_resolves_automatic_ones() -> None:
