@@ -9,7 +9,8 @@ Dimension letters: B batch, C channels, T frames, H height, W width.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,19 @@ from latentcache.encoders.spec import PosteriorPolicy
 from latentcache.runner.decoding import MID_GREY
 
 Note = Callable[[bool], None]
+ResultT = TypeVar("ResultT")
+
+
+NON_FINITE = Reject(
+    code=RejectCode.NON_FINITE.word,
+    stage="encode",
+    reason="the encoder gives NaN or infinity for it, in float32 too",
+)
+OVERFLOWN = Reject(
+    code=RejectCode.NON_FINITE.word,
+    stage="encode",
+    reason="its latent overflows the storage dtype; store bfloat16 or float32",
+)
 
 
 class EncoderOutOfMemoryError(EncoderError):
@@ -46,10 +60,12 @@ class EncodeBatch:
     Attributes:
         pixels_BTHWC: uint8, mid-grey where a row has no pixels.
         keys: One per row; "" for a filler row, whose output is dropped.
+        num_zero_frames: Frames of zeros in the encoder's input range that follow.
     """
 
     pixels_BTHWC: npt.NDArray[np.uint8]
     keys: tuple[str, ...]
+    num_zero_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +145,21 @@ class BatchEncoder:
             batch: What to encode.
             note: Called on the encode thread with True just before, with False just after.
         """
-        return self._thread.submit(self._timed_encode, batch, note)
+        return self.call(
+            lambda: self._encode(batch), where=str(batch.pixels_BTHWC.shape), note=note
+        )
+
+    def call(
+        self, work: Callable[[], ResultT], *, where: str, note: Note | None = None
+    ) -> "Future[ResultT]":
+        """Return a future of ``work`` done on the encode thread, in the order of submission.
+
+        Args:
+            work: What touches the encoder.
+            where: What is encoded, for the sentence when the device has no room for it.
+            note: As for ``submit``.
+        """
+        return self._thread.submit(self._timed, work, where, note)
 
     def submit_alone(
         self, batch: EncodeBatch, position: int, *, note: Note | None = None
@@ -141,20 +171,30 @@ class BatchEncoder:
         """Stop the thread after its current batch."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _timed_encode(self, batch: EncodeBatch, note: Note | None) -> EncodedBatch:
+    def float32_encoder(self) -> Encoder:
+        """Return the encoder that computes in float32, loaded when first asked for.
+
+        For the encode thread.
+        """
+        if self.encoder.spec.compute_dtype == "float32":
+            return self.encoder
+        if self._fp32_encoder is None:
+            self._fp32_encoder = self._make_encoder("float32")
+        return self._fp32_encoder
+
+    def _timed(self, work: Callable[[], ResultT], where: str, note: Note | None) -> ResultT:
         if note is not None:
             note(True)
         started_s = self._batch_started_s = time.monotonic()
         try:
             with torch.inference_mode():
-                encoded = self._encode(batch)
+                result = work()
             if note is not None:
                 note(False)
-            return encoded
+            return result
         except torch.OutOfMemoryError as error:
             raise EncoderOutOfMemoryError(
-                f"batch must fit the device, got out of memory at {batch.pixels_BTHWC.shape} "
-                f"({_first_line(error)})"
+                f"batch must fit the device, got out of memory at {where} ({_first_line(error)})"
             ) from None
         finally:
             self._batch_started_s = None
@@ -193,6 +233,9 @@ class BatchEncoder:
 
     def _forward(self, encoder: Encoder, batch: EncodeBatch) -> dict[str, torch.Tensor]:
         pixels = scaled_pixels(batch.pixels_BTHWC, encoder)
+        if batch.num_zero_frames:
+            # Zeros of the model's, which are no grey that 8 bits could hold.
+            pixels = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, batch.num_zero_frames))
         metas = [SampleMeta(key=key) for key in batch.keys]
         return stack_fields(encoder.encode(pixels, metas))
 
@@ -209,7 +252,7 @@ class BatchEncoder:
             except Exception as error:  # noqa: BLE001  it costs one row, or shows a dead device
                 self.encoder.reset()
                 self._check_alive(batch, error)
-                rejects[position] = _failed(error)
+                rejects[position] = failed(error)
                 continue
             if _non_finite_rows(raw, [position]):
                 rejects.update(self._repair_non_finite(alone, raw, [position]))
@@ -244,18 +287,11 @@ class BatchEncoder:
     ) -> dict[int, Reject]:
         """Encode ``bad`` rows again in float32, in place; return those that stay non-finite."""
         if self.encoder.spec.compute_dtype != "float32":
-            if self._fp32_encoder is None:
-                self._fp32_encoder = self._make_encoder("float32")
-            again = self._forward(self._fp32_encoder, _only(batch, bad))
+            again = self._forward(self.float32_encoder(), _only(batch, bad))
             for name, values in again.items():
                 raw[name][list(bad)] = values[list(bad)].to(raw[name].dtype)
         still = _non_finite_rows(raw, bad)
-        reject = Reject(
-            code=RejectCode.NON_FINITE.word,
-            stage="encode",
-            reason="the encoder gives NaN or infinity for it, in float32 too",
-        )
-        return dict.fromkeys(still, reject)
+        return dict.fromkeys(still, NON_FINITE)
 
     def _stored(
         self,
@@ -307,7 +343,7 @@ def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
     for position in positions:
         pixels[position] = batch.pixels_BTHWC[position]
         keys[position] = batch.keys[position]
-    return EncodeBatch(pixels_BTHWC=pixels, keys=tuple(keys))
+    return replace(batch, pixels_BTHWC=pixels, keys=tuple(keys))
 
 
 def _non_finite_rows(fields: dict[str, torch.Tensor], positions: Sequence[int]) -> list[int]:
@@ -323,14 +359,9 @@ def _non_finite_rows(fields: dict[str, torch.Tensor], positions: Sequence[int]) 
 
 def _without(batch: EncodedBatch, rows: Sequence[int]) -> EncodedBatch:
     """Return ``batch`` less the rows that overflowed their storage dtype."""
-    reject = Reject(
-        code=RejectCode.NON_FINITE.word,
-        stage="encode",
-        reason="its latent overflows the storage dtype; store bfloat16 or float32",
-    )
     kept = [row for row in range(len(batch.positions)) if row not in set(rows)]
     rejects = dict(batch.rejects)
-    rejects.update({batch.positions[row]: reject for row in rows})
+    rejects.update({batch.positions[row]: OVERFLOWN for row in rows})
     return EncodedBatch(
         positions=tuple(batch.positions[row] for row in kept),
         fields={name: values[kept] for name, values in batch.fields.items()},
@@ -339,7 +370,8 @@ def _without(batch: EncodedBatch, rows: Sequence[int]) -> EncodedBatch:
     )
 
 
-def _failed(error: Exception) -> Reject:
+def failed(error: Exception) -> Reject:
+    """Return why a sample has no latent: the encoder raised ``error`` on it, alone and twice."""
     return Reject(
         code=RejectCode.ENCODER_FAILED.word,
         stage="encode",
