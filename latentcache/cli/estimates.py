@@ -45,10 +45,13 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
 
 def _print_calibration(found: "Calibration") -> None:
     encoders = count_text(found.num_gpus, "GPU") if found.num_gpus else "the same cores"
+    frame_s, picture_s = found.frame_decode_s, found.picture_decode_s
+    costs = (("a frame of a clip", frame_s), ("a picture", picture_s))
+    decode = " and ".join(f"{s * 1000:.3g} ms {what}" for what, s in costs if s is not None)
     click.echo(
-        f"measured with {found.encoder} at {found.bucket}: decode {found.decode_s * 1000:.3g} ms "
-        f"on {count_text(found.num_cpus, 'core')}, encode {found.encode_s * 1000:.3g} ms on "
-        f"{encoders}, per sample"
+        f"measured with {found.encoder} at {found.bucket}: decode {decode} on "
+        f"{count_text(found.num_cpus, 'core')}, encode {found.encode_s * 1000:.3g} ms a sample on "
+        f"{encoders}"
     )
 
 

@@ -1,9 +1,10 @@
 """What a plan will cost, before anything is spent: arithmetic on its runs, nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 
@@ -18,12 +19,15 @@ class EncoderCost:
 
     Attributes:
         name: As on the command line.
-        bytes_per_cell: Stored bytes per latent cell: channels x fields x bytes of the dtype.
+        bytes_per_cell: Stored bytes per cell of a latent frame: channels x fields x bytes of
+            the dtype.
         spatial_factor: Pixels per latent cell, (vertical, horizontal).
         multiple_of: What heights and widths must be multiples of.
         fixed_size: The only (height, width) it takes, or None.
         max_size_px: Largest height or width, or None.
-        samples_per_s: Measured by the caller, or None.
+        takes_clips: Whether samples may have more than one frame.
+        frame_rule: How many frames it takes, and latent frames it makes of them.
+        total_s: For all that it admits of the plan, measured by the caller, or None.
     """
 
     name: str
@@ -32,10 +36,16 @@ class EncoderCost:
     multiple_of: tuple[int, int] = (8, 8)
     fixed_size: tuple[int, int] | None = None
     max_size_px: int | None = None
-    samples_per_s: float | None = None
+    takes_clips: bool = False
+    frame_rule: FrameRule = field(default_factory=FrameRule)
+    total_s: float | None = None
 
     def admits(self, bucket: Bucket) -> bool:
-        """Whether images of ``bucket`` fit the encoder."""
+        """Whether samples of ``bucket`` fit the encoder."""
+        if bucket.num_frames > 1 and not self.takes_clips:
+            return False
+        if not self.frame_rule.admits(bucket.num_frames):
+            return False
         size = (bucket.height_px, bucket.width_px)
         if self.fixed_size is not None and size != self.fixed_size:
             return False
@@ -44,10 +54,15 @@ class EncoderCost:
         return all(length % step == 0 for length, step in zip(size, self.multiple_of, strict=True))
 
     def sample_bytes(self, bucket: Bucket) -> int:
-        """Return the bytes that one image takes in a tar, header and padding included."""
+        """Return the bytes that one sample takes in a tar, header and padding included.
+
+        Raises:
+            ValueError: The frame rule does not admit it.
+        """
+        frames = self.frame_rule.num_latent_frames(bucket.num_frames)
         rows = -(-bucket.height_px // self.spatial_factor[0])
         columns = -(-bucket.width_px // self.spatial_factor[1])
-        payload = _HEADER_BYTES + rows * columns * self.bytes_per_cell
+        payload = _HEADER_BYTES + frames * rows * columns * self.bytes_per_cell
         return _BLOCK_BYTES + -(-payload // _BLOCK_BYTES) * _BLOCK_BYTES
 
 
@@ -67,7 +82,7 @@ class EncoderEstimate:
     Attributes:
         name: As on the command line.
         bytes: Of all tars; of the admitted buckets alone if some are not.
-        hours: On the machine where the rate was measured; None without a rate.
+        hours: On the machine where it was measured; None where it was not.
         refused: Buckets that do not fit the encoder.
     """
 
@@ -118,11 +133,9 @@ def estimate(
 
 def _of_encoder(runs: Sequence[BucketRun], encoder: EncoderCost) -> EncoderEstimate:
     admitted = [run for run in runs if encoder.admits(run.bucket)]
-    num_samples = sum(run.num_rows for run in admitted)
-    rate = encoder.samples_per_s
     return EncoderEstimate(
         name=encoder.name,
         bytes=sum(run.num_rows * encoder.sample_bytes(run.bucket) for run in admitted),
-        hours=num_samples / rate / 3600 if rate else None,
+        hours=None if encoder.total_s is None else encoder.total_s / 3600,
         refused=tuple(str(run.bucket) for run in runs if run not in admitted),
     )

@@ -6,11 +6,12 @@ Nothing is written; what is measured changes the printed hours, never a plan.
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import ray
 
+from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
@@ -21,6 +22,7 @@ from latentcache.runner.actor_pool import ActorPool
 from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.collector import decode_rows_of
 from latentcache.runner.decoding import (
+    MAX_TASK_BYTES,
     DecodedRows,
     DecodeOrder,
     DecodeRow,
@@ -45,28 +47,36 @@ class Calibration:
 
     Attributes:
         encoder: As typed.
-        bucket: Where it was measured: the one with most pixels in the plan.
-        decode_s: CPU seconds per sample, reading included.
-        encode_s: Seconds per sample of one encoder at the batch size of a run.
+        bucket: Where encoding was measured: the one with most pixels in the plan, cut to a
+            few frames where its clips are long.
+        picture_decode_s: CPU seconds per picture, reading included; None if there are none.
+        frame_decode_s: CPU seconds per frame of a clip, reading and seeking included; None
+            if there are no clips.
+        encode_s: Seconds per sample of ``bucket``, of one encoder at the batch size of a run.
         num_cpus: Cores that would decode.
         num_gpus: Encoders that would run; 0 if they share the cores with decoding.
     """
 
     encoder: str
     bucket: Bucket
-    decode_s: float
+    picture_decode_s: float | None
+    frame_decode_s: float | None
     encode_s: float
     num_cpus: int
     num_gpus: int
 
     def total_s(self, runs: Sequence[BucketRun]) -> float:
-        """Return seconds for all of ``runs``: decoding goes by samples, encoding by pixels."""
-        decode_total_s = sum(run.num_rows for run in runs) * self.decode_s
+        """Return seconds for all of ``runs``: decoding goes by frames, encoding by pixels."""
+        decode_total_s = sum(run.num_rows * self._decode_s(run.bucket) for run in runs)
         num_pixels = sum(run.num_rows * run.bucket.num_pixels for run in runs)
         encode_total_s = num_pixels * self.encode_s / self.bucket.num_pixels
         if not self.num_gpus:
             return (decode_total_s + encode_total_s) / self.num_cpus
         return max(decode_total_s / self.num_cpus, encode_total_s / self.num_gpus)
+
+    def _decode_s(self, bucket: Bucket) -> float:
+        one_s = self.frame_decode_s if is_of_clips(bucket) else self.picture_decode_s
+        return (one_s or 0.0) * bucket.num_frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,34 +124,61 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """Some samples of a run, decoded to be measured."""
+
+    run: BucketRun
+    bucket: Bucket
+    rows: DecodedRows
+
+    @property
+    def frame_s(self) -> float:
+        """CPU seconds per frame."""
+        return self.rows.busy_s / (len(self.rows.rows) * self.bucket.num_frames)
+
+
+def is_of_clips(bucket: Bucket) -> bool:
+    """Whether its samples are clips; a clip of one frame counts as a picture here."""
+    return bucket.num_frames > 1
+
+
+def measured_bucket(bucket: Bucket, rule: FrameRule) -> Bucket:
+    """Return ``bucket``, or the legal part of its frames that one decode task holds."""
+    fitting = max(1, MAX_TASK_BYTES // replace(bucket, num_frames=1).rgb_bytes)
+    num_frames = rule.floor(min(fitting, bucket.num_frames)) or rule.first
+    return replace(bucket, num_frames=num_frames)
+
+
 def _cost_of(facts: EncoderFacts) -> EncoderCost | None:
     """Return the declared cost of a known encoder, or None where the weights decide."""
     height, width = (_CELLS * factor for factor in facts.spatial_factor)
-    num_bytes = facts.bytes_per_sample(Bucket(facts.frame_rule.first, height, width))
+    rule = facts.frame_rule
+    num_bytes = facts.bytes_per_sample(Bucket(rule.first, height, width))
     if num_bytes is None:
         return None
     return EncoderCost(
         name=facts.name,
-        bytes_per_cell=-(-num_bytes // _CELLS**2),
+        bytes_per_cell=-(-num_bytes // (_CELLS**2 * rule.latent_first)),
         spatial_factor=facts.spatial_factor,
         multiple_of=facts.multiple_of,
+        fixed_size=facts.spec.fixed_size,
+        max_size_px=facts.spec.max_size_px,
+        takes_clips=facts.spec.modality == "video",
+        frame_rule=rule,
     )
 
 
 def _calibrate(
     drafted: DraftedPlan, encode: EncodeOptions, resources: Resources, facts: ClusterFacts
-) -> tuple[Calibration, EncoderCost]:
+) -> tuple[Calibration | None, EncoderCost]:
+    """Return what was measured, if a bucket fits the encoder, and the encoder's cost."""
     device = choose_run_device(resources, facts)
-    runs = drafted.assignment.runs
-    run = max(runs, key=lambda each: each.num_rows * each.bucket.num_pixels)
     settings = DecodeSettings(
         transform=encode.transform(takes_clips=True),
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
     )
-    order = _first_task(drafted, run, settings)
-    ray.get(decode_task.remote(order))  # imports are no cost of a sample
-    decoded: DecodedRows = ray.get(decode_task.remote(order))
     with tempfile.TemporaryDirectory(prefix="latentcache-estimate-") as nowhere:
         setup = ActorSetup(
             store_url=nowhere,
@@ -155,21 +192,53 @@ def _calibrate(
         pool = ActorPool(setup, resources, facts)
         try:
             pool.start()
+            runs = drafted.assignment.runs
             description = pool.describe([str(each.bucket) for each in runs])
-            encode_s: float = ray.get(pool.actors[0].handle.seconds_per_sample.remote(decoded))
+            cost = _measured_cost(description)
+            admitted = [run for run in runs if cost.admits(run.bucket)]
+            if not admitted:
+                return None, cost
+            decoded = {
+                is_clip: _decode_some(drafted, run, settings, cost.frame_rule)
+                for is_clip, run in _largest_runs(admitted).items()
+            }
+            largest = max(decoded.values(), key=lambda each: _num_pixels(each.run))
+            worker = pool.actors[0].handle
+            encode_s: float = ray.get(worker.seconds_per_sample.remote(largest.rows))
         finally:
             pool.stop()
     calibration = Calibration(
         encoder=encode.encoder,
-        bucket=run.bucket,
-        decode_s=decoded.busy_s / len(decoded.rows),
+        bucket=largest.bucket,
+        picture_decode_s=decoded[False].frame_s if False in decoded else None,
+        frame_decode_s=decoded[True].frame_s if True in decoded else None,
         encode_s=encode_s,
         num_cpus=facts.num_cpus,
         num_gpus=facts.num_gpus if device == "cuda" else 0,
     )
-    total_s = calibration.total_s(runs)
-    num_samples = sum(each.num_rows for each in runs)
-    return calibration, _measured_cost(description, num_samples / max(total_s, 1e-9))
+    return calibration, replace(cost, total_s=calibration.total_s(admitted))
+
+
+def _largest_runs(runs: Sequence[BucketRun]) -> dict[bool, BucketRun]:
+    """Return the run with most pixels of the pictures, and that of the clips (True)."""
+    largest: dict[bool, BucketRun] = {}
+    for run in sorted(runs, key=_num_pixels):
+        largest[is_of_clips(run.bucket)] = run
+    return largest
+
+
+def _num_pixels(run: BucketRun) -> int:
+    return run.num_rows * run.bucket.num_pixels
+
+
+def _decode_some(
+    drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings, rule: FrameRule
+) -> _Decoded:
+    """Return the first samples of a run, decoded twice: imports are no cost of a sample."""
+    bucket = measured_bucket(run.bucket, rule)
+    order = replace(_first_task(drafted, run, settings), bucket=bucket)
+    ray.get(decode_task.remote(order))
+    return _Decoded(run, bucket, ray.get(decode_task.remote(order)))
 
 
 def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) -> DecodeOrder:
@@ -188,18 +257,23 @@ def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) 
     )
 
 
-def _measured_cost(description: EncoderDescription, samples_per_s: float) -> EncoderCost:
+def _measured_cost(description: EncoderDescription) -> EncoderCost:
     """Return the cost of the encoder that was loaded, from its probe."""
     spec = description.spec
     factor = (int(spec["spatial_factor"][0]), int(spec["spatial_factor"][1]))
     multiple = (int(spec["multiple_of"][0]), int(spec["multiple_of"][1]))
     fixed = spec["fixed_size"]
+    rule = FrameRule.from_spec(spec) or FrameRule()
+    probed = Bucket.parse(description.probe["bucket"])
+    num_cells = probed.height_px * probed.width_px // (factor[0] * factor[1])
+    num_cells *= rule.num_latent_frames(probed.num_frames)
     return EncoderCost(
         name=str(spec["name"]),
-        bytes_per_cell=math.ceil(description.bytes_per_pixel * factor[0] * factor[1]),
+        bytes_per_cell=math.ceil(description.bytes_per_pixel * probed.num_pixels / num_cells),
         spatial_factor=factor,
         multiple_of=multiple,
         fixed_size=(int(fixed[0]), int(fixed[1])) if fixed else None,
         max_size_px=spec["max_size_px"],
-        samples_per_s=samples_per_s,
+        takes_clips=spec["modality"] == "video",
+        frame_rule=rule,
     )

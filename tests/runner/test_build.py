@@ -18,7 +18,6 @@ from latentcache.runner import (
     Resources,
     SilentReporter,
     encode_column,
-    estimate,
     plan_corpus,
 )
 from latentcache.store import Store, verify_snapshot
@@ -180,24 +179,6 @@ def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(own_store: Pat
     keys = [[key for key, *_ in view.iter_samples()] for view in (old, new)]
     assert keys[0] == keys[1]
     assert len(store.generations()) == 1
-
-
-def test_an_estimate_writes_nothing_and_names_hours(
-    local_ray: None, drawn_corpus: Path, tmp_path: Path
-) -> None:
-    request = PlanRequest(
-        corpus_url=str(drawn_corpus),
-        options=PlanOptions(resolution_px=64),
-        resources=Resources(),
-    )
-    found = estimate(request, EncodeOptions(), reporter=SilentReporter())
-    assert found.plan.num_samples == 120
-    assert found.calibration is not None
-    hours = {each.name: each.hours for each in found.plan.encoders}
-    assert hours["dct"] is not None
-    assert hours["dct"] > 0
-    assert hours["sdxl"] is None
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.s3

@@ -21,6 +21,7 @@ from latentcache.runner import (
     Resources,
     SilentReporter,
     build,
+    estimate,
 )
 from latentcache.store import Store, verify_snapshot
 from latentcache.testing.drawn import write_drawn_corpus
@@ -138,6 +139,33 @@ def test_decoded_clips_are_compared_with_their_frames(built: tuple[Path, EncodeR
     assert len(report.psnr_db) == 13
     assert report.min_db is not None
     assert report.min_db > 20
+
+
+def test_an_estimate_of_clips_has_the_bytes_of_their_build(
+    corpus: Path, built: tuple[Path, EncodeResult]
+) -> None:
+    found = estimate(
+        PlanRequest(corpus_url=str(corpus), options=OPTIONS, resources=Resources(num_actors=1)),
+        EncodeOptions(encoder="dct-video"),
+        reporter=SilentReporter(),
+    )
+    costs = {each.name: each for each in found.plan.encoders}
+    tars = list(built[0].rglob("*.tar"))
+    real = sum(path.stat().st_size for path in tars)
+    # A tar ends in 1,024 bytes of zeros, filled up to a record of 10,240.
+    assert 0 <= costs["dct-video"].bytes <= real <= costs["dct-video"].bytes + 10_240 * len(tars)
+    assert costs["dct-video"].refused == ()
+    assert costs["dct"].refused == ("9x64x64",)
+    assert costs["dct"].hours is None
+    measured = found.calibration
+    assert measured is not None
+    assert str(measured.bucket) == "9x64x64"
+    assert measured.picture_decode_s is not None
+    assert measured.frame_decode_s is not None
+    clips, pictures = 10 * 9 * measured.frame_decode_s, 3 * measured.picture_decode_s
+    pixels_s = (10 + 3 / 9) * measured.encode_s
+    expected_s = (clips + pictures + pixels_s) / measured.num_cpus
+    assert costs["dct-video"].hours == pytest.approx(expected_s / 3600)
 
 
 def test_a_clip_is_shown_as_a_strip(built: tuple[Path, EncodeResult], tmp_path: Path) -> None:
