@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from latentcache.core.inputs import INPUTS, Input
+
 TRANSFORM_VERSION = 1
 """Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out."""
 
@@ -90,11 +92,19 @@ class MediaTransform:
     image: ImageTransform
     video: VideoTransform | None = None
     """None for encoders that take no clips: the rules of videos are none of their identity."""
+    input: Input = "all"
+    """What of each sample is encoded; hashed only if it is not all of it."""
+
+    def __post_init__(self) -> None:
+        if self.input not in INPUTS:
+            raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {self.input!r}")
 
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         identity = self.image.identity()
-        return identity if self.video is None else {**identity, "video": self.video.identity()}
+        if self.video is not None:
+            identity["video"] = self.video.identity()
+        return identity if self.input == "all" else {**identity, "input": self.input}
 
     @classmethod
     def from_identity(cls, recorded: Mapping[str, Any]) -> "MediaTransform":
@@ -108,14 +118,14 @@ class MediaTransform:
             video = VideoTransform(**_values(recorded["video"])) if "video" in recorded else None
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
-        found = cls(image=image, video=video)
+        found = cls(image=image, video=video, input=recorded.get("input", "all"))
         if _plain(found.identity()) != _plain(recorded):
             raise ValueError(f"the rules here are {_plain(found.identity())}")
         return found
 
 
 def _values(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = ("kind", "resize", "video")
+    left_out = ("kind", "resize", "video", "input")
     values = {name: value for name, value in recorded.items() if name not in left_out}
     return {**values, "background": tuple(values["background"])}
 

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from latentcache.core.media import Geometry, SourceRef
+from latentcache.core.media import Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
-from latentcache.core.units import UnitRange
 from latentcache.runner.batch_encoder import EncodedBatch
 from latentcache.runner.decoding import MID_GREY, DecodedRows, DecodeRow
 
@@ -50,11 +49,17 @@ class UnitBatch:
 class BatchCollector:
     """Cuts the stream of decoded tasks into batches of the pinned size."""
 
-    def __init__(self, rows: list[DecodeRow], unit: UnitRange, batch_size: int) -> None:
+    def __init__(self, rows: list[DecodeRow], bucket: Bucket, batch_size: int) -> None:
+        """Start the first batch.
+
+        Args:
+            rows: Of the unit, in order.
+            bucket: Shape of their pixels.
+            batch_size: Pinned.
+        """
         self._by_row = {each.row: each for each in rows}
-        bucket = unit.bucket
         self._shape = (batch_size, bucket.num_frames, bucket.height_px, bucket.width_px, 3)
-        self._last_row = unit.first_row + unit.num_rows - 1
+        self._last_row = rows[-1].row
         self._start()
 
     def _start(self) -> None:

@@ -17,6 +17,7 @@ import ray
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import canonical_json
+from latentcache.core.inputs import encoded_bucket
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitRange
 from latentcache.decode import ImageLimits, MediaTransform
@@ -174,8 +175,9 @@ class EncodeWorker:
         encode = self._setup.encode
         measured = probe(self._encoder)
         parsed = [Bucket.parse(text) for text in buckets]
-        refusals = {str(bucket): spec.refusal(bucket) for bucket in parsed}
-        admitted = [bucket for bucket in parsed if refusals[str(bucket)] is None]
+        seen = {bucket: encoded_bucket(bucket, encode.input) for bucket in parsed}
+        refusals = {str(bucket): spec.refusal(each) for bucket, each in seen.items()}
+        admitted = [each for bucket, each in seen.items() if refusals[str(bucket)] is None]
         return EncoderDescription(
             identity=encoding_identity(
                 spec,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.inputs import INPUTS, Input
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 
 Policy = Literal["moments", "mode", "sample"]
@@ -22,6 +23,7 @@ class EncodeOptions:
         batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
         background: RGB under transparent pixels.
         hdr: What becomes of HDR clips: ``tone_map`` to sRGB, or ``refuse``.
+        input: What of each sample is encoded: ``all``, ``first_frame`` or ``first_frame+zeros``.
         seed: Keys the draws of ``policy="sample"``.
         is_offline: Never ask a model hub.
     """
@@ -33,6 +35,7 @@ class EncodeOptions:
     batch_size: int = 0
     background: tuple[int, ...] = (255, 255, 255)
     hdr: Literal["tone_map", "refuse"] = "tone_map"
+    input: Input = "all"
     seed: int = 0
     is_offline: bool = False
 
@@ -46,15 +49,21 @@ class EncodeOptions:
             )
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
-
+        if self.input not in INPUTS:
+            raise ConfigError(f"input must be one of {', '.join(INPUTS)}, got {self.input!r}")
         if self.hdr not in ("tone_map", "refuse"):
             raise ConfigError(f"hdr must be tone_map or refuse, got {self.hdr!r}")
 
     def transform(self, *, takes_clips: bool) -> MediaTransform:
-        """Return how pixels are made for an encoder that takes clips, or one that does not."""
+        """Return how pixels are made for an encoder that takes clips, or one that does not.
+
+        The first frame of a clip can be had by either.
+        """
+        takes_clips |= self.input != "all"
         return MediaTransform(
             image=ImageTransform(background=self.background),
             video=VideoTransform(background=self.background, hdr=self.hdr) if takes_clips else None,
+            input=self.input,
         )
 
     def for_workers(self) -> "EncodeOptions":

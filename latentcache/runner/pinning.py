@@ -2,6 +2,7 @@
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
+from latentcache.core.inputs import encoded_bucket
 from latentcache.core.seeds import new_write_id
 from latentcache.runner.encode_actor import EncoderDescription
 from latentcache.runner.options import EncodeOptions
@@ -34,7 +35,8 @@ def encoding_record(
 ) -> EncodingRecord:
     """Return what is to be pinned for ``request``; nothing is written."""
     encode = request.encode
-    largest = max((run.bucket.num_pixels for each in generations for run in each.runs), default=1)
+    runs = [run for each in generations for run in each.runs]
+    largest = max((encoded_bucket(run.bucket, encode.input).num_pixels for run in runs), default=1)
     max_batch = encode.batch_size or _MAX_BATCH
     if description.max_batch is not None:
         max_batch = min(max_batch, description.max_batch)

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from latentcache.core.errors import ConfigError
 from latentcache.core.units import UnitId
 from latentcache.runner.options import EncodeOptions, Resources
+
+MAIN_COLUMN = "latents"
+"""What is trained on, if nothing else is said; it holds whole samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +30,10 @@ class EncodeRequest:
     rerun: frozenset[UnitId] = frozenset()
     expected_fingerprint: str = ""
     corpus_url: str = ""
+
+    def __post_init__(self) -> None:
+        if self.encode.input != "all" and self.column == MAIN_COLUMN:
+            raise ConfigError(
+                f"column must be another than {MAIN_COLUMN} for input {self.encode.input}, got "
+                f"{self.column}; name it for instance --column cond"
+            )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_frames
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.runner.batch_encoder import BatchEncoder, EncodeBatch, EncodedBatch
@@ -122,7 +123,8 @@ class UnitRun:
         self._tools = tools
         self._rows = decode_rows_of(table)
         assert len(self._rows) == order.unit.num_rows
-        self._batch_size = tools.record.batch_size(order.unit.bucket)
+        self._input = tools.settings.transform.input
+        self._batch_size = tools.record.batch_size(encoded_bucket(order.unit.bucket, self._input))
         normalizer = tools.record.normalizer or {"ops": []}
         self._statistics = UnitStatistics(
             tools.record.fields,
@@ -175,9 +177,10 @@ class UnitRun:
 
     def _batches(self) -> Iterator[UnitBatch]:
         """Yield the unit's batches, submitted; which rows share one is fixed by the plan."""
+        bucket = decoded_bucket(self._order.unit.bucket, self._input)
         template = DecodeOrder(
             corpus=Folder.open(self._order.corpus_url),
-            bucket=self._order.unit.bucket,
+            bucket=bucket,
             rows=(),
             settings=self._tools.settings,
         )
@@ -185,7 +188,7 @@ class UnitRun:
             template, self._rows, window=self._tools.window, cancelled=self._tools.cancelled
         )
         index = 0
-        collector = BatchCollector(self._rows, self._order.unit, self._batch_size)
+        collector = BatchCollector(self._rows, bucket, self._batch_size)
         for decoded in stream:
             self._count(decoded, stream)
             for batch, pixels in collector.add(decoded):
@@ -203,7 +206,11 @@ class UnitRun:
     def _submit(self, batch: UnitBatch, pixels_BTHWC: npt.NDArray[np.uint8]) -> None:
         keys = ["" if each.row in batch.rejects else each.key for each in batch.rows]
         keys += [""] * (self._batch_size - len(keys))
-        request = EncodeBatch(pixels_BTHWC=pixels_BTHWC, keys=tuple(keys))
+        request = EncodeBatch(
+            pixels_BTHWC=pixels_BTHWC,
+            keys=tuple(keys),
+            num_zero_frames=num_zero_frames(self._order.unit.bucket, self._input),
+        )
         if not self._order.is_careful:
             batch.future = self._tools.encoder.submit(request)
         elif self._order.deaths.get(f"batch:{batch.index}", 0):

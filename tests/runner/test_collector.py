@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.media import Bucket, Geometry, SourceRef
-from latentcache.core.units import UnitId, UnitRange
 from latentcache.runner.collector import BatchCollector
 from latentcache.runner.decoding import MID_GREY, DecodedRows, DecodeRow
 
@@ -39,10 +38,7 @@ def test_batches_are_cut_by_row_number_alone(
         DecodeRow(row=row, key=f"{row:020d}", source=SourceRef(path="x"), geometry=_GEOMETRY)
         for row in numbers
     ]
-    unit = UnitRange(
-        unit=UnitId(0, 0), generation=0, bucket=_BUCKET, first_row=first_row, num_rows=num_rows
-    )
-    collector = BatchCollector(rows, unit, batch_size)
+    collector = BatchCollector(rows, _BUCKET, batch_size)
     found, pending = [], list(numbers)
     for cut in cuts:
         if not pending:
