@@ -11,14 +11,16 @@ from latentcache.decode.options import (
 
 if TYPE_CHECKING:
     from latentcache.decode.clip import ClipRequest, decode_clip, decode_clips
+    from latentcache.decode.clip_reader import ClipReader
     from latentcache.decode.image import decode_image
     from latentcache.decode.isolated import IsolatedSample, decode_isolated
     from latentcache.decode.probe import probe_image
     from latentcache.decode.reasons import classify
     from latentcache.decode.video_probe import VideoInfo, probe_video
-    from latentcache.decode.watchdog import time_limit
+    from latentcache.decode.watchdog import extend_time_limit, time_limit
 
 __all__ = [
+    "ClipReader",
     "ClipRequest",
     "ImageLimits",
     "ImageTransform",
@@ -31,12 +33,14 @@ __all__ = [
     "decode_clips",
     "decode_image",
     "decode_isolated",
+    "extend_time_limit",
     "probe_image",
     "probe_video",
     "time_limit",
 ]
 
 _HOMES = {
+    "ClipReader": "clip_reader",
     "ClipRequest": "clip",
     "IsolatedSample": "isolated",
     "VideoInfo": "video_probe",
@@ -45,6 +49,7 @@ _HOMES = {
     "decode_clips": "clip",
     "decode_image": "image",
     "decode_isolated": "isolated",
+    "extend_time_limit": "watchdog",
     "probe_image": "probe",
     "probe_video": "video_probe",
     "time_limit": "watchdog",

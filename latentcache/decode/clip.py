@@ -9,10 +9,10 @@ Dimension letters: T frames, H height, W width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
@@ -99,7 +99,6 @@ def decode_clips(
     """
     with open_video(file, size_bytes=size_bytes) as video:
         timeline = video.read_timeline()
-    with open_video(file, size_bytes=size_bytes) as video:
         reader = FrameReader(video, timeline)
         converter = FrameConverter(transform, video.pixel_aspect)
         waiting: list[_OpenClip] = []
@@ -123,19 +122,21 @@ def decode_clips(
                 yield clip.number, clip.failure or clip.pixels_THWC
 
 
-def decode_clip(data: bytes, request: ClipRequest, *, transform: VideoTransform) -> ClipPixels:
+def decode_clip(
+    file: BinaryIO, request: ClipRequest, *, size_bytes: int, transform: VideoTransform
+) -> ClipPixels:
     """Return one clip, uint8 sRGB (T, H, W, 3).
 
     Args:
-        data: The whole file.
+        file: Seekable.
         request: The clip.
+        size_bytes: Of the whole file.
         transform: Colour and resize rules.
 
     Raises:
         MediaError: It cannot be had.
     """
-    decoded = decode_clips(BytesIO(data), [request], size_bytes=len(data), transform=transform)
-    _, found = next(decoded)
+    _, found = next(decode_clips(file, [request], size_bytes=size_bytes, transform=transform))
     if isinstance(found, MediaError):
         raise found
     return found
@@ -168,27 +169,29 @@ def _fill(
         frame = reader.frame(index)
         for clip in wanting:
             geometry = clip.request.geometry
-            _check_size(converter.upright_size(frame), geometry)
             size = (geometry.resized_width_px, geometry.resized_height_px)
             if size not in sizes:
-                sizes[size] = converter.convert(frame, size)
-            _put(clip, index, sizes[size])
+                sizes[size] = resized(frame, geometry, converter)
+            _put(clip, index, cropped(sizes[size], clip.request))
     except MediaError as error:
         for clip in wanting:
             clip.failure = error
 
 
-def _put(clip: _OpenClip, index: int, resized: ClipPixels) -> None:
-    bucket, geometry = clip.request.bucket, clip.request.geometry
-    rows = slice(geometry.crop_top_px, geometry.crop_top_px + bucket.height_px)
-    columns = slice(geometry.crop_left_px, geometry.crop_left_px + bucket.width_px)
+def _put(clip: _OpenClip, index: int, pixels: ClipPixels) -> None:
     while clip.frames and clip.frames[0] == index:
-        place = bucket.num_frames - len(clip.frames)
-        clip.pixels_THWC[place] = resized[rows, columns]
+        place = clip.request.bucket.num_frames - len(clip.frames)
+        clip.pixels_THWC[place] = pixels
         clip.frames.pop(0)
 
 
-def _check_size(found: tuple[int, int], geometry: Geometry) -> None:
+def resized(frame: VideoFrame, geometry: Geometry, converter: FrameConverter) -> ClipPixels:
+    """Return a frame as planned but for its crop, uint8 sRGB (H, W, 3).
+
+    Raises:
+        MediaError: It is not of the planned size, or HDR, which the transform refuses.
+    """
+    found = converter.upright_size(frame)
     planned = (geometry.source_width_px, geometry.source_height_px)
     if found != planned:
         raise MediaError(
@@ -196,3 +199,12 @@ def _check_size(found: tuple[int, int], geometry: Geometry) -> None:
             f"a frame is {found[0]}x{found[1]} px, but the plan says {planned[0]}x{planned[1]} "
             f"px; the size changes within the video, or plan the corpus again",
         )
+    return converter.convert(frame, (geometry.resized_width_px, geometry.resized_height_px))
+
+
+def cropped(pixels: ClipPixels, request: ClipRequest) -> ClipPixels:
+    """Return the part of a resized frame that the plan keeps; no copy."""
+    bucket, geometry = request.bucket, request.geometry
+    rows = slice(geometry.crop_top_px, geometry.crop_top_px + bucket.height_px)
+    columns = slice(geometry.crop_left_px, geometry.crop_left_px + bucket.width_px)
+    return pixels[rows, columns]

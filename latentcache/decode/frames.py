@@ -30,13 +30,13 @@ class FrameReader:
         """Prepare.
 
         Args:
-            video: Just opened: nothing of it has been read.
-            timeline: Of the same file.
+            video: Opened.
+            timeline: Read from it.
         """
         self._video, self._timeline = video, timeline
         self._numbered: Iterator[tuple[int, VideoFrame]] | None = None
         self._next = 0
-        self._is_damaged = self._has_started = False
+        self._is_damaged = False
         self._false_keys: set[int] = set()
 
     def frame(self, index: int) -> VideoFrame:
@@ -98,13 +98,11 @@ class FrameReader:
         return None
 
     def _restart(self) -> None:
-        if self._has_started:  # raw streams cannot go back, and need not: they are read once
-            self._video.container.seek(0, backward=True)
+        self._video.restart()
         self._numbered, self._next, self._is_damaged = self._decode(), 0, False
 
     def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
         """Yield frames with their numbers, from where the container stands."""
-        self._has_started = True
         for count, frame in enumerate(self._video.container.decode(self._video.stream)):
             number = self._number(frame) if self._timeline.has_times else count
             if number is not None:

@@ -1,7 +1,8 @@
 """Decoding in a child process, for a sample that may take the process down with it.
 
-``python -m latentcache.decode.isolated`` reads one JSON line and the file's bytes from
-stdin, and writes one JSON line and the pixels to stdout.
+``python -m latentcache.decode.isolated`` reads one JSON line from stdin and the file's bytes
+behind it, or from a descriptor that it inherits, and writes one JSON line and the pixels to
+stdout.
 """
 
 import json
@@ -11,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +24,13 @@ from latentcache.core.rejects import RejectCode
 from latentcache.decode.image import decode_image
 from latentcache.decode.options import ImageLimits, MediaTransform
 from latentcache.decode.reasons import classify
-from latentcache.decode.watchdog import time_limit
+from latentcache.decode.watchdog import extend_time_limit, time_limit
+from latentcache.storage import FileSpan
 
 CHILD_COMMAND = (sys.executable, "-P", "-m", "latentcache.decode.isolated")
 _START_ALLOWANCE_S = 30.0
 """For the interpreter and the imports on a busy machine (0.3 s on a quiet one)."""
+_SLOWEST_READ_BYTES_PER_S = 20 * 2**20
 
 
 class _IsolatedError(MediaError):
@@ -53,7 +57,7 @@ class IsolatedSample:
 
 
 def decode_isolated(
-    data: bytes,
+    source: bytes | BinaryIO,
     sample: IsolatedSample,
     *,
     transform: MediaTransform,
@@ -61,6 +65,14 @@ def decode_isolated(
     time_limit_s: float,
 ) -> NDArray[np.uint8]:
     """Return what ``decode_image`` or ``decode_clip`` returns, computed in a child process.
+
+    Args:
+        source: The whole file, as bytes or as ``open_source`` opens it.
+        sample: What of it.
+        transform: Colour and resize rules.
+        limits: What is refused.
+        time_limit_s: For the child, once it has started; reading on through a long file
+            begins it anew.
 
     Raises:
         MediaError: As those; and ``crashed`` or ``timed_out`` (both transient) where the
@@ -71,9 +83,18 @@ def decode_isolated(
         "transform": transform.identity(),
         "limits": asdict(limits),
         "time_limit_s": time_limit_s,
+        "span": None,
     }
+    allowed_s, data = time_limit_s, b""
+    descriptors: tuple[int, ...] = ()
+    if isinstance(source, FileSpan):
+        request["span"] = (source.fileno(), source.start, source.size_bytes)
+        descriptors = (source.fileno(),)
+        allowed_s += source.size_bytes / _SLOWEST_READ_BYTES_PER_S
+    else:
+        data = source if isinstance(source, bytes) else source.read()
     payload = json.dumps(request).encode() + b"\n" + data
-    reply = run_child(CHILD_COMMAND, payload, time_limit_s=time_limit_s)
+    reply = run_child(CHILD_COMMAND, payload, time_limit_s=allowed_s, descriptors=descriptors)
     header, _, body = reply.partition(b"\n")
     refusal = json.loads(header)
     if refusal:
@@ -88,8 +109,16 @@ def decode_isolated(
     return np.frombuffer(bytearray(body), np.uint8).reshape(*frames, *shape)
 
 
-def run_child(command: Sequence[str], payload: bytes, *, time_limit_s: float) -> bytes:
+def run_child(
+    command: Sequence[str], payload: bytes, *, time_limit_s: float, descriptors: Sequence[int] = ()
+) -> bytes:
     """Return what ``command`` wrote to stdout for ``payload`` on stdin.
+
+    Args:
+        command: Program and arguments.
+        payload: All of its input.
+        time_limit_s: After it has started.
+        descriptors: Of open files that it inherits.
 
     Raises:
         MediaError: ``timed_out`` or ``crashed``, naming the signal; both transient.
@@ -100,6 +129,7 @@ def run_child(command: Sequence[str], payload: bytes, *, time_limit_s: float) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_child_environment(),
+        pass_fds=tuple(descriptors),
     )
     try:
         output, errors = child.communicate(payload, timeout=time_limit_s + _START_ALLOWANCE_S)
@@ -137,26 +167,26 @@ def _child_environment() -> dict[str, str]:
 
 
 def _serve() -> None:
-    line = sys.stdin.buffer.readline()
-    data = sys.stdin.buffer.read()
-    request = json.loads(line)
+    request = json.loads(sys.stdin.buffer.readline())
     refusal: dict[str, object] = {}
     pixels = b""
     # A copy, since descriptor 2 is closed to libtiff while it decodes.
     with time_limit(request["time_limit_s"], dump_fd=os.dup(sys.stderr.fileno())):
         try:
-            pixels = _decode(data, request).tobytes()
+            pixels = _decode(request).tobytes()
         except MediaError as error:
             refusal = asdict(classify(error, stage="decode"))
     sys.stdout.buffer.write(json.dumps(refusal).encode() + b"\n" + pixels)
 
 
-def _decode(data: bytes, request: dict[str, Any]) -> NDArray[np.uint8]:
+def _decode(request: dict[str, Any]) -> NDArray[np.uint8]:
     told = request["sample"]
     bucket, geometry = Bucket.parse(told["bucket"]), Geometry(**told["geometry"])
     transform = MediaTransform.from_identity(request["transform"])
+    file, size_bytes = _given_file(request["span"])
     if told["start_s"] is None:
         limits = ImageLimits(**request["limits"])
+        data = file.read()
         return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
     # PyAV takes a moment to load, and pictures do without.
     from latentcache.decode.clip import ClipRequest, decode_clip  # noqa: PLC0415
@@ -168,7 +198,22 @@ def _decode(data: bytes, request: dict[str, Any]) -> NDArray[np.uint8]:
         start_s=told["start_s"],
         frame_rate_fps=told["frame_rate_fps"],
     )
-    return decode_clip(data, clip, transform=transform.video)
+    return decode_clip(file, clip, size_bytes=size_bytes, transform=transform.video)
+
+
+def _given_file(span: tuple[int, int, int] | None) -> tuple[BinaryIO, int]:
+    """Return the file to decode and its size in bytes."""
+    if span is None:
+        data = sys.stdin.buffer.read()
+        return BytesIO(data), len(data)
+    descriptor, start, size_bytes = span
+    file = FileSpan(
+        os.fdopen(descriptor, "rb"),
+        start=start,
+        size_bytes=size_bytes,
+        on_progress=extend_time_limit,
+    )
+    return cast(BinaryIO, file), size_bytes
 
 
 if __name__ == "__main__":

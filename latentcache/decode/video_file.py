@@ -1,9 +1,7 @@
 """Opening a video under our rules: few formats, no other files or addresses, one thread."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -25,23 +23,38 @@ addresses (playlists, concatenations, image sequences), and none of them is one 
 
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "pipe"}
 _TIMES_OF_DECODING = frozenset({"avi", "h264", "hevc", "m4v", "ivf"})
-_COUNTED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+_MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+_COUNTED = frozenset({_MOV})
+_REWINDABLE = frozenset({_MOV, "matroska,webm", "avi"})
+"""Their index or first cluster leads back to the first packet exactly."""
 _USUAL_RATE = Fraction(25)
 
 
-@dataclass(frozen=True, slots=True)
 class VideoFile:
     """An opened video.
 
     Attributes:
         container: Of PyAV; closed when the block ends.
         stream: Its first video stream that is no cover picture.
-        file: What it is read from.
     """
 
-    container: InputContainer
-    stream: VideoStream
-    file: BinaryIO
+    def __init__(self, file: BinaryIO) -> None:
+        """Open it.
+
+        Args:
+            file: Seekable.
+        """
+        self._file = file
+        self.container, self.stream = _open(file)
+
+    def restart(self) -> None:
+        """Go back to the file's first packet."""
+        if self.container.format.name in _REWINDABLE:
+            self.container.seek(min(0, self.container.start_time or 0), backward=True)
+            return
+        # Others find their way by guessing at bytes, or not at all.
+        self.container.close()
+        self.container, self.stream = _open(self._file)
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -51,6 +64,8 @@ class VideoFile:
 
     def read_timeline(self) -> Timeline:
         """Return when each frame is shown; reads the whole file, decodes nothing.
+
+        Call ``restart`` to decode afterwards.
 
         Raises:
             MediaError: It has no frame, or fewer than its header says.
@@ -106,12 +121,24 @@ def open_video(file: BinaryIO, *, size_bytes: int) -> Iterator[VideoFile]:
             RejectCode.TRUNCATED.word,
             f"the video file ends after {size_bytes} of {end} bytes; copy or download it again",
         )
-    file.seek(0, os.SEEK_SET)
     try:
-        with av.open(file, "r", options=dict(_OPTIONS)) as container:
-            yield VideoFile(container, _video_stream(container), file)
+        video = VideoFile(file)
+        try:
+            yield video
+        finally:
+            video.container.close()
     except FFmpegError as error:
         raise video_error(error, head=head, size_bytes=size_bytes) from error
+
+
+def _open(file: BinaryIO) -> tuple[InputContainer, VideoStream]:
+    file.seek(0)
+    container = av.open(file, "r", options=dict(_OPTIONS))
+    try:
+        return container, _video_stream(container)
+    except BaseException:
+        container.close()
+        raise
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -49,7 +49,6 @@ def probe_video(file: BinaryIO, *, size_bytes: int, limits: ImageLimits) -> Vide
                 f"{limits.max_pixels} pixels",
             )
         timeline = video.read_timeline()
-    with open_video(file, size_bytes=size_bytes) as video:
         frame = FrameReader(video, timeline).frame(0)
         converter = FrameConverter(VideoTransform(), video.pixel_aspect)
         width_px, height_px = converter.upright_size(frame)
@@ -57,6 +56,6 @@ def probe_video(file: BinaryIO, *, size_bytes: int, limits: ImageLimits) -> Vide
         return VideoInfo(
             width_px=width_px,
             height_px=height_px,
-            format=f"{container}/{context.name}",
+            format=f"{container}/{video.stream.codec_context.name}",
             timeline=timeline,
         )

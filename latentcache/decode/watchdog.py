@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+_running: list[tuple[float, int]] = []
+"""Seconds and descriptor of the block that is under way; at most one."""
+
 
 @contextmanager
 def time_limit(seconds: float, *, dump_fd: int | None = None) -> Iterator[None]:
@@ -21,10 +24,21 @@ def time_limit(seconds: float, *, dump_fd: int | None = None) -> Iterator[None]:
     """
     target = _nowhere() if dump_fd is None else dump_fd
     faulthandler.dump_traceback_later(seconds, exit=True, file=target)
+    _running.append((seconds, target))
     try:
         yield
     finally:
+        _running.clear()
         faulthandler.cancel_dump_traceback_later()
+
+
+def extend_time_limit() -> None:
+    """Begin the time limit of the running block anew; does nothing where there is none.
+
+    For who reads a file of any length: a limit for each stretch, not for the whole.
+    """
+    for seconds, target in _running:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=target)
 
 
 @cache

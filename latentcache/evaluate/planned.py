@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
+from latentcache.core.inputs import Input, decoded_bucket, num_zero_frames
 from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
 from latentcache.core.seeds import keyed_uint64
 from latentcache.decode import (
@@ -19,10 +19,9 @@ from latentcache.decode import (
     decode_clip,
     decode_image,
 )
-from latentcache.plan import read_source
+from latentcache.plan import open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord
-from latentcache.store.meta import SOURCE_DIGEST_BYTES
 from latentcache.store.plan_tables import find_clip, find_key, read_rows
 from latentcache.store.records import UnitEntry
 from latentcache.store.unit_reader import read_unit_meta
@@ -182,28 +181,40 @@ def read_pixels(
         MediaError: The source cannot be read or decoded, or its bytes are others now.
         StoreError: The encoding's transform is of another version.
     """
-    data = read_source(Folder.open(corpus_url or sample.corpus_url), sample.source)
-    digest = blake2b(data, digest_size=SOURCE_DIGEST_BYTES).digest()
-    if any(sample.source_digest) and digest != sample.source_digest:
-        raise MediaError("changed", "its bytes are not the ones that were encoded")
-    transform = recorded_transform(record.transform)
-    if sample.start_s is not None and sample.frame_rate_fps is not None:
-        request = ClipRequest(
-            bucket=sample.bucket,
-            geometry=sample.geometry,
-            start_s=sample.start_s,
-            frame_rate_fps=sample.frame_rate_fps,
+    root = Folder.open(corpus_url or sample.corpus_url)
+    with open_source(root, sample.source) as (file, size_bytes, digest):
+        if any(sample.source_digest) and digest != sample.source_digest:
+            raise MediaError("changed", "its bytes are not the ones that were encoded")
+        transform = recorded_transform(record.transform)
+        if sample.start_s is not None and sample.frame_rate_fps is not None:
+            request = ClipRequest(
+                bucket=decoded_bucket(sample.bucket, transform.input),
+                geometry=sample.geometry,
+                start_s=sample.start_s,
+                frame_rate_fps=sample.frame_rate_fps,
+            )
+            rules = transform.video or VideoTransform()
+            clip = decode_clip(file, request, size_bytes=size_bytes, transform=rules)
+            clip = _with_zero_frames(clip, sample.bucket, transform.input, record)
+            return clip if len(clip) > 1 else clip[0]
+        return decode_image(
+            file.read(),
+            sample.bucket,
+            sample.geometry,
+            transform=transform.image,
+            # It was decoded under the limit of its run; asking for it again is no reason to refuse.
+            limits=ImageLimits(max_pixels=2**40),
         )
-        clip = decode_clip(data, request, transform=transform.video or VideoTransform())
-        return clip if len(clip) > 1 else clip[0]
-    return decode_image(
-        data,
-        sample.bucket,
-        sample.geometry,
-        transform=transform.image,
-        # It was decoded under the limit of its run; asking for it again is no reason to refuse.
-        limits=ImageLimits(max_pixels=2**40),
-    )
+
+
+def _with_zero_frames(
+    clip: npt.NDArray[np.uint8], bucket: Bucket, asked: Input, record: EncodingRecord
+) -> npt.NDArray[np.uint8]:
+    """Return a clip with the frames that the encoder saw as zeros, as the grey next to those."""
+    low, high = record.spec["input_range"]
+    grey = round(255.0 * (0.0 - low) / (high - low))
+    added = np.full((num_zero_frames(bucket, asked), *clip.shape[1:]), grey, np.uint8)
+    return np.concatenate([clip, added]) if len(added) else clip
 
 
 def recorded_transform(recorded: dict[str, Any]) -> MediaTransform:

@@ -5,10 +5,11 @@ from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, 
 from latentcache.plan.clips import Clip, ClipRules, VideoLength
 from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
 from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
+from latentcache.plan.opening import open_source, peek_source
 from latentcache.plan.options import PlanOptions
-from latentcache.plan.reading import open_source, read_source, read_sources
+from latentcache.plan.reading import read_source, read_sources
 from latentcache.plan.scanned import ScannedMedia, read_captions
-from latentcache.plan.sources import Corpus, CorpusKind, Listing, detect_corpus, open_corpus
+from latentcache.plan.sources import Corpus, CorpusKind, Listing, open_corpus
 
 __all__ = [
     "Assignment",
@@ -28,12 +29,12 @@ __all__ = [
     "bucket_lines",
     "bucket_table",
     "choose_bucket",
-    "detect_corpus",
     "estimate",
     "fit",
     "is_named_as_video",
     "open_corpus",
     "open_source",
+    "peek_source",
     "read_captions",
     "read_source",
     "read_sources",

@@ -4,15 +4,12 @@ A member's name is never followed as a path: a tar is read by offset and size, a
 file by row number.
 """
 
-import io
 import os
 import posixpath
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 
@@ -26,8 +23,6 @@ MAX_SOURCE_BYTES = 2 * 2**30
 """A larger single sample is refused before it is read."""
 
 NUM_REMOTE_READERS = 8
-HEADER_BLOCK_BYTES = 64 * 2**10
-"""One request of this size holds nearly every header; see docs/benchmarks when it moves."""
 
 
 def read_source(root: Folder, source: SourceRef) -> bytes:
@@ -52,7 +47,7 @@ def read_sources(root: Folder, sources: Sequence[SourceRef]) -> list[bytes | Med
     files: dict[str, list[int]] = defaultdict(list)
     plain = []
     for index, source in enumerate(sources):
-        if _is_cell(source):
+        if is_cell(source):
             files[source.path].append(index)
         else:
             plain.append(index)
@@ -66,79 +61,6 @@ def read_sources(root: Folder, sources: Sequence[SourceRef]) -> list[bytes | Med
         cells = _read_cells(root, path, [sources[index].member for index in indices])
         results.update((index, cells[sources[index].member]) for index in indices)
     return [results[index] for index in range(len(sources))]
-
-
-@contextmanager
-def open_source(root: Folder, source: SourceRef) -> Iterator[tuple[BinaryIO, int]]:
-    """Yield a seekable file over one sample, and its size in bytes; reads what is asked for.
-
-    Raises:
-        MediaError: ``unreadable`` or ``empty``.
-    """
-    if _is_cell(source):
-        data = read_source(root, source)
-        yield io.BytesIO(data), len(data)
-        return
-    try:
-        folder, name = locate(root, source.path)
-        file, size_bytes = _open(folder, name, source)
-    except (OSError, ValueError, ConfigError) as error:
-        raise _failure(error) from error
-    with file:
-        if size_bytes == 0:
-            raise MediaError("empty", "the file has no bytes")
-        yield file, size_bytes
-
-
-def _open(folder: Folder, name: str, source: SourceRef) -> tuple[BinaryIO, int]:
-    start, size_bytes = max(0, source.offset_bytes), source.size_bytes
-    if source.offset_bytes < 0 and folder.is_local:
-        file = folder.open_read(name)
-        return file, file.seek(0, io.SEEK_END) and _rewound(file)
-    if size_bytes < 0:
-        facts = folder.stat(name)
-        if facts is None:
-            raise FileNotFoundError(name)
-        size_bytes = facts.size_bytes
-    window = _Window(folder, name, start, size_bytes)
-    return cast(BinaryIO, io.BufferedReader(window, HEADER_BLOCK_BYTES)), size_bytes
-
-
-def _rewound(file: BinaryIO) -> int:
-    """Return the size of a file that stands at its end, and go back to its start."""
-    size_bytes = file.tell()
-    file.seek(0)
-    return size_bytes
-
-
-class _Window(io.RawIOBase):
-    """A range of one object as a file; each read is one request."""
-
-    def __init__(self, folder: Folder, name: str, start: int, size_bytes: int) -> None:
-        self._folder, self._name = folder, name
-        self._start, self._size_bytes = start, size_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}
-        self._position = max(0, origin[whence] + offset)
-        return self._position
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # the protocol's Buffer is 3.12's
-        length = min(len(buffer), max(0, self._size_bytes - self._position))
-        if length == 0:
-            return 0
-        first = self._start + self._position
-        data = self._folder.read(self._name, start=first, end=first + length)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def locate(root: Folder, path: str) -> tuple[Folder, str]:
@@ -162,7 +84,8 @@ def _joined(url: str, name: str) -> str:
     return scheme + separator + posixpath.normpath(posixpath.join(rest, name))
 
 
-def _is_cell(source: SourceRef) -> bool:
+def is_cell(source: SourceRef) -> bool:
+    """Return whether a sample is a cell of a Parquet file, which is read by row."""
     return bool(source.member) and source.offset_bytes < 0
 
 
@@ -179,7 +102,7 @@ def _read_plain(root: Folder, source: SourceRef) -> bytes | MediaError:
     except MediaError as error:
         return error
     except (OSError, ValueError, ConfigError) as error:
-        return _failure(error)
+        return read_failure(error)
     if not data:
         return MediaError("empty", "the file has no bytes")
     if source.offset_bytes >= 0 and len(data) != source.size_bytes:
@@ -210,7 +133,7 @@ def _read_cells(root: Folder, path: str, members: list[str]) -> dict[str, bytes 
             try:
                 data = _cell_reader(root, path).read(member)
             except (OSError, ValueError, ConfigError, pa.ArrowException) as error:
-                results[member] = _failure(error)
+                results[member] = read_failure(error)
             else:
                 results[member] = data or MediaError("empty", "the cell has no bytes")
     return results
@@ -249,7 +172,7 @@ def _too_large(size_bytes: int) -> MediaError:
     )
 
 
-def _failure(error: Exception) -> MediaError:
+def read_failure(error: Exception) -> MediaError:
     """Return why bytes cannot be had; holds no path, for a reason must not name one."""
     if isinstance(error, FileNotFoundError):
         return MediaError("unreadable", "the file is missing")

@@ -76,15 +76,6 @@ def open_corpus(url: str, kind: str = "") -> Corpus:
     raise AssertionError("the kind is one of the known ones")
 
 
-def detect_corpus(url: str) -> CorpusKind:
-    """Return what kind of corpus is at ``url``.
-
-    Raises:
-        ConfigError: As for ``open_corpus``.
-    """
-    return open_corpus(url).kind
-
-
 def _split_file(url: str) -> tuple[Folder, str]:
     """Return (root, file) for a URL that may name a file."""
     parent, _, name = url.rstrip("/").rpartition("/")

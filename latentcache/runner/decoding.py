@@ -8,9 +8,11 @@ Dimension letters: N rows, T frames, H height, W width.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +31,12 @@ from latentcache.decode import (
     decode_clips,
     decode_image,
     decode_isolated,
+    extend_time_limit,
     time_limit,
 )
-from latentcache.plan import read_sources
+from latentcache.plan import open_source, read_sources
 from latentcache.storage import Folder
+from latentcache.store.meta import SOURCE_DIGEST_BYTES
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,10 +49,8 @@ MAX_TASK_BYTES = 64 * 2**20
 MID_GREY = 128
 """Fills the place of a row that has no pixels, so that batch shapes never change."""
 
-SOURCE_DIGEST_BYTES = 16
-
 _READ_TIME_LIMITS = 4
-"""A task's bytes may take this many time limits of one sample to arrive."""
+"""A task's bytes, or some MiB of a video's, may take this many time limits of one sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,50 +147,87 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
         rows=tuple(each.row for each in order.rows),
         pixels_NTHWC=np.full(shape, MID_GREY, dtype=np.uint8),
     )
-    num_bytes = 0
-    for places in _reads(order.rows):
-        with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
-            payloads = read_sources(order.corpus, [order.rows[each[0]].source for each in places])
-        for group, payload in zip(places, payloads, strict=True):
-            rows = [order.rows[place] for place in group]
-            if isinstance(payload, MediaError):
-                # The scan has read it, so what is missing now may come back.
-                reject = replace(classify(payload, stage="decode"), is_transient=True)
-                decoded.rejects.update({each.row: reject for each in rows})
-                continue
-            num_bytes += len(payload)
-            digest = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
-            decoded.source_digests.update({each.row: digest for each in rows})
-            for index, found in _decode_source(order, rows, payload):
-                if isinstance(found, Reject):
-                    decoded.rejects[rows[index].row] = found
-                else:
-                    decoded.pixels_NTHWC[group[index]] = found
+    num_bytes = _decode_pictures(order, decoded) + sum(
+        _decode_video(order, places, decoded) for places in _videos(order.rows)
+    )
     return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
 
 
-def _reads(rows: Sequence[DecodeRow]) -> list[list[list[int]]]:
-    """Return the places of rows by read, then by source.
+def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:
+    """Fill in all pictures, read together to save requests; return the bytes read."""
+    places = [place for place, each in enumerate(order.rows) if each.start_s is None]
+    if not places:
+        return 0
+    with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+        payloads = read_sources(order.corpus, [order.rows[place].source for place in places])
+    num_bytes = 0
+    for place, payload in zip(places, payloads, strict=True):
+        if isinstance(payload, MediaError):
+            _reject_unread(order, [place], payload, decoded)
+            continue
+        num_bytes += len(payload)
+        digest = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
+        decoded.source_digests[order.rows[place].row] = digest
+        _fill(order, [place], (BytesIO(payload), len(payload)), decoded)
+    return num_bytes
 
-    All pictures are read at once, which saves requests; of the videos, which may be large,
-    one at a time, its clips together.
-    """
-    pictures = [[place] for place, each in enumerate(rows) if each.start_s is None]
+
+def _videos(rows: Sequence[DecodeRow]) -> list[list[int]]:
+    """Return the places of clips, those of one video together."""
     videos: dict[SourceRef, list[int]] = {}
     for place, each in enumerate(rows):
         if each.start_s is not None:
             videos.setdefault(each.source, []).append(place)
-    return [*([pictures] if pictures else []), *([group] for group in videos.values())]
+    return list(videos.values())
+
+
+def _decode_video(order: DecodeOrder, places: list[int], decoded: DecodedRows) -> int:
+    """Fill in the clips of one video, which may be larger than memory; return its bytes."""
+    with ExitStack() as opened:
+        try:
+            # A limit for each stretch of the file, however long it is.
+            with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+                file, size_bytes, digest = opened.enter_context(
+                    open_source(
+                        order.corpus, order.rows[places[0]].source, on_progress=extend_time_limit
+                    )
+                )
+        except MediaError as error:
+            _reject_unread(order, places, error, decoded)
+            return 0
+        decoded.source_digests.update({order.rows[place].row: digest for place in places})
+        _fill(order, places, (file, size_bytes), decoded)
+        return size_bytes
+
+
+def _reject_unread(
+    order: DecodeOrder, places: Sequence[int], error: MediaError, decoded: DecodedRows
+) -> None:
+    # The scan has read it, so what is missing now may come back.
+    reject = replace(classify(error, stage="decode"), is_transient=True)
+    decoded.rejects.update({order.rows[place].row: reject for place in places})
+
+
+def _fill(
+    order: DecodeOrder, places: Sequence[int], opened: tuple[BinaryIO, int], decoded: DecodedRows
+) -> None:
+    """Put the pixels of one file's rows in their places, or note why there are none."""
+    rows = [order.rows[place] for place in places]
+    for index, found in _decode_source(order, rows, opened):
+        if isinstance(found, Reject):
+            decoded.rejects[rows[index].row] = found
+        else:
+            decoded.pixels_NTHWC[places[index]] = found
 
 
 def _decode_source(
-    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
 ) -> Iterator[tuple[int, Pixels | Reject]]:
     """Yield the pixels of one file's rows, THWC or HWC, as they come, or why there are none."""
     missing = set(range(len(rows)))
     decode = _isolated if order.is_isolated else _in_this_process
     try:
-        for index, found in decode(order, rows, payload):
+        for index, found in decode(order, rows, opened):
             missing.discard(index)
             if isinstance(found, MediaError):
                 yield index, classify(found, stage="decode")
@@ -200,8 +239,9 @@ def _decode_source(
 
 
 def _in_this_process(
-    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
 ) -> Iterator[tuple[int, Pixels | MediaError]]:
+    file, size_bytes = opened
     settings, requests = order.settings, [each.clip(order.bucket) for each in rows]
     clips = [request for request in requests if request is not None]
     if not clips:
@@ -209,7 +249,7 @@ def _in_this_process(
             yield (
                 0,
                 decode_image(
-                    payload,
+                    file.read(),
                     order.bucket,
                     rows[0].geometry,
                     transform=settings.transform.image,
@@ -217,9 +257,7 @@ def _in_this_process(
                 ),
             )
         return
-    decoded = decode_clips(
-        BytesIO(payload), clips, size_bytes=len(payload), transform=settings.video
-    )
+    decoded = decode_clips(file, clips, size_bytes=size_bytes, transform=settings.video)
     while True:
         with time_limit(settings.time_limit_s):  # of each clip
             found = next(decoded, None)
@@ -229,7 +267,7 @@ def _in_this_process(
 
 
 def _isolated(
-    order: DecodeOrder, rows: Sequence[DecodeRow], payload: bytes
+    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
 ) -> Iterator[tuple[int, Pixels | MediaError]]:
     settings = order.settings
     for index, each in enumerate(rows):
@@ -242,7 +280,7 @@ def _isolated(
         )
         try:
             found = decode_isolated(
-                payload,
+                opened[0],
                 sample,
                 transform=settings.transform,
                 limits=settings.limits,

@@ -18,14 +18,21 @@ from ray.exceptions import RayError, WorkerCrashedError
 from latentcache.core.errors import MediaError, RunError
 from latentcache.core.media import MediaInfo
 from latentcache.core.rejects import Reject, RejectCode
-from latentcache.decode import ImageLimits, classify, probe_image, probe_video, time_limit
+from latentcache.decode import (
+    ImageLimits,
+    classify,
+    extend_time_limit,
+    probe_image,
+    probe_video,
+    time_limit,
+)
 from latentcache.plan import (
     ClipRules,
     ListedMedia,
     ScannedMedia,
     VideoLength,
     is_named_as_video,
-    open_source,
+    peek_source,
     read_captions,
 )
 from latentcache.runner.progress import Reporter, RunProgress
@@ -108,7 +115,10 @@ def _probe_one(settings: ScanSettings, media: ListedMedia) -> ScannedFile:
     try:
         with (
             time_limit(settings.time_limit_s),
-            open_source(settings.corpus, media.source) as (file, size_bytes),
+            peek_source(settings.corpus, media.source, on_progress=extend_time_limit) as (
+                file,
+                size_bytes,
+            ),
         ):
             try:
                 return probes[0](settings, media, file, size_bytes)

@@ -6,11 +6,15 @@ from latentcache.storage.exclusive import CreateIfAbsentSupport
 from latentcache.storage.folder import Folder
 from latentcache.storage.objects import ObjectInfo
 from latentcache.storage.retry import RetryPolicy
+from latentcache.storage.span import FileSpan, ObjectSpan, Progress
 
 __all__ = [
     "CreateIfAbsentSupport",
+    "FileSpan",
     "Folder",
     "ObjectInfo",
+    "ObjectSpan",
+    "Progress",
     "RetryPolicy",
     "StorageError",
     "map_ahead",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.media import MediaInfo
-from latentcache.plan import ScannedMedia, open_source, read_captions, read_source
+from latentcache.plan import ScannedMedia, peek_source, read_captions, read_source
 from latentcache.plan.listing import file_name, portable_path
 from latentcache.storage import Folder
 from tests.plan.conftest import listed, paths
@@ -39,7 +39,7 @@ def test_name_that_is_not_utf8_is_read_back(tree: Tree) -> None:
     bad = next(each for each in media if each.source.path != "good.jpg")
     assert bad.source.path == "./caf%E9%20%25.jpg"
     assert read_source(Folder.open(root), bad.source) == b"payload"
-    with open_source(Folder.open(root), bad.source) as (file, size_bytes):
+    with peek_source(Folder.open(root), bad.source) as (file, size_bytes):
         assert (file.read(), size_bytes) == (b"payload", 7)
 
 

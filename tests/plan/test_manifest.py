@@ -11,7 +11,7 @@ import pytest
 
 from latentcache.core.errors import ConfigError, MediaError
 from latentcache.core.media import SourceRef
-from latentcache.plan import open_source, read_source, read_sources
+from latentcache.plan import peek_source, read_source, read_sources
 from latentcache.storage import Folder
 from tests.plan.conftest import listed, paths
 
@@ -173,7 +173,7 @@ def test_missing_file_is_found_when_it_is_opened(tree: Tree) -> None:
         "the file is missing",
         "there is a folder where the file should be",
     ]
-    with pytest.raises(MediaError, match="missing"), open_source(folder, media[0].source):
+    with pytest.raises(MediaError, match="missing"), peek_source(folder, media[0].source):
         pass
 
 
@@ -197,7 +197,7 @@ def test_bytes_in_parquet_are_read_by_row(tree: Tree, is_struct: bool) -> None:
     found = read_sources(folder, [media[n].source for n in order])
     assert found == [pictures(100)[n] for n in order]
     assert [read_source(folder, m.source) for m in media] == pictures(100)
-    with open_source(folder, media[7].source) as (file, size_bytes):
+    with peek_source(folder, media[7].source) as (file, size_bytes):
         assert (file.read(), size_bytes) == (pictures(8)[7], len(pictures(8)[7]))
 
 

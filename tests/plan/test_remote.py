@@ -13,9 +13,8 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.media import MediaInfo
 from latentcache.plan import (
     ScannedMedia,
-    detect_corpus,
     open_corpus,
-    open_source,
+    peek_source,
     read_captions,
     read_sources,
 )
@@ -43,14 +42,14 @@ def check_folder(root: Folder) -> None:
     assert captions == {"a/x.jpg": "cap", "é.png": None}
     sources = sorted((each.source for each in media), key=lambda source: source.path)
     assert read_sources(root, sources) == [b"12", b"3"]
-    with open_source(root, sources[0]) as (file, size_bytes):
+    with peek_source(root, sources[0]) as (file, size_bytes):
         assert (file.read(1), file.read(), size_bytes) == (b"1", b"2", 2)
 
 
 def check_tar(root: Folder) -> None:
     root.write("t/a.tar", tar_bytes([("x.jpg", b"12"), ("x.txt", b"cap"), ("y.png", b"3")]))
     url = f"{root.url}/t"
-    assert detect_corpus(url) == "webdataset"
+    assert open_corpus(url).kind == "webdataset"
     for media, _ in (listed(url), listed(f"{url}/a.tar")):
         assert paths(media) == ["a.tar!x.jpg", "a.tar!y.png"]
         sources = [each.source for each in media]

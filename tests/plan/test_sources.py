@@ -12,7 +12,6 @@ from latentcache.plan import (
     PlanOptions,
     ScannedMedia,
     assign,
-    detect_corpus,
     open_corpus,
 )
 from latentcache.store.plan_draft import GenerationDraft
@@ -32,7 +31,7 @@ Tree = Callable[..., Path]
     ],
 )
 def test_kind_is_found_out(tree: Tree, files: list[str], kind: str) -> None:
-    assert detect_corpus(str(tree(dict.fromkeys(files, "1")))) == kind
+    assert open_corpus(str(tree(dict.fromkeys(files, "1")))).kind == kind
 
 
 def test_file_is_a_corpus_of_its_own(tree: Tree) -> None:

@@ -8,7 +8,7 @@ import pytest
 import webdataset
 
 from latentcache.core.errors import MediaError
-from latentcache.plan import open_source, read_source, read_sources
+from latentcache.plan import peek_source, read_source, read_sources
 from latentcache.plan.listing import MEMBERS_PER_RUN
 from latentcache.storage import Folder
 from tests.plan.conftest import listed, paths, tar_bytes
@@ -43,7 +43,7 @@ def test_payload_is_read_by_range(tree: Tree) -> None:
     media, _ = listed(root)
     sources = [each.source for each in media]
     assert read_sources(Folder.open(root), sources[::-1]) == [b"right", b"left", b"one"]
-    with open_source(Folder.open(root), sources[1]) as (file, size_bytes):
+    with peek_source(Folder.open(root), sources[1]) as (file, size_bytes):
         assert (file.seek(-2, io.SEEK_END), file.read(), size_bytes) == (2, b"ft", 4)
         assert (file.seek(1), file.read(100), file.read()) == (1, b"eft", b"")
 
