@@ -50,9 +50,6 @@ class LoaderOptions:
             evaluation.
         prefetch: Batches that a thread makes ahead; None is 2 for a CUDA device and 0 for the
             CPU, where the thread would take the training's cores.
-        reuse_buffers: Batches after which the memory of a batch's encoded columns is written
-            over, to save the system handing out fresh pages; 0 never does. Without effect for
-            a device, whose allocator reuses memory by itself.
     """
 
     posterior: Posterior = "sample"
@@ -64,13 +61,11 @@ class LoaderOptions:
     verify: bool = False
     is_collective: bool = True
     prefetch: int | None = None
-    reuse_buffers: int = 0
 
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
         whole(self.prefetch or 0, name="prefetch", least=0)
-        whole(self.reuse_buffers, name="reuse_buffers", least=0)
 
     def num_ahead(self, device: torch.device | None) -> int:
         """Return how many batches are made ahead for a device."""
@@ -171,8 +166,7 @@ class LatentLoader:
             posterior=chosen.posterior,
             normalize=mode,
             device=place,
-            # A batch stays whole for so many more, while others are made ahead.
-            num_buffers=chosen.reuse_buffers and chosen.reuse_buffers + self._depth,
+            num_ahead=self._depth,
         )
         self._verify = chosen.verify
         self._cache = (

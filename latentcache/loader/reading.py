@@ -25,6 +25,10 @@ _CHUNK_BYTES = 2**18
 """Stored bytes that are drawn and normalised in one go: a float32 copy of them, and what
 lies between, stays in the processor's cache."""
 
+_NUM_HELD = 3
+"""Batches whose memory is kept to be used again, beside those made ahead: the one that is
+made, the one that is trained on, and the one before it, which a loop lets go of last."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -75,16 +79,16 @@ def is_sampled(fields: Collection[str], posterior: Posterior) -> bool:
 class BatchReader:
     """Turns located rows into a batch; used by one thread at a time."""
 
-    def __init__(self, recipe: Recipe, side: SideValues, *, num_buffers: int = 0) -> None:
+    def __init__(self, recipe: Recipe, side: SideValues, *, num_ahead: int = 0) -> None:
         """Read nothing yet.
 
         Args:
             recipe: What a batch holds.
             side: Reads what is no tensor.
-            num_buffers: Tensors that are used in turn where batches stay on the CPU; 0 makes
-                fresh ones.
+            num_ahead: Batches that wait to be taken.
         """
-        self._recipe, self._side, self._buffers = recipe, side, Buffers(num_buffers)
+        self._recipe, self._side = recipe, side
+        self._buffers = Buffers(num_ahead + _NUM_HELD)
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
         self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
@@ -200,8 +204,6 @@ class BatchReader:
             return column.gather.field(places, entry, pinned).to(device, non_blocking=True)
         if not self._is_here:
             return column.gather.field(places, entry).to(device)
-        if not self._buffers.count:
-            return column.gather.field(places, entry)
         out = self._buffers.take(column.view.name, shape, dtype)
         return column.gather.field(places, entry, out)
 

@@ -41,7 +41,7 @@ class Request:
         posterior: ``sample`` or ``mode``.
         normalize: A mode or operations.
         device: Where tensors go.
-        num_buffers: Tensors used in turn; 0 for fresh ones.
+        num_ahead: Batches that are made before they are taken.
     """
 
     columns: tuple[str, ...]
@@ -51,7 +51,7 @@ class Request:
     posterior: Posterior
     normalize: NormalizeMode | Sequence[Mapping[str, Any]]
     device: torch.device | None
-    num_buffers: int = 0
+    num_ahead: int = 0
 
 
 class ResolvedRun:
@@ -87,7 +87,7 @@ class ResolvedRun:
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self._encoded]
         side = SideValues(opened, rest, seed=request.rule.seed)
-        self.reader = BatchReader(self.recipe, side, num_buffers=request.num_buffers)
+        self.reader = BatchReader(self.recipe, side, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             self.reader.shape(stream, self.recipe.latents, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))

@@ -1,8 +1,8 @@
 """latentcache: ``LatentLoader`` over a store made by the real writers.
 
-Options: ``raw`` (fields as stored, global permutation), ``reuse`` (raw, into the memory of the
-batch before last), ``float32`` (normalised), ``captions`` (raw, and a caption per sample),
-``window`` (raw, whole shards in shuffled order, rows shuffled among ``window_shards`` of them).
+Options: ``raw`` (fields as stored, global permutation), ``float32`` (normalised), ``captions``
+(raw, and a caption per sample), ``window`` (raw, whole shards in shuffled order, rows shuffled
+among ``window_shards`` of them).
 Large rows are copied by threads of its own, one a core.
 """
 
@@ -51,7 +51,7 @@ def make_loader(job: Job, option: str) -> LatentLoader:
         rank=0,
         world_size=1,
         normalize=option == "float32",
-        options=LoaderOptions(window_shards=window, reuse_buffers=2 if option == "reuse" else 0),
+        options=LoaderOptions(window_shards=window),
     )
 
 
