@@ -46,9 +46,17 @@ class LatentAccumulator:
         self._last_rows: NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
         self._last_squares: Floats | None = None
 
-    def add(self, values: NDArray[np.generic], num_frames: int) -> None:
-        """Add one batch (B, C, ...), not empty."""
-        self._num_samples += values.shape[0]
+    def add(
+        self, values: NDArray[np.generic], num_frames: int, *, num_samples: int | None = None
+    ) -> None:
+        """Add one batch (B, C, ...), not empty.
+
+        Args:
+            values: The batch.
+            num_frames: Latent frames in it.
+            num_samples: Samples that were not counted before; default: all of it.
+        """
+        self._num_samples += values.shape[0] if num_samples is None else num_samples
         self._num_frames += num_frames
         rows = as_rows(values, patch_size=self._patch_size)
         phases = rows.reshape(-1, self._patch_size**2, *rows.shape[1:])

@@ -18,7 +18,7 @@ several, so they are never pooled unseen. Images, and fields without T, are all 
 
 
 def split_frames(
-    values: NDArray[np.generic], field: Field
+    values: NDArray[np.generic], field: Field, *, is_continued: bool = False
 ) -> dict[FrameClass, NDArray[np.generic]]:
     """Return views (B, C, ...) of the first latent frame and of the rest.
 
@@ -27,6 +27,7 @@ def split_frames(
     Args:
         values: A batch of the field (B, *field.axes).
         field: Names the axes.
+        is_continued: Latent frames from the middle of a clip: all of them are of the rest.
 
     Raises:
         ValueError: ``values`` has another number of dimensions.
@@ -45,6 +46,8 @@ def split_frames(
         return {"first": canonical}
     time = 2 + field.axes.replace(channel or "", "").index("T")
     canonical = np.moveaxis(canonical, time, 2)
+    if is_continued:
+        return {"rest": canonical}
     frames: dict[FrameClass, NDArray[np.generic]] = {"first": canonical[:, :, :1]}
     if canonical.shape[2] > 1:
         frames["rest"] = canonical[:, :, 1:]

@@ -5,6 +5,7 @@ the number of BLAS threads; only ``exp`` in the posterior sums is the CPU's own.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from latentcache.stats.layout import (
 
 _SKIPPED_KINDS = frozenset({"logvar", "std"})
 """The spread of a posterior is reported as such, beside its mean."""
+
+
+_Frames = dict[FrameClass, NDArray[np.generic]]
 
 
 class UnitStatistics:
@@ -56,14 +60,17 @@ class UnitStatistics:
         self._max_covariance_channels = max_covariance_channels
         self._latents: dict[tuple[str, FrameClass], LatentAccumulator] = {}
         self._codes: dict[tuple[str, FrameClass], CodeUsage] = {}
+        self._begun: set[tuple[str, FrameClass]] = set()
 
     def add(
         self,
         stored: Mapping[str, NDArray[np.generic]],
         posterior_logvar: NDArray[np.float32] | None = None,
         posterior_mean: NDArray[np.float32] | None = None,
+        *,
+        is_continued: bool = False,
     ) -> None:
-        """Add the kept rows of one batch.
+        """Add the kept rows of one batch, or further latent frames of the same rows.
 
         Args:
             stored: Fields (B, *axes) as stored, rounded to the storage dtype, in float32.
@@ -71,6 +78,8 @@ class UnitStatistics:
                 it is shared. Default: the stored ``logvar``, if there is one.
             posterior_mean: Posterior mean where the stored field is a draw. Without it the
                 KL is estimated from the draws: without bias, as ``E[z^2] = mu^2 + sigma^2``.
+            is_continued: These are the latent frames that follow those added last, of the
+                same samples: none of them is a first one.
 
         Raises:
             ValueError: The encoder has no Gaussian posterior, or axes do not fit.
@@ -82,16 +91,21 @@ class UnitStatistics:
             )
         if posterior_logvar is None and self._has_posterior and self._logvar is not None:
             posterior_logvar = stored[self._logvar.name].astype(np.float32, copy=False)
+        if not is_continued:
+            self._begun.clear()
         for field in self._fields:
             values = stored[field.name]
             if values.size == 0:
                 continue
+            split = partial(split_frames, field=field, is_continued=is_continued)
             if field.kind == "indices":
-                self._add_codes(field, values)
-            elif field.name == self._primary and self._has_posterior:
-                self._add_latents(field, values, posterior_logvar, posterior_mean)
-            else:
-                self._add_latents(field, values, None, None)
+                self._add_codes(field, split(values))
+                continue
+            of_posterior: list[_Frames] = [{}, {}]
+            if field.name == self._primary and self._has_posterior:
+                told = (posterior_logvar, posterior_mean)
+                of_posterior = [{} if each is None else split(each) for each in told]
+            self._add_latents(field, split(values), *of_posterior)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return ``stats.<field>.<class>.<name>`` arrays; nothing for what was never seen."""
@@ -107,27 +121,30 @@ class UnitStatistics:
                     arrays |= {prefix + item: array for item, array in part.arrays().items()}
         return arrays
 
-    def _add_codes(self, field: Field, values: NDArray[np.generic]) -> None:
-        for name, codes in split_frames(values, field).items():
-            usage = CodeUsage.from_indices(codes, num_samples=codes.shape[0])
+    def _add_codes(self, field: Field, classes: _Frames) -> None:
+        for name, codes in classes.items():
+            num_samples = self._num_new_samples((field.name, name), codes.shape[0])
+            usage = CodeUsage.from_indices(codes, num_samples=num_samples)
             known = self._codes.get((field.name, name))
             self._codes[field.name, name] = usage if known is None else known.merge(usage)
 
     def _add_latents(
-        self,
-        field: Field,
-        values: NDArray[np.generic],
-        logvar: NDArray[np.float32] | None,
-        mean: NDArray[np.float32] | None,
+        self, field: Field, classes: _Frames, logvars: _Frames, means: _Frames
     ) -> None:
-        logvars = {} if logvar is None else split_frames(logvar, field)
-        means = {} if mean is None else split_frames(mean, field)
-        for name, frames in split_frames(values, field).items():
+        for name, frames in classes.items():
             accumulator = self._accumulator(field, name, frames.shape[1])
-            accumulator.add(frames, num_latent_frames(frames, field))
+            num_samples = self._num_new_samples((field.name, name), frames.shape[0])
+            num_frames = num_latent_frames(frames, field)
+            accumulator.add(frames, num_frames, num_samples=num_samples)
             if name in logvars:
                 is_drawn = field.kind == "sample" and name not in means
                 accumulator.add_posterior(logvars[name], means.get(name), is_drawn=is_drawn)
+
+    def _num_new_samples(self, key: tuple[str, FrameClass], num_samples: int) -> int:
+        """Return how many of a batch's samples have no frame of this class counted yet."""
+        is_new = key not in self._begun
+        self._begun.add(key)
+        return num_samples if is_new else 0
 
     def _accumulator(self, field: Field, name: FrameClass, num_channels: int) -> LatentAccumulator:
         key = (field.name, name)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latentcache.store.records import Generation as Generation
     from latentcache.store.records import UnitEntry as UnitEntry
     from latentcache.store.snapshots import Pin as Pin
+    from latentcache.store.spooled import SpooledTensor as SpooledTensor
     from latentcache.store.store import Store as Store
     from latentcache.store.tensors import TensorBytes as TensorBytes
     from latentcache.store.unit_writer import Provenance as Provenance
@@ -35,6 +36,7 @@ _HOMES = {
     "reader": ("ColumnView", "Snapshot"),
     "records": ("BatchRule", "Commit", "EncodingRecord", "Generation", "UnitEntry"),
     "snapshots": ("Pin",),
+    "spooled": ("SpooledTensor",),
     "store": ("Store",),
     "tensors": ("TensorBytes",),
     "unit_writer": ("Provenance", "UnitWriter"),

@@ -4,14 +4,15 @@ Equal content gives equal bytes, and where all samples of a unit have one layout
 payloads lie at ``offset + slot * stride``. docs/format.md specifies both for strangers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Protocol
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.store.tensor_file import field_order, header_bytes, layout_of
-from latentcache.store.tensors import TensorBytes
+from latentcache.store.tensors import TensorSource
 
 BLOCK_BYTES = 512
 KEY_DIGITS = 20
@@ -107,7 +108,7 @@ class MemberLayout:
         return BLOCK_BYTES + len(self.tensor_header)
 
 
-def member_layout(column: str, fields: Mapping[str, TensorBytes]) -> MemberLayout:
+def member_layout(column: str, fields: Mapping[str, TensorSource]) -> MemberLayout:
     """Return the layout of members that hold ``fields``.
 
     Raises:
@@ -151,19 +152,16 @@ class TarWriter:
         """Members added so far."""
         return len(self.offsets)
 
-    def add(self, key: str, fields: Mapping[str, TensorBytes]) -> None:
+    def add(self, key: str, fields: Mapping[str, TensorSource]) -> None:
         """Append one sample.
 
         Raises:
             ValueError: The key is not 20 hex digits, or the member too long.
         """
         layout = self._layout_for(fields)
-        pieces: list[bytes | bytearray | memoryview] = [
-            layout.tar_header.for_key(key),
-            layout.tensor_header,
-        ]
-        pieces += [fields[name].data for name in layout.order]
-        pieces.append(layout.padding)
+        head = (layout.tar_header.for_key(key), layout.tensor_header)
+        payload = (block for name in layout.order for block in fields[name].blocks())
+        pieces: Iterable[bytes | bytearray | memoryview] = chain(head, payload, (layout.padding,))
         if layout.payload_bytes <= _JOIN_BYTES:
             pieces = [b"".join(pieces)]
         for piece in pieces:
@@ -176,7 +174,7 @@ class TarWriter:
         self._sink.write(END_OF_ARCHIVE)
         self.num_bytes += len(END_OF_ARCHIVE)
 
-    def _layout_for(self, fields: Mapping[str, TensorBytes]) -> MemberLayout:
+    def _layout_for(self, fields: Mapping[str, TensorSource]) -> MemberLayout:
         layout = self.layout
         if layout is not None and layout.fields == layout_of(fields):
             return layout

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.store.tensors import ITEM_BYTES, SAFETENSORS_NAMES, TensorBytes
+from latentcache.store.tensors import (
+    ITEM_BYTES,
+    SAFETENSORS_NAMES,
+    TensorBytes,
+    TensorSource,
+)
 
 MAX_HEADER_BYTES = 100_000_000
 """The library's own limit; a longer header is a damaged one."""
@@ -84,7 +89,7 @@ def header_bytes(layout: FieldLayout) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def layout_of(fields: Mapping[str, TensorBytes]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def layout_of(fields: Mapping[str, TensorSource]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the dtype and shape of every field."""
     return {name: (tensor.dtype, tensor.shape) for name, tensor in fields.items()}
 

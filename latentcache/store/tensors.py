@@ -5,10 +5,10 @@ numpy knows neither bfloat16 nor fp8, so a sample's fields travel as ``TensorByt
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -49,6 +49,29 @@ _NAME_OF_STR = {np.dtype(name).str: name for name in SAFETENSORS_NAMES if name n
 assert sys.byteorder == "little", "format 1 is little-endian and written without swapping"
 
 
+class TensorSource(Protocol):
+    """One tensor whose bytes can be had in order: in memory, or on a disk."""
+
+    @property
+    def dtype(self) -> str:
+        """A key of ``SAFETENSORS_NAMES``."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole tensor."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the whole tensor."""
+        ...
+
+    def blocks(self) -> Iterator[bytes | bytearray | memoryview]:
+        """Yield the bytes in order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TensorBytes:
     """One tensor as it lies in a file: C order, little-endian.
@@ -77,6 +100,10 @@ class TensorBytes:
     def num_bytes(self) -> int:
         """Size of ``data``."""
         return memoryview(self.data).nbytes
+
+    def blocks(self) -> Iterator[bytes | bytearray | memoryview]:
+        """Yield the bytes, all at once."""
+        yield self.data
 
     @classmethod
     def from_numpy(cls, array: np.ndarray[Any, Any]) -> "TensorBytes":
@@ -146,14 +173,24 @@ def as_tensor_bytes(fields: Mapping[str, object]) -> dict[str, TensorBytes]:
     Raises:
         TypeError: A value is neither a numpy array nor ``TensorBytes``.
     """
-    result: dict[str, TensorBytes] = {}
-    for name, value in fields.items():
-        if isinstance(value, TensorBytes):
-            result[name] = value
-        elif isinstance(value, np.ndarray):
-            result[name] = TensorBytes.from_numpy(value)
-        else:
-            raise TypeError(
-                f"field {name} must be a numpy array or TensorBytes, got {type(value).__name__}"
-            )
-    return result
+    return {name: _as_tensor_bytes(name, value) for name, value in fields.items()}
+
+
+def as_tensor_sources(
+    fields: Mapping[str, np.ndarray[Any, Any] | TensorSource],
+) -> dict[str, TensorSource]:
+    """Return ``fields`` with every numpy array turned into ``TensorBytes``."""
+    return {
+        name: TensorBytes.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in fields.items()
+    }
+
+
+def _as_tensor_bytes(name: str, value: object) -> TensorBytes:
+    if isinstance(value, TensorBytes):
+        return value
+    if isinstance(value, np.ndarray):
+        return TensorBytes.from_numpy(value)
+    raise TypeError(
+        f"field {name} must be a numpy array or TensorBytes, got {type(value).__name__}"
+    )

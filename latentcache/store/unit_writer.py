@@ -29,7 +29,7 @@ from latentcache.store.layout import UnitObject, UnitObjectKind, unit_object_nam
 from latentcache.store.meta import SOURCE_DIGEST_BYTES, FixedLayout, UnitMeta, meta_bytes
 from latentcache.store.records import Commit, EncodingRecord, ObjectRef
 from latentcache.store.tar import TarWriter
-from latentcache.store.tensors import TensorBytes, as_tensor_bytes
+from latentcache.store.tensors import TensorSource, as_tensor_sources
 
 STALE_AFTER_S = 12 * 3600.0
 """Half of gc's grace: an older upload may be collected before its commit names it."""
@@ -135,7 +135,7 @@ class UnitWriter:
         self,
         row: int,
         key: str,
-        fields: Mapping[str, np.ndarray[Any, Any] | TensorBytes],
+        fields: Mapping[str, np.ndarray[Any, Any] | TensorSource],
         source_digest: bytes,
     ) -> None:
         """Append one encoded sample; rows must ascend.
@@ -149,7 +149,7 @@ class UnitWriter:
         Raises:
             ValueError: The fields are not those of the encoding.
         """
-        tensors = as_tensor_bytes(fields)
+        tensors = as_tensor_sources(fields)
         dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
         if dtypes != self._dtypes:
             raise ValueError(
@@ -225,10 +225,14 @@ class UnitWriter:
             self._tar = TarWriter(self._file, column=self._record.column)
         return self._tar
 
-    def _scratch_path(self) -> Path:
+    @property
+    def scratch_folder(self) -> Path:
+        """Where the tar grows; there is room for its parts too."""
         # The root of a local store exists already and is on the tar's own file system.
-        folder = self._scratch_folder or self._folder.local_path() or Path(tempfile.gettempdir())
-        return folder / f"{TEMPORARY_PREFIX}{self._unit.unit}.{new_write_id()}"
+        return self._scratch_folder or self._folder.local_path() or Path(tempfile.gettempdir())
+
+    def _scratch_path(self) -> Path:
+        return self.scratch_folder / f"{TEMPORARY_PREFIX}{self._unit.unit}.{new_write_id()}"
 
     def _close_tar(self) -> str:
         """Return the SHA-256 of the finished tar, or "" if no row is present."""

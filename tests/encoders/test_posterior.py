@@ -1,5 +1,9 @@
 """What is stored follows the policy; noise follows (seed, key) and nothing else."""
 
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 from latentcache.core.errors import ConfigError
 from latentcache.encoders import apply_policy, list_encoders, stored_fields
 from latentcache.encoders.facts import posterior_fields
-from latentcache.encoders.posterior import posterior_noise
+from latentcache.encoders.posterior import Piece, posterior_noise
 from latentcache.encoders.spec import EncoderSpec
 
 SPECS = {facts.name: facts.spec for facts in list_encoders()}
@@ -74,6 +78,21 @@ def test_noise_depends_on_seed_and_key(key: str, seed: int) -> None:
     assert np.array_equal(noise, posterior_noise((5,), seed=seed, key=key))
     assert not np.array_equal(noise, posterior_noise((5,), seed=seed + 1, key=key))
     assert not np.array_equal(noise, posterior_noise((5,), seed=seed, key=key + "x"))
+
+
+@given(st.data())
+def test_a_piece_of_a_clip_is_drawn_as_the_whole_clip_is(data: st.DataObject) -> None:
+    channels, total, height, width = data.draw(st.tuples(*[st.integers(1, 7)] * 4))
+    raw = {name: torch.randn(2, channels, total, height, width) for name in ("mean", "logvar")}
+    fields = posterior_fields("gaussian", "CTHW", channels)
+    stored = [replace(fields[0], name="sample", kind="sample", dtype="float32")]
+    draw = partial(apply_policy, fields=stored, policy="sample", seed=3, keys=["a", "b"])
+    cuts = sorted(data.draw(st.sets(st.integers(1, total), max_size=3)) | {total})
+    pieces = []
+    for start, stop in pairwise([0, *cuts]):
+        piece = {name: values[:, :, start:stop] for name, values in raw.items()}
+        pieces.append(draw(piece, piece=Piece(start, total))["sample"])
+    assert torch.equal(torch.cat(pieces, dim=2), draw(raw)["sample"])
 
 
 def test_noise_is_standard_normal() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -111,6 +112,25 @@ def test_first_latent_frame_and_the_rest_are_apart(
     assert field.pooled.num_frames == 20
     assert field.pooled.num_pixels == 4 * 17 * 48 * 48
     assert_array_equal(field.pooled.moments.count, clips[:, 0].size)
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2, 3), (1, 2, 3, 4, 5)], ids=str)
+def test_a_clip_added_in_pieces_counts_as_one(
+    cuts: tuple[int, ...], make_field: Callable[..., Field]
+) -> None:
+    fields = [make_field("mean", "CTHW"), make_field("logvar", "CTHW")]
+    clips = [{name: normal(1, 3, 6, 4, 4) for name in ("mean", "logvar")} for _ in range(2)]
+    whole = UnitStatistics(fields, "gaussian", pixels_per_sample=100)
+    pieces = UnitStatistics(fields, "gaussian", pixels_per_sample=100)
+    for clip in clips:
+        whole.add(clip)
+        bounds = [0, *cuts, 6]
+        for start, stop in pairwise(bounds):
+            piece = {name: values[:, :, start:stop] for name, values in clip.items()}
+            pieces.add(piece, is_continued=start > 0)
+    for name, expected in whole.arrays().items():
+        assert_allclose(pieces.arrays()[name], expected, rtol=1e-10, atol=1e-12, err_msg=name)
+    assert only(pieces.arrays(), "rest").num_samples == 2
 
 
 def test_an_image_is_a_first_frame(
