@@ -31,7 +31,6 @@ _COLUMN_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _UNIT_OBJECT_PATTERN = re.compile(
     r"(?:.*/)?(\d{8}-\d{4})\.(0|[1-9]\d*)\.([0-9a-f]{16})\.(tar|safetensors|json)"
 )
-_PLAN_PATTERN = re.compile(r"(?:.*/)?plan/(0|[1-9]\d*)\.json")
 _SNAPSHOT_PATTERN = re.compile(r"(?:.*/)?snapshots/([1-9]\d*)\.json")
 _TOMBSTONE_PATTERN = re.compile(r"snapshots/([1-9]\d*)\.retired\.json")
 _COLLECTABLE_PATTERNS = (
@@ -112,12 +111,6 @@ def parse_unit_object(name: str) -> UnitObject | None:
     if match is None:
         return None
     return UnitObject(UnitId.parse(match[1]), int(match[2]), match[3])
-
-
-def parse_plan_name(name: str) -> int | None:
-    """Return the generation that a plan record's name says, or None."""
-    match = _PLAN_PATTERN.fullmatch(name)
-    return int(match[1]) if match else None
 
 
 def snapshot_name(number: int) -> str:

@@ -210,5 +210,4 @@ def test_numbers_are_told_from_names() -> None:
     assert layout.parse_snapshot_name(layout.snapshot_name(12)) == 12
     assert layout.parse_snapshot_name(layout.tombstone_name(12)) is None
     assert layout.parse_tombstone_name(layout.tombstone_name(12)) == 12
-    assert layout.parse_plan_name(layout.plan_name(0)) == 0
     assert layout.parse_snapshot_name(layout.snapshot_table_name(1, "a", "units", "0" * 16)) is None
