@@ -19,7 +19,7 @@ from latentcache.runner.encode_actor import (
 )
 from latentcache.runner.ledger import Ledger
 from latentcache.runner.options import Resources
-from latentcache.runner.unit_run import UnitOrder, UnitOutcome
+from latentcache.runner.unit_order import UnitOrder, UnitOutcome
 from latentcache.store import EncodingRecord
 
 _MAX_START_DEATHS = 2

@@ -18,7 +18,7 @@ from latentcache.runner.actor_pool import ActorPool, PooledActor, cause_of
 from latentcache.runner.batch_encoder import EncoderBrokenError, EncoderOutOfMemoryError
 from latentcache.runner.encode_actor import ActorProgress
 from latentcache.runner.progress import Reporter, encode_progress
-from latentcache.runner.unit_run import UnitOrder, UnitOutcome
+from latentcache.runner.unit_order import UnitOrder, UnitOutcome
 from latentcache.store import EncodingRecord, Store
 
 _TICK_S = 0.5

@@ -40,13 +40,8 @@ from latentcache.runner.device import (
 )
 from latentcache.runner.options import EncodeOptions
 from latentcache.runner.probing import check_same_probe, probe
-from latentcache.runner.unit_run import (
-    UnitCounters,
-    UnitOrder,
-    UnitOutcome,
-    UnitRun,
-    UnitTools,
-)
+from latentcache.runner.unit_order import UnitCounters, UnitOrder, UnitOutcome, UnitTools
+from latentcache.runner.unit_run import UnitRun
 from latentcache.runner.window import ByteWindow
 from latentcache.store import EncodingRecord, Store
 

@@ -21,7 +21,7 @@ from latentcache.runner.options import Resources
 from latentcache.runner.pinning import check_buckets, encoding_record, planned_buckets
 from latentcache.runner.progress import Reporter
 from latentcache.runner.request import EncodeRequest
-from latentcache.runner.unit_run import UnitOrder
+from latentcache.runner.unit_order import UnitOrder
 from latentcache.stats import merge_arrays
 from latentcache.storage import map_ahead
 from latentcache.store import (

@@ -7,7 +7,7 @@ from latentcache.core.rejects import BY_OPTION
 from latentcache.runner.dispatch import DispatchResult, QuarantineLimit
 from latentcache.runner.options import Resources
 from latentcache.runner.request import EncodeRequest
-from latentcache.runner.unit_run import UnitOrder
+from latentcache.runner.unit_order import UnitOrder
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import EncodingRecord, Generation, Store
 
