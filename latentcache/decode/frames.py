@@ -11,12 +11,15 @@ the decoder itself calls a whole key frame.
 from collections.abc import Iterator
 
 import numpy as np
+from av import Packet
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.timeline import Timeline
+from latentcache.decode.unused import find_unused_rule
 from latentcache.decode.video_file import VideoFile
 
 _SEEK_GAIN_FRAMES = 8
@@ -35,8 +38,9 @@ class FrameReader:
         """
         self._video, self._timeline = video, timeline
         self._numbered: Iterator[tuple[int, VideoFrame]] | None = None
-        self._next = 0
+        self._next = self._wanted = 0
         self._is_damaged = False
+        self._is_unused = find_unused_rule(video.stream.codec_context)
         self._false_keys: set[int] = set()
 
     def frame(self, index: int) -> VideoFrame:
@@ -45,6 +49,7 @@ class FrameReader:
         Raises:
             MediaError: It is missing, or it or one that it may refer to is damaged.
         """
+        self._wanted = index
         try:
             found = self._start_near(index)
             if found is None or self._next - 1 != index:
@@ -103,10 +108,22 @@ class FrameReader:
 
     def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
         """Yield frames with their numbers, from where the container stands."""
-        for count, frame in enumerate(self._video.container.decode(self._video.stream)):
-            number = self._number(frame) if self._timeline.has_times else count
-            if number is not None:
-                yield number, frame
+        count = 0
+        for packet in self._video.container.demux(self._video.stream):
+            if self._may_drop(packet):
+                continue
+            for frame in packet.decode():
+                number = self._number(frame) if self._timeline.has_times else count
+                count += 1
+                if number is not None:
+                    yield number, frame
+
+    def _may_drop(self, packet: "Packet[VideoStream]") -> bool:
+        """Return whether nobody wants a packet's frame, nor any that refers to it."""
+        if self._is_unused is None or not self._timeline.has_times:
+            return False
+        is_before = packet.pts is not None and packet.pts < self._timeline.ticks[self._wanted]
+        return bool(is_before) and self._is_unused(memoryview(packet))
 
     def _number(self, frame: VideoFrame) -> int | None:
         """Return which frame it is, from its time; None if the timeline has no such time."""

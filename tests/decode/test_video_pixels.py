@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
-from latentcache.decode import VideoTransform
+from latentcache.decode import VideoTransform, video_pixels
 from latentcache.decode.tone import tone_mapped
 from latentcache.decode.video_pixels import FrameConverter
 
@@ -132,3 +132,27 @@ def test_both_hdr_curves_agree_about_reference_white() -> None:
     by_pq = tone_mapped(grey(pq(203)), curve="pq").mean()
     by_hlg = tone_mapped(grey(round(0.75 * 65535)), curve="hlg").mean()
     assert abs(by_pq - by_hlg) <= 2
+
+
+PLANAR = [
+    "yuv420p",
+    "yuvj422p",
+    "yuv444p",
+    "yuv411p",
+    "nv12",
+    "yuv420p10le",
+    "p010le",
+    "yuv444p12le",
+]
+
+
+@pytest.mark.parametrize("pixel_format", PLANAR)
+@pytest.mark.parametrize("size_px", [(96, 64), (33, 17), (160, 130)])
+def test_the_way_over_planes_gives_the_values_of_the_way_without(
+    pixel_format: str, size_px: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=pixel_format)
+    planar = convert(frame, size_px)
+    monkeypatch.setattr(video_pixels, "_PLANAR", ("none",))
+    assert np.array_equal(planar, convert(frame, size_px))
