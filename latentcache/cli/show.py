@@ -1,11 +1,23 @@
 """``latentcache show``: one sample, original beside decoded latent."""
 
+import errno
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from latentcache.cli.flags import decoding_flags, decoding_of
-from latentcache.core.errors import MediaError, StoreError
+from latentcache.core.errors import ConfigError, MediaError, StoreError
+
+if TYPE_CHECKING:
+    from latentcache.evaluate import PlannedSample
+    from latentcache.evaluate.fidelity import Pixels
+
+
+_FIRST_AND_REST = (slice(0, 1), slice(1, None))
+_SUFFIXES = (".png", ".mp4")
 
 
 @click.command(short_help="Draw one sample: original beside decoded latent.")
@@ -16,8 +28,8 @@ from latentcache.core.errors import MediaError, StoreError
     "--output",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.png",
-    help="Where to write the picture.",
+    metavar="FILE",
+    help="Where to write: a .png, or of a clip an .mp4.",
 )
 @click.option("--column", default="latents", show_default=True, metavar="NAME")
 @click.option("--snapshot", type=int, metavar="N", help="Another snapshot than the newest.")
@@ -33,21 +45,21 @@ def show(
 ) -> None:
     """Write a picture of the sample KEY of STORE as it was encoded and as it decodes.
 
-    KEY is the 20 digits of a member of a tar, or the path of the source in the corpus.
+    A clip becomes a contact sheet (.png) or a video (.mp4), original above decoded. KEY is
+    the 20 digits of a member of a tar, or the path of the source in the corpus, which stands
+    for a video's first clip.
     """  # fmt: skip
+    _check_output(output)
     from latentcache import open_store
-    from latentcache.evaluate import (
-        above_each_other,
-        film_strip,
-        find_sample,
-        load_recorded_encoder,
-        psnr_db,
-        reconstruct,
-        side_by_side_png,
-    )
+    from latentcache.evaluate import find_sample, load_recorded_encoder, psnr_db, reconstruct
 
     view = open_store(store).snapshot(snapshot).column(column)
     sample = find_sample(view, key)
+    if output.suffix.lower() == ".mp4" and sample.bucket.num_frames == 1:
+        raise ConfigError(
+            f"output must be a .png for a picture, got {output} ({sample.source.label} has one "
+            "frame); write a .png"
+        )
     options = decoding_of(context)
     loaded = load_recorded_encoder(
         view.record,
@@ -62,14 +74,53 @@ def show(
             f"source must be there to be shown, got {sample.source.label} ({error}); "
             "say where the corpus is now with --corpus"
         ) from None
-    psnr = f"{psnr_db(original, decoded):.2f} dB"
+    told = f"PSNR {psnr_db(original, decoded):.2f} dB"
+    if original.ndim == 4:
+        first, rest = (psnr_db(original[part], decoded[part]) for part in _FIRST_AND_REST)
+        told += f" (first frame {first:.2f}, rest {rest:.2f})"
     lines = (
-        f"{sample.key}   {sample.bucket}   PSNR {psnr}",
-        f"{sample.source.label}",
+        f"{sample.key}   {sample.bucket}   {told}",
+        _where(sample),
         f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
     )
-    pictures = [original, decoded]
-    if original.ndim == 4:  # a clip: its frames in a row, what they decode to below
-        pictures = [above_each_other([film_strip(original), film_strip(decoded)])]
-    output.write_bytes(side_by_side_png(pictures, lines))
-    click.echo(f"{output}: {sample.key} {sample.bucket} PSNR {psnr}")
+    output.write_bytes(_drawn(output, sample, (original, decoded), lines))
+    click.echo(f"{output}: {sample.key} {sample.bucket} {told}")
+    if original.ndim == 4 and len(original) < sample.bucket.num_frames:
+        click.echo(f"the clip is long: its first {len(original):,} frames are shown")
+
+
+def _check_output(output: Path) -> None:
+    """Refuse what cannot be written, before anything is read and decoded."""
+    if output.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(
+            f"output must end in {' or '.join(_SUFFIXES)}, got {output}; a .png is a picture or "
+            "a contact sheet, an .mp4 a clip that plays"
+        )
+    if not output.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output))
+
+
+def _where(sample: "PlannedSample") -> str:
+    """Return a line about the source, and of a clip the stretch of it."""
+    if sample.start_s is None or sample.frame_rate_fps is None:
+        return sample.source.label
+    end_s = sample.start_s + sample.bucket.num_frames / sample.frame_rate_fps
+    return (
+        f"{sample.source.label}   {sample.start_s:.2f} to {end_s:.2f} s at "
+        f"{sample.frame_rate_fps:g} frames a second"
+    )
+
+
+def _drawn(
+    output: Path,
+    sample: "PlannedSample",
+    pictures: "tuple[Pixels, Pixels]",
+    lines: Sequence[str],
+) -> bytes:
+    """Return the file's bytes."""
+    from latentcache.evaluate import contact_sheet_png, side_by_side_png, stacked_mp4
+
+    if pictures[0].ndim == 3:
+        return side_by_side_png(pictures, lines)
+    draw = stacked_mp4 if output.suffix.lower() == ".mp4" else contact_sheet_png
+    return draw(*pictures, lines, frame_rate_fps=sample.frame_rate_fps or 1.0)

@@ -145,12 +145,22 @@ def _damage_json(damage: "Damage") -> dict[str, Any]:
 
 
 def _psnr_json(report: "FidelityReport") -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "mean": report.mean_db,
         "min": report.min_db,
         "samples": report.psnr_db,
         "skipped": report.skipped,
     }
+    if report.rest_db:
+        shown["first_frame"] = _part_json(report.first_frame_db)
+        shown["rest"] = _part_json(report.rest_db)
+    return shown
+
+
+def _part_json(by_key: dict[str, float]) -> dict[str, Any]:
+    from latentcache.evaluate.fidelity import mean_of
+
+    return {"mean": mean_of(by_key), "min": min(by_key.values()), "samples": by_key}
 
 
 def _print_report(
@@ -167,15 +177,31 @@ def _print_report(
     click.echo(f"{'ok' if report.ok else 'damaged'}: {seen}")
     _print_advice(report, is_repaired=bool(repaired))
     for name, each in fidelity.items():
-        for key, psnr in each.psnr_db.items():
-            click.echo(f"{name} {key} {psnr:.2f} dB")
-        for key, why in each.skipped.items():
-            click.echo(f"{name} {key} not compared: {why}")
-        if each.mean_db is not None and each.min_db is not None:
-            click.echo(
-                f"{name}: PSNR mean {each.mean_db:.2f} dB, min {each.min_db:.2f} dB "
-                f"over {count_text(len(each.psnr_db), 'sample')}"
-            )
+        _print_fidelity(name, each)
+
+
+def _print_fidelity(name: str, found: "FidelityReport") -> None:
+    from latentcache.evaluate.fidelity import mean_of
+
+    for key, psnr in found.psnr_db.items():
+        line = f"{name} {key} {psnr:.2f} dB"
+        if key in found.rest_db:
+            first, rest = found.first_frame_db[key], found.rest_db[key]
+            line += f" (first frame {first:.2f}, rest {rest:.2f})"
+        click.echo(line)
+    for key, why in found.skipped.items():
+        click.echo(f"{name} {key} not compared: {why}")
+    if found.mean_db is not None and found.min_db is not None:
+        click.echo(
+            f"{name}: PSNR mean {found.mean_db:.2f} dB, min {found.min_db:.2f} dB "
+            f"over {count_text(len(found.psnr_db), 'sample')}"
+        )
+    if found.rest_db:
+        parts = ", ".join(
+            f"{what} mean {mean_of(part):.2f} dB, min {min(part.values()):.2f} dB"
+            for what, part in (("first frame", found.first_frame_db), ("rest", found.rest_db))
+        )
+        click.echo(f"{name}: of {count_text(len(found.rest_db), 'clip')}: {parts}")
 
 
 def _print_advice(report: "VerifyReport", *, is_repaired: bool) -> None:

@@ -4,42 +4,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentcache.evaluate.clip_picture import contact_sheet_png, stacked_mp4
     from latentcache.evaluate.fidelity import (
         FidelityReport,
         measure_fidelity,
         psnr_db,
         reconstruct,
     )
-    from latentcache.evaluate.picture import above_each_other, film_strip, side_by_side_png
+    from latentcache.evaluate.picture import side_by_side_png
     from latentcache.evaluate.planned import PlannedSample, choose_samples, find_sample
     from latentcache.evaluate.recorded import load_recorded_encoder
 
 __all__ = [
     "FidelityReport",
     "PlannedSample",
-    "above_each_other",
     "choose_samples",
-    "film_strip",
+    "contact_sheet_png",
     "find_sample",
     "load_recorded_encoder",
     "measure_fidelity",
     "psnr_db",
     "reconstruct",
     "side_by_side_png",
+    "stacked_mp4",
 ]
 
 _HOMES = {
     "FidelityReport": "fidelity",
     "PlannedSample": "planned",
-    "above_each_other": "picture",
     "choose_samples": "planned",
-    "film_strip": "picture",
+    "contact_sheet_png": "clip_picture",
     "find_sample": "planned",
     "load_recorded_encoder": "recorded",
     "measure_fidelity": "fidelity",
     "psnr_db": "fidelity",
     "reconstruct": "fidelity",
     "side_by_side_png": "picture",
+    "stacked_mp4": "clip_picture",
 }
 
 

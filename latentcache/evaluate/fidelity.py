@@ -1,25 +1,34 @@
 """Fidelity: how close a stored latent, decoded, comes to the pixels it was made from."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError
-from latentcache.encoders import DecodingEncoder
+from latentcache.core.inputs import encoded_bucket
+from latentcache.core.media import Bucket
+from latentcache.encoders import DecodingEncoder, EncoderSpec
 from latentcache.evaluate.planned import (
     PlannedSample,
     choose_samples,
     read_pixels,
     read_stored,
+    recorded_transform,
 )
-from latentcache.evaluate.recorded import decode_fields
+from latentcache.evaluate.recorded import decode_fields, first_latent_frames
 from latentcache.store import ColumnView
+
+Pixels = npt.NDArray[np.uint8]
 
 MAX_PSNR_DB = 100.0
 """What equal pictures score, so that a mean stays finite."""
+
+
+MAX_COMPARED_BYTES = 512 * 2**20
+"""Of 8-bit RGB: of a longer clip the first frames are decoded and compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,26 +36,42 @@ class FidelityReport:
     """PSNR of some samples of a column.
 
     Attributes:
-        psnr_db: By key, in plan order.
+        psnr_db: By key, in plan order; of clips over all frames compared.
+        first_frame_db: Of clips, by key: their first frame alone, which causal encoders keep
+            apart.
+        rest_db: Of clips, by key: all other frames.
         skipped: By key, why a sample could not be compared.
     """
 
     psnr_db: dict[str, float] = field(default_factory=dict)
+    first_frame_db: dict[str, float] = field(default_factory=dict)
+    rest_db: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def mean_db(self) -> float | None:
         """Mean over samples, or None if none was compared."""
-        values = list(self.psnr_db.values())
-        return math.fsum(values) / len(values) if values else None
+        return mean_of(self.psnr_db)
 
     @property
     def min_db(self) -> float | None:
         """The worst sample's, or None if none was compared."""
         return min(self.psnr_db.values(), default=None)
 
+    def add(self, key: str, original: Pixels, decoded: Pixels) -> None:
+        """Compare a sample."""
+        self.psnr_db[key] = psnr_db(original, decoded)
+        if original.ndim == 4:
+            self.first_frame_db[key] = psnr_db(original[:1], decoded[:1])
+            self.rest_db[key] = psnr_db(original[1:], decoded[1:])
 
-def psnr_db(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8]) -> float:
+
+def mean_of(by_key: Mapping[str, float]) -> float | None:
+    """Return the mean over samples, or None of none."""
+    return math.fsum(by_key.values()) / len(by_key) if by_key else None
+
+
+def psnr_db(original: Pixels, decoded: Pixels) -> float:
     """Return ``10 log10(255^2 / MSE)`` over all values of two 8-bit pictures of one shape.
 
     Capped at ``MAX_PSNR_DB``.
@@ -69,12 +94,15 @@ def reconstruct(
     encoder: DecodingEncoder,
     *,
     corpus_url: str | None = None,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+) -> tuple[Pixels, Pixels]:
     """Return the pixels that were encoded and those that the stored latent decodes to.
+
+    Of a clip too long for ``MAX_COMPARED_BYTES`` the first frames, where the encoder is causal:
+    they do not depend on later ones.
 
     Args:
         column: The store's.
-        sample: One image of it.
+        sample: One image or clip of it.
         encoder: The one that made the column.
         corpus_url: Where the corpus lies now, if it has moved.
 
@@ -82,8 +110,23 @@ def reconstruct(
         MediaError: The source cannot be had any more, or has changed.
         ShardCorruptError: The store is damaged.
     """
-    original = read_pixels(sample, column.record, corpus_url=corpus_url)
-    return original, decode_fields(encoder, read_stored(column, sample))
+    record, spec = column.record, encoder.spec
+    bucket = encoded_bucket(sample.bucket, recorded_transform(record.transform).input)
+    num_frames = num_compared(bucket, spec)
+    original = read_pixels(sample, record, corpus_url=corpus_url, num_frames=num_frames)
+    stored = read_stored(column, sample)
+    if num_frames < bucket.num_frames:
+        count = spec.frame_rule.num_latent_frames(num_frames)
+        stored = first_latent_frames(stored, record.fields, count)
+    return original, decode_fields(encoder, stored)
+
+
+def num_compared(bucket: Bucket, spec: EncoderSpec) -> int:
+    """Return how many frames of a clip are decoded to be looked at: all, if they are not many."""
+    if bucket.rgb_bytes <= MAX_COMPARED_BYTES or not spec.is_causal:
+        return bucket.num_frames
+    fitting = MAX_COMPARED_BYTES // (bucket.rgb_bytes // bucket.num_frames)
+    return spec.frame_rule.floor(fitting) or spec.frame_rule.first
 
 
 def measure_fidelity(
@@ -107,6 +150,6 @@ def measure_fidelity(
         except MediaError as error:
             report.skipped[sample.key] = f"{sample.source.label}: {error}"
             continue
-        report.psnr_db[sample.key] = psnr_db(original, decoded)
+        report.add(sample.key, original, decoded)
         on_sample(sample.key, report.psnr_db[sample.key])
     return report

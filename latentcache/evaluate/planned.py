@@ -1,14 +1,14 @@
 """Planned samples: where a stored latent came from, and the pixels its encoder saw."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
-from latentcache.core.inputs import Input, decoded_bucket, num_zero_frames
+from latentcache.core.inputs import decoded_bucket, encoded_bucket
 from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
 from latentcache.core.seeds import keyed_uint64
 from latentcache.decode import (
@@ -168,7 +168,11 @@ def _why_absent(column: ColumnView, key: str, text: str) -> str:
 
 
 def read_pixels(
-    sample: PlannedSample, record: EncodingRecord, *, corpus_url: str | None = None
+    sample: PlannedSample,
+    record: EncodingRecord,
+    *,
+    corpus_url: str | None = None,
+    num_frames: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Return what the encoder saw of ``sample``: uint8 (H, W, 3), of clips (T, H, W, 3).
 
@@ -176,45 +180,52 @@ def read_pixels(
         sample: One image or clip.
         record: The encoding, whose transform made the pixels.
         corpus_url: Where the corpus lies now, if it has moved.
+        num_frames: Of a clip, from its first on; None reads all.
 
     Raises:
         MediaError: The source cannot be read or decoded, or its bytes are others now.
         StoreError: The encoding's transform is of another version.
     """
+    transform = recorded_transform(record.transform)
+    bucket = encoded_bucket(sample.bucket, transform.input)
+    if num_frames is not None:
+        bucket = replace(bucket, num_frames=min(num_frames, bucket.num_frames))
     root = Folder.open(corpus_url or sample.corpus_url)
     with open_source(root, sample.source) as (file, size_bytes, digest):
         if any(sample.source_digest) and digest != sample.source_digest:
             raise MediaError("changed", "its bytes are not the ones that were encoded")
-        transform = recorded_transform(record.transform)
-        if sample.start_s is not None and sample.frame_rate_fps is not None:
-            request = ClipRequest(
-                bucket=decoded_bucket(sample.bucket, transform.input),
-                geometry=sample.geometry,
-                start_s=sample.start_s,
-                frame_rate_fps=sample.frame_rate_fps,
-            )
-            rules = transform.video or VideoTransform()
-            clip = decode_clip(file, request, size_bytes=size_bytes, transform=rules)
-            clip = _with_zero_frames(clip, sample.bucket, transform.input, record)
-            return clip if len(clip) > 1 else clip[0]
-        return decode_image(
-            file.read(),
-            sample.bucket,
-            sample.geometry,
-            transform=transform.image,
-            # It was decoded under the limit of its run; asking for it again is no reason to refuse.
-            limits=ImageLimits(max_pixels=2**40),
-        )
+        request = _clip_of(sample, decoded_bucket(bucket, transform.input))
+        if request is None:
+            # It was decoded under the limit of its run; asking again is no reason to refuse.
+            limits = ImageLimits(max_pixels=2**40)
+            data, geometry = file.read(), sample.geometry
+            return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
+        video = transform.video or VideoTransform()
+        clip = decode_clip(file, request, size_bytes=size_bytes, transform=video)
+    pixels = _with_zeros(clip, bucket.num_frames, record)
+    return pixels if len(pixels) > 1 else pixels[0]
 
 
-def _with_zero_frames(
-    clip: npt.NDArray[np.uint8], bucket: Bucket, asked: Input, record: EncodingRecord
+def _clip_of(sample: PlannedSample, bucket: Bucket) -> ClipRequest | None:
+    """Return which frames of a clip are meant; None for a picture."""
+    if sample.start_s is None or sample.frame_rate_fps is None:
+        return None
+    return ClipRequest(
+        bucket=bucket,
+        geometry=sample.geometry,
+        start_s=sample.start_s,
+        frame_rate_fps=sample.frame_rate_fps,
+    )
+
+
+def _with_zeros(
+    clip_THWC: npt.NDArray[np.uint8], num_frames: int, record: EncodingRecord
 ) -> npt.NDArray[np.uint8]:
-    """Return a clip with the frames that the encoder saw as zeros, as the grey next to those."""
-    low, high = record.spec["input_range"]
-    grey = round(255.0 * (0.0 - low) / (high - low))
-    added = np.full((num_zero_frames(bucket, asked), *clip.shape[1:]), grey, np.uint8)
-    return np.concatenate([clip, added]) if len(added) else clip
+    """Return a clip with what the encoder saw as zeros for the frames that it lacks."""
+    low, high = record.identity["encoder"]["input_range"]
+    zero = round(255 * -low / (high - low))
+    missing = num_frames - len(clip_THWC)
+    return np.pad(clip_THWC, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=zero)
 
 
 def recorded_transform(recorded: dict[str, Any]) -> MediaTransform:

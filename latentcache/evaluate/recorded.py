@@ -1,6 +1,6 @@
 """The encoder that made a column, loaded again to go back from latents to pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from latentcache.core.errors import EncoderError, StoreError
+from latentcache.core.fields import Field
 from latentcache.encoders import DecodingEncoder, EncoderOptions, load_encoder
 from latentcache.store import EncodingRecord, TensorBytes
 
@@ -63,6 +64,18 @@ def _dtype(recorded: Mapping[str, Any], device: str, record: EncodingRecord) -> 
     return None if is_cpu and record.device_type != "cpu" and dtype != "float32" else dtype
 
 
+def first_latent_frames(
+    fields: Mapping[str, Any], stored: Sequence[Field], count: int
+) -> dict[str, torch.Tensor]:
+    """Return the stored fields of a clip, cut to its first ``count`` latent frames."""
+    axes = {field.name: field.axes for field in stored}
+    tensors = {name: _tensor(value) for name, value in fields.items()}
+    return {
+        name: value.narrow(axes[name].index("T"), 0, count) if "T" in axes[name] else value
+        for name, value in tensors.items()
+    }
+
+
 def decode_fields(encoder: DecodingEncoder, fields: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     """Return the pixels of one sample's stored fields: uint8 (H, W, 3), of clips (T, H, W, 3)."""
     batch = {name: _tensor(value)[None].to(encoder.device) for name, value in fields.items()}
@@ -78,6 +91,8 @@ def decode_fields(encoder: DecodingEncoder, fields: Mapping[str, Any]) -> npt.ND
 
 def _tensor(value: Any) -> torch.Tensor:
     """Return a stored field as a tensor in its storage dtype."""
+    if isinstance(value, torch.Tensor):
+        return value
     if isinstance(value, TensorBytes):
         dtype: torch.dtype = getattr(torch, value.dtype)
         return torch.frombuffer(bytearray(value.data), dtype=dtype).reshape(value.shape)

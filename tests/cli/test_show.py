@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from latentcache.store import Store
@@ -48,3 +49,22 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     done = cli("show", drawn_store.folder.url, "000000.jpg", "-o", out, "--device", "cpu")
     assert done.code == 1
     assert done.err == f"error: no such file or directory: {out}\n"
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x", "x.mp4.txt"])
+def test_another_suffix_is_refused_before_anything_is_opened(
+    cli: Cli, tmp_path: Path, name: str
+) -> None:
+    done = cli("show", tmp_path / "no store", "key", "-o", tmp_path / name)
+    assert done.code == 2
+    assert done.err.startswith("error: output must end in .png or .mp4, got ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_picture_is_no_video(cli: Cli, drawn_store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "x.mp4"
+    done = cli("show", drawn_store.folder.url, "000000.jpg", "-o", out, "--device", "cpu")
+    assert done.code == 2
+    assert done.err.startswith("error: output must be a .png for a picture, got ")
+    assert done.err.count("\n") == 1
+    assert not out.exists()

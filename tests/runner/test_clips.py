@@ -1,8 +1,10 @@
 """Videos in a corpus: each clip's latents are of its own frames, whatever else lies there."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -168,9 +170,42 @@ def test_an_estimate_of_clips_has_the_bytes_of_their_build(
     assert costs["dct-video"].hours == pytest.approx(expected_s / 3600)
 
 
-def test_a_clip_is_shown_as_a_strip(built: tuple[Path, EncodeResult], tmp_path: Path) -> None:
-    picture = tmp_path / "clip.png"
-    assert run(["show", str(built[0]), "three.avi", "-o", str(picture), "--device", "cpu"]) == 0
-    with Image.open(picture) as image:
-        assert image.width >= 6 * 64 + 5 * 4
+def test_a_clip_is_shown_as_a_sheet_and_as_a_video(
+    built: tuple[Path, EncodeResult], tmp_path: Path
+) -> None:
+    sheet, video = tmp_path / "clip.png", tmp_path / "clip.mp4"
+    for out in (sheet, video):
+        assert run(["show", str(built[0]), "three.avi", "-o", str(out), "--device", "cpu"]) == 0
+    with Image.open(sheet) as image:
+        assert image.width >= 9 * 64
         assert image.height > 2 * 64
+    with av.open(str(video)) as played:
+        stream = played.streams.video[0]
+        assert stream.average_rate == 25
+        shown = [frame.to_ndarray(format="rgb24") for frame in played.decode(stream)]
+    left = (shown[0].shape[1] - 64) // 2
+    assert [read_number(each[:64, left : left + 64]) for each in shown] == list(range(9))
+    # The encoder blurs over time all frames but the first.
+    assert read_number(shown[0][68:132, left : left + 64]) == 0
+
+
+def test_the_first_frame_of_clips_is_compared_apart(
+    built: tuple[Path, EncodeResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(built[0]), "--decode", "13", "--device", "cpu", "--json"]) == 0
+    psnr = json.loads(capsys.readouterr().out)["psnr_db"]
+    clips = psnr["rest"]["samples"]
+    assert len(psnr["samples"]) == 13
+    assert len(clips) == len(psnr["first_frame"]["samples"]) == 10
+    for key, rest in clips.items():
+        first = psnr["first_frame"]["samples"][key]
+        # Errors add up over frames, 8 of the 9 of the rest; none at all counts as 100 dB.
+        errors = [10 ** (-each / 10) for each in (first, rest, psnr["samples"][key])]
+        assert (errors[0] + 8 * errors[1]) / 9 == pytest.approx(errors[2], rel=1e-3)
+        assert first > rest
+    assert psnr["rest"]["mean"] == pytest.approx(sum(clips.values()) / 10)
+    assert psnr["rest"]["min"] == min(clips.values())
+    assert run(["verify", str(built[0]), "--decode", "13", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert f"of 10 clips: first frame mean {psnr['first_frame']['mean']:.2f} dB" in told
+    assert told.count("(first frame ") == 10
