@@ -56,12 +56,12 @@ class FrameReader:
                 found = self._advance_to(index)
         except FFmpegError as error:
             self._numbered = None
-            reason = "the frames of the clip cannot be decoded; copy or download the file again"
+            reason = "frames that are needed cannot be decoded; copy or download the file again"
             raise MediaError(RejectCode.CORRUPT.word, reason) from error
         if self._is_damaged:
             raise MediaError(
                 RejectCode.CORRUPT.word,
-                "frames of the clip, or ones they refer to, are damaged; "
+                "frames that are needed, or ones they refer to, are damaged; "
                 "copy or download the file again",
             )
         return found

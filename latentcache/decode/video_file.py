@@ -12,7 +12,6 @@ from av.video.stream import VideoStream
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.sniff import HEAD_BYTES
 from latentcache.decode.timeline import PacketFacts, Timeline, timeline_of
 from latentcache.decode.video_reasons import video_error
 from latentcache.decode.video_size import declared_end
@@ -81,7 +80,8 @@ class VideoFile:
         if not shown:
             raise MediaError(
                 RejectCode.TRUNCATED.word,
-                "the video has no frame; it is a header without its data, copy it again",
+                "the video has no frame: it is a header without its data; copy it again, or join "
+                "it to its segments",
             )
         # Others' headers count frames that repeat the one before and have no packet.
         is_counted = self.container.format.name in _COUNTED
@@ -111,9 +111,7 @@ def open_video(file: BinaryIO, *, size_bytes: int) -> Iterator[VideoFile]:
     Raises:
         MediaError: The file is no video we read, is cut short, or its data are damaged.
     """
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    if not head:
+    if not size_bytes:
         raise MediaError(RejectCode.EMPTY.word, "the file is empty (0 bytes)")
     end = declared_end(file, size_bytes)
     if end > size_bytes:
@@ -128,7 +126,7 @@ def open_video(file: BinaryIO, *, size_bytes: int) -> Iterator[VideoFile]:
         finally:
             video.container.close()
     except FFmpegError as error:
-        raise video_error(error, head=head, size_bytes=size_bytes) from error
+        raise video_error(error, file, size_bytes=size_bytes) from error
 
 
 def _open(file: BinaryIO) -> tuple[InputContainer, VideoStream]:

@@ -1,6 +1,7 @@
 """How long a video file says it is: decoders take one cut short for one that just ends."""
 
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 _MAX_BOXES = 100_000
@@ -22,7 +23,7 @@ def declared_end(file: BinaryIO, size_bytes: int) -> int:
     file.seek(0, os.SEEK_SET)
     head = file.read(64)
     if head[4:8] in _BOX_TYPES:
-        return _end_of_boxes(file, size_bytes)
+        return max((end for _, end in outer_boxes(file, size_bytes)), default=0)
     if head[:4] == _EBML:
         return _end_of_segment(head)
     if head[:4] == b"RIFF":
@@ -30,25 +31,33 @@ def declared_end(file: BinaryIO, size_bytes: int) -> int:
     return 0
 
 
-def _end_of_boxes(file: BinaryIO, size_bytes: int) -> int:
-    """Return where the last of the boxes ends; what follows them and is none is passed over."""
+def outer_boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the kind of each outermost box of an ISO media file, and where it says it ends.
+
+    What follows the last box and is none is passed over.
+
+    Args:
+        file: Seekable.
+        size_bytes: Of the whole file.
+    """
     end = 0
     for _ in range(_MAX_BOXES):
         file.seek(end)
         head = file.read(16)
         if len(head) < 8 or head[4:8] not in _BOX_TYPES:
-            break
+            return
         size = int.from_bytes(head[:4], "big")
         if size == 1:  # a longer number follows
             size = int.from_bytes(head[8:16], "big")
         if size == 0:  # up to the end of the file, wherever that is
-            break
+            yield head[4:8], end
+            return
         if size < 8:
-            break
+            return
         end += size
+        yield head[4:8], end
         if end >= size_bytes:
-            break
-    return end
+            return
 
 
 def _end_of_segment(head: bytes) -> int:

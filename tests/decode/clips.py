@@ -42,6 +42,7 @@ def encode_clip(
     options: dict[str, str] | None = None,
     pixel_format: str = "yuv420p",
     size_px: tuple[int, int] = (WIDTH_PX, HEIGHT_PX),
+    file_options: dict[str, str] | None = None,
 ) -> bytes:
     """Return a video of numbered frames, 25 per second unless times are given.
 
@@ -53,12 +54,13 @@ def encode_clip(
         options: Of the encoder.
         pixel_format: Of the encoder.
         size_px: (width, height).
+        file_options: Of the muxer.
     """
     file = io.BytesIO()
     # AVI has no times, only a rate.
     base = Fraction(1, 25 if container == "avi" else _TICKS_PER_S)
     times = list(times_ticks) if times_ticks is not None else [24 * k for k in range(num_frames)]
-    with av.open(file, "w", format=container) as output:
+    with av.open(file, "w", format=container, options=file_options or {}) as output:
         stream = output.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size_px, pixel_format
         stream.codec_context.time_base = base

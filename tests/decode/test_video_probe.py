@@ -2,12 +2,14 @@
 
 import csv
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from latentcache.core.errors import MediaError
 from latentcache.decode import ImageLimits, VideoInfo, probe_video
+from latentcache.decode.video_size import outer_boxes
 from tests.decode.clips import HEIGHT_PX, WIDTH_PX, encode_clip
 
 
@@ -32,6 +34,33 @@ def test_a_file_cut_short_is_refused(container: str, share: float) -> None:
     with pytest.raises(MediaError) as caught:
         probe(data[: int(len(data) * share)])
     assert caught.value.code in ("truncated", "corrupt", "empty", "not_media")
+
+
+def without_box(data: bytes, kind: bytes) -> bytes:
+    """Return an MP4 file with an outermost box cut out."""
+    ends = [0, *(end for _, end in outer_boxes(io.BytesIO(data), len(data)))]
+    kinds = [found for found, _ in outer_boxes(io.BytesIO(data), len(data))]
+    assert kind in kinds
+    kept = [data[start:end] for start, end in pairwise(ends)]
+    return b"".join(box for found, box in zip(kinds, kept, strict=True) if found != kind)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(encode_clip(25), "lacks its index", id="interrupted-recording"),
+        pytest.param(
+            encode_clip(25, file_options={"movflags": "frag_keyframe+empty_moov"}),
+            "one segment of a stream",
+            id="segment",
+        ),
+    ],
+)
+def test_a_file_without_its_index_says_what_it_is(data: bytes, reason: str) -> None:
+    assert probe(data).timeline.num_frames == 25
+    with pytest.raises(MediaError, match=reason) as caught:
+        probe(without_box(data, b"moov"))
+    assert caught.value.code == "truncated"
 
 
 def test_bytes_behind_the_end_do_no_harm() -> None:
