@@ -107,8 +107,11 @@ class ActorPool:
                     ) from None
                 self.actors[loading.index(first)] = self._new_actor()
 
-    def describe(self, buckets: list[str]) -> EncoderDescription:
+    def describe(self, buckets: dict[str, bool]) -> EncoderDescription:
         """Return what the loaded encoder is and which of ``buckets`` it refuses.
+
+        Args:
+            buckets: As text, and whether their clips are long.
 
         Raises:
             EncoderError: Its probe shows that it is not usable.

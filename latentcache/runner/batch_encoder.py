@@ -194,7 +194,7 @@ class BatchEncoder:
             return result
         except torch.OutOfMemoryError as error:
             raise EncoderOutOfMemoryError(
-                f"batch must fit the device, got out of memory at {where} ({_first_line(error)})"
+                f"batch must fit the device, got out of memory at {where} ({first_line(error)})"
             ) from None
         finally:
             self._batch_started_s = None
@@ -210,7 +210,7 @@ class BatchEncoder:
             raise
         except Exception:  # noqa: BLE001  a third party's encoder may raise anything
             return self._encode_one_by_one(batch, positions)
-        bad = _non_finite_rows(raw, positions)
+        bad = non_finite_rows(raw, positions)
         rejects: dict[int, Reject] = {}
         if bad:
             rejects = self._repair_non_finite(batch, raw, bad)
@@ -254,7 +254,7 @@ class BatchEncoder:
                 self._check_alive(batch, error)
                 rejects[position] = failed(error)
                 continue
-            if _non_finite_rows(raw, [position]):
+            if non_finite_rows(raw, [position]):
                 rejects.update(self._repair_non_finite(alone, raw, [position]))
             if position not in rejects:
                 pieces[position] = {name: each[position] for name, each in raw.items()}
@@ -279,7 +279,7 @@ class BatchEncoder:
         except Exception:  # noqa: BLE001  any failure on grey is the encoder's own
             raise EncoderBrokenError(
                 "encoder must encode plain grey, got the same failure "
-                f"({type(error).__name__}: {_first_line(error)})"
+                f"({type(error).__name__}: {first_line(error)})"
             ) from None
 
     def _repair_non_finite(
@@ -290,7 +290,7 @@ class BatchEncoder:
             again = self._forward(self.float32_encoder(), _only(batch, bad))
             for name, values in again.items():
                 raw[name][list(bad)] = values[list(bad)].to(raw[name].dtype)
-        still = _non_finite_rows(raw, bad)
+        still = non_finite_rows(raw, bad)
         return dict.fromkeys(still, NON_FINITE)
 
     def _stored(
@@ -310,7 +310,7 @@ class BatchEncoder:
             seed=policy.seed,
             keys=[keys[position] for position in kept],
         )
-        overflown = _non_finite_rows(fields, range(len(kept)))
+        overflown = non_finite_rows(fields, range(len(kept)))
         logvar = chosen.get("logvar")
         result = EncodedBatch(
             positions=tuple(kept),
@@ -346,7 +346,8 @@ def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
     return replace(batch, pixels_BTHWC=pixels, keys=tuple(keys))
 
 
-def _non_finite_rows(fields: dict[str, torch.Tensor], positions: Sequence[int]) -> list[int]:
+def non_finite_rows(fields: dict[str, torch.Tensor], positions: Sequence[int]) -> list[int]:
+    """Return which of ``positions`` hold a NaN or an infinity, ascending."""
     bad: set[int] = set()
     for values in fields.values():
         if not values.is_floating_point():
@@ -375,11 +376,12 @@ def failed(error: Exception) -> Reject:
     return Reject(
         code=RejectCode.ENCODER_FAILED.word,
         stage="encode",
-        reason=f"the encoder fails on it alone: {type(error).__name__}: {_first_line(error)}",
+        reason=f"the encoder fails on it alone: {type(error).__name__}: {first_line(error)}",
         is_transient=True,
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says, short enough for a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else "no message"

@@ -49,7 +49,7 @@ MAX_TASK_BYTES = 64 * 2**20
 MID_GREY = 128
 """Fills the place of a row that has no pixels, so that batch shapes never change."""
 
-_READ_TIME_LIMITS = 4
+READ_TIME_LIMITS = 4
 """A task's bytes, or some MiB of a video's, may take this many time limits of one sample."""
 
 
@@ -158,7 +158,7 @@ def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:
     places = [place for place, each in enumerate(order.rows) if each.start_s is None]
     if not places:
         return 0
-    with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+    with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
         payloads = read_sources(order.corpus, [order.rows[place].source for place in places])
     num_bytes = 0
     for place, payload in zip(places, payloads, strict=True):
@@ -186,7 +186,7 @@ def _decode_video(order: DecodeOrder, places: list[int], decoded: DecodedRows) -
     with ExitStack() as opened:
         try:
             # A limit for each stretch of the file, however long it is.
-            with time_limit(_READ_TIME_LIMITS * order.settings.time_limit_s):
+            with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
                 file, size_bytes, digest = opened.enter_context(
                     open_source(
                         order.corpus, order.rows[places[0]].source, on_progress=extend_time_limit

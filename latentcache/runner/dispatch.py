@@ -213,18 +213,23 @@ class Dispatcher:
                 self._queue.extendleft(self._pool.replace_dead(actor))
                 self._queue.appendleft(order)
                 return
-            batch = self._record.batch_size(order.unit.bucket)
-            raise RunError(
-                f"a batch of {batch} must fit the device, got out of memory twice on a fresh "
-                f"actor (bucket {order.unit.bucket}); give --batch-size {max(1, batch // 2)}, "
-                "which is an encoding of its own"
-            )
+            raise RunError(self._does_not_fit(order))
         if isinstance(cause, (LatentCacheError, OSError)):
             raise cause
         raise RunError(
             f"unit {order.unit.unit} must not fail, got {type(cause).__name__}: {cause}; this is "
             "a defect: please report it with the log"
         ) from cause
+
+    def _does_not_fit(self, order: UnitOrder) -> str:
+        bucket = order.unit.bucket
+        batch = 1 if order.unit.is_long else self._record.batch_size(bucket)
+        what = f"a batch of {batch}" if batch > 1 else "a sample alone"
+        hint = f"give --batch-size {batch // 2}, which is an encoding of its own"
+        return (
+            f"{what} must fit the device, got out of memory twice on a fresh actor (bucket "
+            f"{bucket}); {hint if batch > 1 else 'plan a smaller --resolution or shorter clips'}"
+        )
 
     def _handle_death(
         self,

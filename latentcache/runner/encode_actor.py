@@ -30,6 +30,8 @@ from latentcache.encoders import (
     stored_fields,
 )
 from latentcache.runner.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.clip_encoding import can_stream, long_clip_refusal
+from latentcache.runner.clip_run import ClipRun
 from latentcache.runner.collector import PLAN_COLUMNS
 from latentcache.runner.decoding import DecodedRows, DecodeSettings
 from latentcache.runner.device import (
@@ -160,8 +162,11 @@ class EncodeWorker:
         """
         assert self._encoder is not None
 
-    def describe(self, buckets: list[str]) -> EncoderDescription:
+    def describe(self, buckets: dict[str, bool]) -> EncoderDescription:
         """Return what the loaded encoder is, does with the probe, and refuses of ``buckets``.
+
+        Args:
+            buckets: As text, and whether their clips are long.
 
         Raises:
             EncoderError: Its probe shows that it is not usable.
@@ -169,10 +174,15 @@ class EncodeWorker:
         spec = self._encoder.encoder.spec
         encode = self._setup.encode
         measured = probe(self._encoder)
-        parsed = [Bucket.parse(text) for text in buckets]
-        seen = {bucket: encoded_bucket(bucket, encode.input) for bucket in parsed}
-        refusals = {str(bucket): spec.refusal(each) for bucket, each in seen.items()}
-        admitted = [each for bucket, each in seen.items() if refusals[str(bucket)] is None]
+        seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
+        refusals = {
+            text: spec.refusal(bucket)
+            or long_clip_refusal(spec, bucket, bytes_per_pixel=measured.bytes_per_pixel)
+            for text, bucket in seen.items()
+        }
+        batched = [
+            bucket for text, bucket in seen.items() if refusals[text] is None and not buckets[text]
+        ]
         return EncoderDescription(
             identity=encoding_identity(
                 spec,
@@ -189,7 +199,7 @@ class EncodeWorker:
             probe=measured.values,
             bytes_per_pixel=measured.bytes_per_pixel,
             max_batch=1 if spec.is_batch_coupled else spec.max_batch,
-            pixels_per_batch=self._pixels_per_batch(admitted),
+            pixels_per_batch=self._pixels_per_batch(batched),
             refusals={name: reason for name, reason in refusals.items() if reason},
             device_type=self._encoder.encoder.device.type,
             device_name=device_name(self._encoder.encoder.device),
@@ -224,11 +234,15 @@ class EncodeWorker:
             self._begun.set()
 
     def run_unit(self, order: UnitOrder) -> UnitOutcome:
-        """Encode and commit one unit; see ``UnitRun.run``."""
+        """Encode and commit one unit; see ``UnitRun.run`` and ``ClipRun.run``."""
         self._begun.wait()
         if self._begin_error is not None:
             raise self._begin_error
         table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
+        seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
+        is_streamed = order.unit.is_long and seen.num_frames > 1
+        if is_streamed and can_stream(self._encoder.encoder.spec):
+            return ClipRun(order, table, self._tools).run()
         return UnitRun(order, table, self._tools).run()
 
     def progress(self) -> ActorProgress:
@@ -296,10 +310,10 @@ class EncodeWorker:
         fields = stored_fields(spec, encode.policy, self._storage_dtype)
         return EncodePolicy(fields=fields, policy=encode.policy, seed=encode.seed)
 
-    def _pixels_per_batch(self, admitted: list[Bucket]) -> int:
-        if self._encoder.encoder.device.type == "cpu" or not admitted:
+    def _pixels_per_batch(self, buckets: list[Bucket]) -> int:
+        if self._encoder.encoder.device.type == "cpu" or not buckets:
             return CPU_PIXELS_PER_BATCH
-        return fitting_pixels(self._encoder, max(admitted, key=lambda each: each.num_pixels))
+        return fitting_pixels(self._encoder, max(buckets, key=lambda each: each.num_pixels))
 
 
 # Restarts are the driver's business: it must know which units died with an actor.

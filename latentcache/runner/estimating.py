@@ -193,7 +193,7 @@ def _calibrate(
         try:
             pool.start()
             runs = drafted.assignment.runs
-            description = pool.describe([str(each.bucket) for each in runs])
+            description = pool.describe({str(each.bucket): each.is_long for each in runs})
             cost = _measured_cost(description)
             admitted = [run for run in runs if cost.admits(run.bucket)]
             if not admitted:

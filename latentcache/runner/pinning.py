@@ -14,15 +14,20 @@ _MAX_ROWS_PER_UNIT = 8192
 _MAX_BATCH = 64
 
 
-def planned_buckets(generations: list[Generation]) -> list[str]:
-    """Return every bucket of the plan, as text."""
-    return sorted({str(run.bucket) for each in generations for run in each.runs})
+_SHOWN_REFUSALS = 5
+"""Whole clips may have thousands of buckets, refused for one reason."""
+
+
+def planned_buckets(generations: list[Generation]) -> dict[str, bool]:
+    """Return every bucket of the plan, as text, and whether its clips are long."""
+    runs = [run for each in generations for run in each.runs]
+    return {str(run.bucket): run.is_long for run in sorted(runs, key=lambda run: run.bucket)}
 
 
 def check_buckets(description: EncoderDescription, encode: EncodeOptions) -> None:
     """Refuse an encoder that the plan does not fit, with every bucket that is in the way."""
     if description.refusals:
-        reasons = "; ".join(description.refusals.values())
+        reasons = "; ".join([*description.refusals.values()][:_SHOWN_REFUSALS])
         raise EncoderError(
             f"encoder must take every bucket of the plan, got {len(description.refusals)} that "
             f"{encode.encoder} refuses ({reasons}); plan another store with --set plan.step_px=N, "
@@ -35,7 +40,8 @@ def encoding_record(
 ) -> EncodingRecord:
     """Return what is to be pinned for ``request``; nothing is written."""
     encode = request.encode
-    runs = [run for each in generations for run in each.runs]
+    # Long clips run alone, whatever the batch and the rows of other units.
+    runs = [run for each in generations for run in each.runs if not run.is_long]
     largest = max((encoded_bucket(run.bucket, encode.input).num_pixels for run in runs), default=1)
     max_batch = encode.batch_size or _MAX_BATCH
     if description.max_batch is not None:

@@ -36,7 +36,7 @@ from latentcache.runner.decoding import (
 )
 from latentcache.runner.window import ByteWindow
 
-_MAX_REPEATS = 10
+MAX_REPEATS = 10
 """Node losses and memory kills that one task may meet before its unit gives up."""
 
 _NOT_A_STRIKE = (
@@ -50,7 +50,7 @@ _NOT_A_STRIKE = (
 
 _DEATHS = (RejectCode.TIMED_OUT.word, RejectCode.CRASHED.word)
 
-_KILLS_ITS_READER = Reject(
+KILLS_ITS_READER = Reject(
     code=RejectCode.CRASHED.word,
     stage="decode",
     reason="reading or decoding it kills or hangs the worker, alone too",
@@ -120,7 +120,7 @@ class PixelStream:
             self._launched.append(_Launched(order, decode_task.remote(order), num_bytes))
 
     def _collect(self, head: _Launched) -> DecodedRows:
-        for _ in range(_MAX_REPEATS):
+        for _ in range(MAX_REPEATS):
             try:
                 decoded = self._get(head.ref)
             except WorkerCrashedError:
@@ -131,7 +131,7 @@ class PixelStream:
             assert decoded.rows == tuple(each.row for each in head.order.rows)
             return decoded
         raise RunError(
-            f"decode tasks must survive, got {_MAX_REPEATS} losses of one task "
+            f"decode tasks must survive, got {MAX_REPEATS} losses of one task "
             f"({len(head.order.rows)} rows); give the machine more memory or fewer actors"
         )
 
@@ -163,12 +163,12 @@ class PixelStream:
         """Return one row; what passes within two tries, or with a lost node, costs nothing."""
         alone = replace(order, rows=(planned,), is_isolated=True)
         deaths = 0
-        for _ in range(_MAX_REPEATS):
+        for _ in range(MAX_REPEATS):
             try:
                 piece = self._get(decode_task.remote(alone))
             except WorkerCrashedError:
                 # The decoder has a process of its own here, so this is the reading.
-                piece = _rejected(alone, _KILLS_ITS_READER)
+                piece = _rejected(alone, KILLS_ITS_READER)
             except _NOT_A_STRIKE:
                 continue
             reject = piece.rejects.get(planned.row)
@@ -177,7 +177,7 @@ class PixelStream:
             if deaths != 1:
                 return piece
         raise RunError(
-            f"a decode worker must start, got {_MAX_REPEATS} losses (row {planned.row}); "
+            f"a decode worker must start, got {MAX_REPEATS} losses (row {planned.row}); "
             "look at the machine's memory and Ray's logs"
         )
 
