@@ -1,18 +1,17 @@
 """From the encoder's space to the model's, and back: a list of operations, carried by value.
 
-Dimension letters: B batch, C channels, T latent frames, H height, W width, N tokens.
+Dimension letters: B batch.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.tokens import pack, patchify, unpack, unpatchify
+from latentcache.loader.fitted import Fitted, axes_after, fit
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnView
 
@@ -30,16 +29,6 @@ _ARGUMENTS = {
     "permute": "axes",
 }
 """Operations there are, and what each must be given."""
-
-_Arithmetic = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-_POINTWISE: dict[str, tuple[_Arithmetic, _Arithmetic]] = {
-    "subtract": (torch.Tensor.sub_, torch.Tensor.add_),
-    "divide": (torch.Tensor.div_, torch.Tensor.mul_),
-    "multiply": (torch.Tensor.mul_, torch.Tensor.div_),
-    "add": (torch.Tensor.add_, torch.Tensor.sub_),
-}
-"""What is done to each value, and what undoes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,23 +67,21 @@ class Normalise:
             ops=tuple(values["ops"]),
         )
 
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether every operation works value by value, so that it can be done in place."""
-        return all(op["op"] in _POINTWISE for op in self.ops)
+    def fitted(self, shape: Sequence[int], device: torch.device | None = None) -> Fitted:
+        """Return what is done to stored samples of one shape.
+
+        Raises:
+            ConfigError: The operations do not fit that shape.
+        """
+        return fit(self.ops, self.axes, shape, device)
 
     def apply(self, latents: torch.Tensor) -> torch.Tensor:
         """Return latents (B, *axes) in the model's space; float32 if there is any operation."""
-        # A copy of our own, so that arithmetic can be done in place.
-        return self.apply_to(latents.to(torch.float32, copy=True)) if self.ops else latents
-
-    def apply_to(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return what ``apply`` does; float32 latents that are written over."""
-        axes = self.axes
-        for op in self.ops:
-            latents = _apply(latents, op, axes)
-            axes = _axes_after(op, axes)
-        return latents
+        if not self.ops:
+            return latents
+        fitted = self.fitted(latents.shape[1:], latents.device)
+        shape = (len(latents), *fitted.shape)
+        return fitted.write(latents, latents.new_empty(shape, dtype=torch.float32))
 
     def invert(self, latents: torch.Tensor, *, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Return latents in the encoder's own space, to decode them.
@@ -107,34 +94,37 @@ class Normalise:
         Raises:
             ConfigError: Tokens were packed, and no shape that fits them is given.
         """
-        before = self._shapes_before(latents, shape)
-        result = latents.to(torch.float32, copy=True) if self.ops else latents
-        for op, (axes, sizes) in zip(reversed(self.ops), reversed(before), strict=True):
-            result = _invert(result, op, axes, sizes)
-        return result
+        if not self.ops:
+            return latents
+        if any(op["op"] == "pack" for op in self.ops):
+            if shape is None or len(shape) != len(self.axes):
+                raise ConfigError(
+                    f"shape must be that of one stored latent ({self.axes}) to unpack tokens, got "
+                    f"{shape}; pass for example normalise.invert(latents, shape=(16, 64, 64))"
+                )
+        else:
+            shape = self._stored_shape(tuple(latents.shape[1:]))
+        fitted = self.fitted(shape, latents.device)
+        if tuple(latents.shape[1:]) != fitted.shape:
+            raise ConfigError(
+                f"latents of stored shape {shape} must be {fitted.shape} each to be brought back, "
+                f"got {tuple(latents.shape[1:])}; pass the shape they were stored in"
+            )
+        return fitted.invert(latents)
 
-    def _shapes_before(
-        self, latents: torch.Tensor, shape: Sequence[int] | None
-    ) -> list[tuple[str, tuple[int, ...]]]:
-        """Return the axes, and their sizes if those are known, before each operation."""
-        is_packed = any(op["op"] == "pack" for op in self.ops)
-        if is_packed and (shape is None or len(shape) != len(self.axes)):
-            raise ConfigError(
-                f"shape must be that of one stored latent ({self.axes}) to unpack tokens, got "
-                f"{shape}; pass for example normalise.invert(latents, shape=(16, 64, 64))"
-            )
-        axes, sizes, before = self.axes, tuple(shape or ()), []
+    def _stored_shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the stored shape of what was not packed."""
+        before = [self.axes]
         for op in self.ops:
-            before.append((axes, sizes))
-            if is_packed:
-                sizes = _sizes_after(op, axes, sizes)
-            axes = _axes_after(op, axes)
-        if is_packed and tuple(latents.shape[1:]) != sizes:
-            raise ConfigError(
-                f"latents of stored shape {shape} must be {sizes} each to be brought back, got "
-                f"{tuple(latents.shape[1:])}; pass the shape they were stored in"
-            )
-        return before
+            before.append(axes_after(op, before[-1]))
+        for op, axes in zip(reversed(self.ops), reversed(before[:-1]), strict=True):
+            if op["op"] == "patchify":
+                edge = int(op["size"])
+                channels, *frames, height, width = sizes
+                sizes = (channels // edge**2, *frames, height * edge, width * edge)
+            elif op["op"] == "permute":
+                sizes = tuple(sizes[str(op["axes"]).index(letter)] for letter in axes)
+        return sizes
 
 
 def resolve_normalise(
@@ -261,89 +251,3 @@ def _check_op(op: Mapping[str, Any]) -> None:
 def _plain(op: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in op.items() if value not in ("", 0, (), [])}
     return {**kept, **({"values": list(kept["values"])} if "values" in kept else {})}
-
-
-def _axes_after(op: Mapping[str, Any], axes: str) -> str:
-    if op["op"] == "pack":
-        return "NC"
-    return str(op["axes"]) if op["op"] == "permute" else axes
-
-
-def _sizes_after(op: Mapping[str, Any], axes: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    if op["op"] == "permute":
-        return tuple(sizes[axes.index(letter)] for letter in op["axes"])
-    if op["op"] not in ("patchify", "pack"):
-        return sizes
-    edge = int(op.get("size", 1))
-    channels, *frames, height, width = sizes
-    grid = (*frames, height // edge, width // edge)
-    channels *= edge * edge
-    return (math.prod(grid), channels) if op["op"] == "pack" else (channels, *grid)
-
-
-def _apply(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Tensor:
-    kind = op["op"]
-    if kind in _POINTWISE:
-        return _POINTWISE[kind][0](latents, _spread(latents, op, axes))
-    match kind:
-        case "patchify":
-            return patchify(latents, int(op["size"]))
-        case "pack":
-            return pack(latents, axes, int(op.get("size", 1)))
-        case "permute":
-            if sorted(op["axes"]) != sorted(axes):
-                raise ConfigError(
-                    f"axes of permute must be those of the latent, {axes}, got {op['axes']}; "
-                    f"name each once"
-                )
-            return latents.permute(0, *(1 + axes.index(letter) for letter in op["axes"]))
-    raise ConfigError(
-        f"op must be {', '.join(_ARGUMENTS)}, got {kind!r}; give the operations yourself"
-    )
-
-
-def _invert(
-    latents: torch.Tensor, op: Mapping[str, Any], axes: str, sizes: Sequence[int]
-) -> torch.Tensor:
-    kind = op["op"]
-    if kind in _POINTWISE:
-        return _POINTWISE[kind][1](latents, _spread(latents, op, axes))
-    match kind:
-        case "patchify":
-            return unpatchify(latents, int(op["size"]))
-        case "pack":
-            return unpack(latents, sizes, int(op.get("size", 1)))
-    return latents.permute(0, *(1 + str(op["axes"]).index(letter) for letter in axes))
-
-
-def _spread(latents: torch.Tensor, op: Mapping[str, Any], axes: str) -> torch.Tensor:
-    named, count = str(op.get("axis", "C")), int(op.get("size", 0))
-    sizes = tuple(latents.shape[1 + at] if letter in named else 1 for at, letter in enumerate(axes))
-    values = tuple(op["values"])
-    found = _values(values, count if named == "CT" else 0, sizes, latents.device)
-    if found is None:
-        raise ConfigError(
-            f"values of {op['op']} must be {math.prod(sizes)} for axis {named}, got "
-            f"{len(values)} (latent {tuple(latents.shape[1:])}); use this encoder's figures"
-        )
-    return found
-
-
-@lru_cache(maxsize=256)
-def _values(
-    values: tuple[float, ...], num_frames: int, sizes: tuple[int, ...], device: torch.device
-) -> torch.Tensor | None:
-    """Return values shaped to be spread over latents, made once; None if they do not fit.
-
-    Args:
-        values: Of the operation.
-        num_frames: Of a table of channels x frames of which a clip takes the first; or 0.
-        sizes: Of the axes they belong to; 1 for the others.
-        device: Of the latents.
-    """
-    found = torch.tensor(values, dtype=torch.float32, device=device)
-    if found.numel() == 1:
-        return found
-    if num_frames and found.numel() % num_frames == 0:
-        found = found.reshape(-1, num_frames)[:, : math.prod(sizes) * num_frames // found.numel()]
-    return found.reshape(sizes) if found.numel() == math.prod(sizes) else None

@@ -1,9 +1,9 @@
 """Reading a batch: gather, move to the device, draw from the posterior, normalise."""
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -12,12 +12,14 @@ from latentcache.loader.batch import Batch, BatchFacts
 from latentcache.loader.buffers import Buffers
 from latentcache.loader.copying import LARGE_ROW_BYTES, in_threads
 from latentcache.loader.cuda_stream import CudaStream
+from latentcache.loader.fitted import Fitted
 from latentcache.loader.gather import Places
 from latentcache.loader.noise import noise_seeds, sample_posterior
 from latentcache.loader.normalise import Normalise, primary_field
 from latentcache.loader.picks import Located
 from latentcache.loader.side_values import SideValues
 from latentcache.loader.stream import Stream, StreamColumn
+from latentcache.store.tensor_file import TensorEntry
 
 Posterior = Literal["sample", "mode"]
 
@@ -28,6 +30,11 @@ lies between, stays in the processor's cache."""
 _NUM_HELD = 3
 """Batches whose memory is kept to be used again, beside those made ahead: the one that is
 made, the one that is trained on, and the one before it, which a loop lets go of last."""
+
+_Piece = tuple[Places, TensorEntry, Fitted, torch.Tensor]
+"""Samples, a field or some channels of it, what is done to them, and where they go."""
+
+_Job = TypeVar("_Job")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ class BatchReader:
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
         self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._fits: dict[tuple[int, ...], Fitted] = {}
 
     def read(
         self,
@@ -128,15 +135,14 @@ class BatchReader:
         stored = column.field(primary_field(column.view).name).shape
         if name != self._recipe.latents:
             return (batch_size, *stored)
-        return (batch_size, *self._normal_shape(stored))
+        return (batch_size, *self._fitted(stored).shape)
 
-    def _normal_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
-        if stored not in self._shapes:
-            # One sample and not a meta tensor: those load sympy, a second and 40 MB at every
-            # start.
-            one = self._recipe.normalise.apply(torch.zeros((1, *stored)))
-            self._shapes[stored] = tuple(one.shape[1:])
-        return self._shapes[stored]
+    def _fitted(self, stored: tuple[int, ...]) -> Fitted:
+        found = self._fits.get(stored)
+        if found is None:
+            device = self._recipe.device
+            found = self._fits[stored] = self._recipe.normalise.fitted(stored, device)
+        return found
 
     def _tensors(self, stream: Stream, located: Located) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -162,36 +168,47 @@ class BatchReader:
         if is_drawn:
             logvar = self._field(column, places, "logvar")
             latents = sample_posterior(latents, logvar, seeds().to(latents.device))
-        return self._recipe.normalise.apply(latents)
+        elif not self._recipe.normalise.ops:
+            return latents
+        fitted = self._fitted(tuple(latents.shape[1:]))
+        out = latents.new_empty((len(latents), *fitted.shape), dtype=torch.float32)
+        return fitted.write(latents, out)
 
     def _latents_here(
         self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return latents drawn and normalised a few rows at a time, in the processor's cache."""
-        normalise = self._recipe.normalise
+        """Return latents drawn and normalised a piece at a time, in the processor's cache."""
         stored = column.field(primary_field(column.view).name)
+        fitted = self._fitted(stored.shape)
+        shape = (len(places), *fitted.shape)
+        out = self._buffers.take(column.view.name, shape, torch.float32)
         row_bytes = stored.stop - stored.start
         step = max(1, _CHUNK_BYTES // row_bytes)
-        shape = (len(places), *self._normal_shape(stored.shape))
-        out = self._buffers.take(column.view.name, shape, torch.float32)
 
-        def make(start: int) -> None:
+        def write(job: _Piece) -> None:
+            some, entry, part, target = job
+            part.write(column.gather.field(some, entry), target)
+
+        def draw(start: int) -> None:
             some, target = places.part(start, start + step), out[start : start + step]
-            latents = column.gather.field(some, stored)
-            if seeds is not None:
-                logvar = column.gather.field(some, column.field("logvar"))
-                latents = sample_posterior(latents, logvar, seeds[start : start + step])
-            if normalise.is_pointwise:
-                normalise.apply_to(target.copy_(latents))
-            else:
-                target.copy_(normalise.apply(latents))
+            mean = column.gather.field(some, stored)
+            logvar = column.gather.field(some, column.field("logvar"))
+            assert seeds is not None, "drawn by their seeds"
+            latents = sample_posterior(mean, logvar, seeds[start : start + step])
+            fitted.write(latents, target)
 
         starts = range(0, len(places), step)
-        if row_bytes < LARGE_ROW_BYTES:
-            for start in starts:
-                make(start)
+        if seeds is not None:
+            _do(draw, starts, in_parallel=row_bytes >= LARGE_ROW_BYTES)
+        elif row_bytes >= LARGE_ROW_BYTES and fitted.is_pointwise:
+            _do(write, _channels(places, stored, fitted, out), in_parallel=True)
         else:
-            in_threads(make, starts)
+            some = (places.part(start, start + step) for start in starts)
+            pieces = [
+                (one, stored, fitted, target)
+                for one, target in zip(some, torch.split(out, step), strict=True)
+            ]
+            _do(write, pieces, in_parallel=row_bytes >= LARGE_ROW_BYTES)
         return out
 
     def _field(self, column: StreamColumn, places: Places, name: str) -> torch.Tensor:
@@ -211,6 +228,34 @@ class BatchReader:
         name, column = next(iter(stream.columns.items()))
         keys = column.keys(located.places[name])
         return noise_seeds(keys, located.picked.draws, seed=self._recipe.seed)
+
+
+def _channels(
+    places: Places, entry: TensorEntry, fitted: Fitted, out: torch.Tensor
+) -> list[_Piece]:
+    """Return the channels of each sample, as many at a time as fit into the processor's cache."""
+    each = (entry.stop - entry.start) // entry.shape[0]
+    step = max(1, _CHUNK_BYTES // each)
+    pieces = []
+    for first in range(0, entry.shape[0], step):
+        inside = slice(first, min(first + step, entry.shape[0]))
+        shape = (inside.stop - first, *entry.shape[1:])
+        start, stop = entry.start + first * each, entry.start + inside.stop * each
+        part = replace(entry, shape=shape, start=start, stop=stop)
+        pieces.append((part, fitted.of_channels(inside), out[:, inside]))
+    return [
+        (places.part(at, at + 1), part, fit, target[at : at + 1])
+        for at in range(len(places))
+        for part, fit, target in pieces
+    ]
+
+
+def _do(function: Callable[[_Job], None], jobs: Sequence[_Job], *, in_parallel: bool) -> None:
+    if in_parallel:
+        in_threads(function, jobs)
+        return
+    for job in jobs:
+        function(job)
 
 
 def _flat(values: Iterable[torch.Tensor | list[torch.Tensor]]) -> list[torch.Tensor]:

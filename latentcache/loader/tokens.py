@@ -3,48 +3,78 @@
 Dimension letters: B batch, C channels, T latent frames, H height, W width, N tokens.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
 
 
-def patchify(latents: torch.Tensor, size: int) -> torch.Tensor:
-    """Return latents whose patches of ``size`` x ``size`` cells have become channels.
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where the values of a sample go: dimensions are split, permuted and joined again.
+
+    Attributes:
+        before: Shape of a sample before.
+        split: The same, its dimensions split.
+        order: Which of those comes first, second ...
+        after: Shape of a sample afterwards.
+    """
+
+    before: tuple[int, ...]
+    split: tuple[int, ...]
+    order: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def view(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return latents in their new order, dimensions not joined yet; copies nothing."""
+        parts = latents.reshape(len(latents), *self.split)
+        return parts.permute(0, *(1 + at for at in self.order))
+
+    def undo(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return what was arranged, contiguous."""
+        sizes = [self.split[at] for at in self.order]
+        back = np.argsort(self.order).tolist()
+        parts = latents.reshape(len(latents), *sizes).permute(0, *(1 + at for at in back))
+        return parts.reshape(len(latents), *self.before)
+
+
+def patchify(shape: Sequence[int], size: int) -> Arrangement:
+    """Return how patches of ``size`` x ``size`` cells become channels.
 
     Channel ``c`` at (y, x) of a patch becomes ``(c * size + y) * size + x``.
+
+    Args:
+        shape: Of a sample: C, H, W or C, T, H, W.
+        size: Edge of a patch.
 
     Raises:
         ConfigError: Height or width do not divide.
     """
-    if latents.shape[-2] % size or latents.shape[-1] % size:
+    channels, *frames, height, width = shape
+    if height % size or width % size:
         raise ConfigError(
             f"size of patches must divide the latent's height and width, got {size} for "
-            f"{tuple(latents.shape[-2:])}; use another, or leave the bucket out"
+            f"{(height, width)}; use another, or leave the bucket out"
         )
-    if latents.ndim == 4:
-        return torch.nn.functional.pixel_unshuffle(latents, size)
-    frames = torch.nn.functional.pixel_unshuffle(latents.transpose(1, 2).flatten(0, 1), size)
-    return frames.reshape(latents.shape[0], -1, *frames.shape[1:]).transpose(1, 2)
+    grid = (*frames, height // size, width // size)
+    split = (channels, *grid[:-1], size, grid[-1], size)
+    inner = len(frames)
+    order = (0, inner + 2, inner + 4, *range(1, inner + 1), inner + 1, inner + 3)
+    return Arrangement(tuple(shape), split, order, (channels * size * size, *grid))
 
 
-def unpatchify(latents: torch.Tensor, size: int) -> torch.Tensor:
-    """Return what ``patchify`` was given."""
-    if latents.ndim == 4:
-        return torch.nn.functional.pixel_shuffle(latents, size)
-    frames = torch.nn.functional.pixel_shuffle(latents.transpose(1, 2).flatten(0, 1), size)
-    return frames.reshape(latents.shape[0], -1, *frames.shape[1:]).transpose(1, 2)
-
-
-def pack(latents: torch.Tensor, axes: str, size: int) -> torch.Tensor:
-    """Return latents as tokens, BNC: patches row by row, frame after frame.
+def pack(shape: Sequence[int], axes: str, size: int) -> Arrangement:
+    """Return how latents become tokens, N x C: patches row by row, frame after frame.
 
     A token holds what ``patchify`` makes the channels of its place, as FLUX packs them.
 
     Args:
-        latents: BCHW or BCTHW.
-        axes: Letters of the dimensions after B.
+        shape: Of a sample.
+        axes: Letters of its dimensions.
         size: Edge of a token's patch.
 
     Raises:
@@ -54,12 +84,27 @@ def pack(latents: torch.Tensor, axes: str, size: int) -> torch.Tensor:
         raise ConfigError(
             f"latents must be CHW or CTHW to be packed, got {axes}; pack before they are permuted"
         )
-    return patchify(latents, size).flatten(2).transpose(1, 2)
+    patches = patchify(shape, size)
+    order = (*patches.order[3:], *patches.order[:3])
+    after = (math.prod(patches.after[1:]), patches.after[0])
+    return Arrangement(patches.before, patches.split, order, after)
 
 
-def unpack(tokens_BNC: torch.Tensor, shape: Sequence[int], size: int) -> torch.Tensor:
-    """Return what ``pack`` was given: latents whose samples have ``shape``."""
-    channels, *frames, height, width = shape
-    grid = (*frames, height // size, width // size)
-    patches = tokens_BNC.transpose(1, 2).reshape(-1, channels * size * size, *grid)
-    return unpatchify(patches, size)
+def permute(shape: Sequence[int], axes: str, wanted: str) -> Arrangement:
+    """Return how dimensions change places.
+
+    Args:
+        shape: Of a sample.
+        axes: Letters of its dimensions.
+        wanted: The same letters in another order.
+
+    Raises:
+        ConfigError: They are not the same.
+    """
+    if sorted(wanted) != sorted(axes):
+        raise ConfigError(
+            f"axes of permute must be those of the latent, {axes}, got {wanted}; name each once"
+        )
+    order = tuple(axes.index(letter) for letter in wanted)
+    sizes = tuple(shape)
+    return Arrangement(sizes, sizes, order, tuple(sizes[at] for at in order))
