@@ -52,7 +52,7 @@ def seconds_of_spans(spans: Array, *, start_s: Array, frame_rate_fps: Array) -> 
     """Return spans of frames as seconds in the medium, float64 [B, T, 2]; 0 for images.
 
     Args:
-        spans: Frames of the clips, [T, 2] or [B, T, 2].
+        spans: Frames of the clips, [B, T, 2].
         start_s: Of each clip, [B].
         frame_rate_fps: Of each clip, [B]; 0 for images.
     """

@@ -31,7 +31,7 @@ from latentcache.loader.address_range import (
 from latentcache.loader.copying import copy_rows
 from latentcache.loader.member import MemberTemplate
 from latentcache.loader.permutation import Indices
-from latentcache.loader.unit_grid import Slots, UnitGrid
+from latentcache.loader.unit_grid import Grid, Slots
 from latentcache.store import UnitEntry
 from latentcache.store.tar import BLOCK_BYTES, KEY_DIGITS
 from latentcache.store.tensor_file import TensorEntry
@@ -41,7 +41,8 @@ logger = logging.getLogger(__name__)
 FindTar = Callable[[UnitEntry], Path]
 """Where a unit's tar lies on this machine; may fetch it first."""
 
-_INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
+INTEGERS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
+"""Types that bytes are copied as, by their size."""
 
 _MAX_FINDS = 20
 """Times a tar may be thrown out of the cache between its arrival and its mapping."""
@@ -56,17 +57,20 @@ class Places:
     Attributes:
         units: Number of each sample's unit.
         at: Block of the address range, or slot in the unit: int64 [B].
+        starts: First latent frame of each window, int64 [B]; None for whole samples.
     """
 
     units: Indices
     at: torch.Tensor
+    starts: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.units)
 
     def part(self, start: int, stop: int) -> "Places":
         """Return the places of some of the samples."""
-        return Places(self.units[start:stop], self.at[start:stop])
+        starts = None if self.starts is None else self.starts[start:stop]
+        return Places(self.units[start:stop], self.at[start:stop], starts)
 
 
 class Gather(Protocol):
@@ -94,7 +98,7 @@ def keys_as_text(keys: torch.Tensor) -> list[str]:
 
 
 def open_gather(
-    grid: UnitGrid, template: MemberTemplate, find_tar: FindTar, *, max_mapped: int | None = None
+    grid: Grid, template: MemberTemplate, find_tar: FindTar, *, max_mapped: int | None = None
 ) -> Gather:
     """Return the fastest gather that this system has for a bucket.
 
@@ -107,7 +111,7 @@ def open_gather(
     try:
         return RangeGather(grid, template, find_tar, max_mapped=max_mapped)
     except AddressRangeError as error:
-        logger.info("no address range for %s (%s); one view per shard", grid.run.bucket, error)
+        logger.info("no address range for %s (%s); one view per shard", grid.label, error)
         return UnitGather(grid, template, find_tar, max_mapped=max_mapped)
 
 
@@ -136,7 +140,7 @@ class RangeGather:
 
     def __init__(
         self,
-        grid: UnitGrid,
+        grid: Grid,
         template: MemberTemplate,
         find_tar: FindTar,
         *,
@@ -181,14 +185,23 @@ class RangeGather:
     def _rows(
         self, places: Places, start: int, num_bytes: int, out: torch.Tensor | None = None
     ) -> torch.Tensor:
+        return self._copied(places.units, self._view(start, num_bytes), places.at, out)
+
+    def _layout(self, _number: int) -> MemberTemplate:
+        """Return how the samples of a unit are laid out."""
+        return self._template
+
+    def _copied(
+        self, units: Indices, view: torch.Tensor, at: torch.Tensor, out: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return rows of a view of the tars of some units, mapped meanwhile."""
         # The copy itself is not checked: a place where no tar is mapped kills the process. So
         # where tars are unmapped again, no other thread may do that meanwhile.
         with self._lock if self._max_mapped is not None else nullcontext():
-            self._map(places.units)
-            view = self._view(start, num_bytes)
-            found = copy_rows(view, places.at, out)
+            self._map(units)
+            found = copy_rows(view, at, out)
             if self._max_mapped is not None:
-                self._unmap_oldest(places.units, self._max_mapped)
+                self._unmap_oldest(units, self._max_mapped)
         return found
 
     def _view(self, start: int, num_bytes: int) -> torch.Tensor:
@@ -197,7 +210,7 @@ class RangeGather:
             size = math.gcd(start, num_bytes, 8)
             num_rows = (self._range.num_bytes - start - num_bytes) // BLOCK_BYTES + 1
             known = self._views[start, num_bytes] = torch.as_strided(
-                self._bytes.view(_INTEGERS[size]),
+                self._bytes.view(INTEGERS[size]),
                 (num_rows, num_bytes // size),
                 (BLOCK_BYTES // size, 1),
                 start // size,
@@ -216,14 +229,15 @@ class RangeGather:
     def _map_one(self, number: int) -> None:
         entry = self._grid.entries[number]
         assert entry.tar is not None, "rows without a sample are never gathered"
-        self._template.check_size(entry)
+        layout = self._layout(number)
+        layout.check_size(entry)
         offset, size_bytes = number * self._pitch, entry.tar.size_bytes
         try:
             map_tar(entry, self._find_tar, lambda path: self._put(path, offset, size_bytes))
         except AddressRangeError as error:
             raise _too_many_maps(error, self._num_mapped) from None
-        header = self._bytes[offset + BLOCK_BYTES : offset + self._template.first_payload]
-        self._template.check_header(header.numpy().tobytes(), entry)
+        header = self._bytes[offset + BLOCK_BYTES : offset + layout.first_payload]
+        layout.check_header(header.numpy().tobytes(), entry)
         self._is_mapped[number] = True
         self._num_mapped += 1
 
@@ -251,7 +265,7 @@ class UnitGather:
 
     def __init__(
         self,
-        grid: UnitGrid,
+        grid: Grid,
         template: MemberTemplate,
         find_tar: FindTar,
         *,
@@ -304,12 +318,17 @@ class UnitGather:
     def _open(self, number: int) -> torch.Tensor:
         entry = self._grid.entries[number]
         assert entry.tar is not None, "rows without a sample are never gathered"
-        self._template.check_size(entry)
+        layout = self._layout(number)
+        layout.check_size(entry)
         size_bytes = entry.tar.size_bytes
         tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))
-        header = tar[BLOCK_BYTES : self._template.first_payload]
-        self._template.check_header(header.numpy().tobytes(), entry)
+        header = tar[BLOCK_BYTES : layout.first_payload]
+        layout.check_header(header.numpy().tobytes(), entry)
         return tar
+
+    def _layout(self, _number: int) -> MemberTemplate:
+        """Return how the samples of a unit are laid out."""
+        return self._template
 
 
 def whole_file(path: Path, size_bytes: int) -> torch.Tensor:

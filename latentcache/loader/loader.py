@@ -48,6 +48,9 @@ class LoaderOptions:
         is_collective: In a process group, all its processes make this loader, and agree on
             what it reads; False for one that only some of them make, as rank 0 does for an
             evaluation.
+        window_frames: Latent frames to take of each clip that has as many, at a place drawn anew
+            each time: clips of one height and width make batches together, whatever their
+            length. 0 takes clips whole.
         prefetch: Batches that a thread makes ahead; None is 2 for a CUDA device and 0 for the
             CPU, where the thread would take the training's cores.
     """
@@ -60,12 +63,14 @@ class LoaderOptions:
     cache_bytes: int = 64 * 2**30
     verify: bool = False
     is_collective: bool = True
+    window_frames: int = 0
     prefetch: int | None = None
 
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
         whole(self.prefetch or 0, name="prefetch", least=0)
+        whole(self.window_frames, name="window_frames", least=0)
 
     def num_ahead(self, device: torch.device | None) -> int:
         """Return how many batches are made ahead for a device."""
@@ -167,6 +172,7 @@ class LatentLoader:
             normalize=mode,
             device=place,
             num_ahead=self._depth,
+            window_frames=chosen.window_frames,
         )
         self._verify = chosen.verify
         self._cache = (
@@ -343,7 +349,12 @@ class LatentLoader:
 
     def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
         return open_sources(
-            self._sources, pins, self._request.columns, self._cache, is_verified=self._verify
+            self._sources,
+            pins,
+            self._request.columns,
+            self._cache,
+            is_verified=self._verify,
+            window_frames=self._request.window_frames,
         )
 
     def _reopen(self, pins: Sequence[Pin]) -> None:

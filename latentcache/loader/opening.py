@@ -1,6 +1,6 @@
 """Opening sources: their snapshots, the streams in them, and that all speak of one encoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,10 +9,12 @@ import numpy as np
 from latentcache.core.errors import ConfigError
 from latentcache.core.units import BucketRun
 from latentcache.loader.cache import ShardCache
+from latentcache.loader.making_streams import SelectedRun, make_streams
 from latentcache.loader.permutation import Indices
 from latentcache.loader.selection import select_rows
 from latentcache.loader.sources import Source
-from latentcache.loader.stream import Stream, StreamColumn, StreamPlace
+from latentcache.loader.stream import Stream, StreamPlace
+from latentcache.loader.stream_column import Access
 from latentcache.loader.unit_grid import ColumnUnits
 from latentcache.store import ColumnView, Pin, Snapshot
 from latentcache.store.arrow_numbers import numbers
@@ -55,6 +57,7 @@ def open_sources(
     cache: ShardCache | None = None,
     *,
     is_verified: bool = False,
+    window_frames: int = 0,
 ) -> list[OpenSource]:
     """Return the sources, open.
 
@@ -64,12 +67,13 @@ def open_sources(
         columns: Names of tensor columns; annotations among them are passed over.
         cache: Holds tars of remote stores.
         is_verified: Compare local tars with their checksums when they are first needed.
+        window_frames: Latent frames to take of each longer clip; 0 takes all.
 
     Raises:
         ConfigError: A source selects nothing, or columns differ in encoding.
     """
     opened = [
-        _open_source((number, source), pin, columns, (cache, is_verified))
+        _open_source((number, source), pin, columns, Access(cache, is_verified), window_frames)
         for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
     ]
     for name in columns:
@@ -86,9 +90,10 @@ def _open_source(
     numbered: tuple[int, Source],
     pin: Pin | None,
     columns: Sequence[str],
-    access: tuple[ShardCache | None, bool],
+    access: Access,
+    window_frames: int,
 ) -> OpenSource:
-    (number, source), (cache, is_verified) = numbered, access
+    number, source = numbered
     snapshot = source.open(pin)
     views = tensor_columns(snapshot, columns)
     if not views:
@@ -97,32 +102,35 @@ def _open_source(
             f"{', '.join(columns)} (source {source.name}); add it"
         )
     units = {name: ColumnUnits.read(view) for name, view in views.items()}
-    retired = _retired(snapshot)
     streams = []
-    first_place = 0
-    # A snapshot published before the plan grew does not cover what was planned since.
-    num_generations = min(view.entry.num_generations for view in views.values())
-    for generation in snapshot.generations[:num_generations]:
-        selections = select_rows(source, snapshot, generation, cache)
-        for run, selection in zip(generation.runs, selections, strict=True):
-            if selection.num_rows:
-                joined = {
-                    name: StreamColumn(column, run, cache, is_verified=is_verified)
-                    for name, column in units.items()
-                }
-                name = f"{source.name}/{generation.number}/{run.bucket}"
-                place = StreamPlace(
-                    name=name, source=number, generation=generation.number, first_place=first_place
-                )
-                gone = _places(run, retired)
-                streams.append(Stream(place, run, selection, joined, gone))
-            first_place += run.num_rows
+    for runs in _selected_runs(source, snapshot, views, access.cache):
+        place = StreamPlace(name=source.name, source=number, generation=runs[0], first_place=0)
+        streams += list(make_streams(place, runs[1], units, access, window_frames=window_frames))
     if not streams:
         raise ConfigError(
             f"filter and split must select a row, got none (source {source.name}, "
             f"{source.selection_key()}); correct the filter"
         )
-    return OpenSource(source, snapshot, tuple(streams), cache)
+    return OpenSource(source, snapshot, tuple(streams), access.cache)
+
+
+def _selected_runs(
+    source: Source, snapshot: Snapshot, views: Mapping[str, ColumnView], cache: ShardCache | None
+) -> Iterator[tuple[int, list[SelectedRun]]]:
+    """Yield each generation's number, and its runs of which the source selects any row."""
+    retired = _retired(snapshot)
+    first_place = 0
+    # A snapshot published before the plan grew does not cover what was planned since.
+    num_generations = min(view.entry.num_generations for view in views.values())
+    for generation in snapshot.generations[:num_generations]:
+        found = []
+        selections = select_rows(source, snapshot, generation, cache)
+        for run, selection in zip(generation.runs, selections, strict=True):
+            if selection.num_rows:
+                gone = _places(run, retired)
+                found.append(SelectedRun(run, first_place, selection, gone))
+            first_place += run.num_rows
+        yield generation.number, found
 
 
 def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:

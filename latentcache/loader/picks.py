@@ -63,11 +63,11 @@ class PicksAhead:
         num_substituted = 0
         if self._is_substitute is not None:
             num_substituted = int(self._is_substitute[inside].sum())
-        rows = self._picked.rows[inside]
+        picked = self._picked.part(inside, num_substituted=num_substituted)
         places = {name: one.part(start, start + each) for name, one in self._places.items()}
         for name in self._remote:
-            places[name] = self._stream.columns[name].places(rows)
-        return Located(Picked(rows, self._picked.draws[inside], num_substituted), places)
+            places[name] = self._stream.places(name, picked)
+        return Located(picked, places)
 
     def _look_ahead(self, draw: StepDraw, *, is_read_on: bool) -> None:
         part = rank_part(draw.count, rank=self._ranks.rank, world_size=self._ranks.world_size)
@@ -89,8 +89,8 @@ class PicksAhead:
         if picked.num_substituted:
             self._is_substitute = picked.rows != self._stream.selection.rows_at(drawn.rows)
         self._places = {
-            name: column.places(picked.rows)
-            for name, column in self._stream.columns.items()
+            name: self._stream.places(name, picked)
+            for name in self._stream.columns
             if name not in self._remote
         }
         self._picked = picked

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
@@ -18,7 +19,8 @@ from latentcache.loader.noise import noise_seeds, sample_posterior
 from latentcache.loader.normalise import Normalise, primary_field
 from latentcache.loader.picks import Located
 from latentcache.loader.side_values import SideValues
-from latentcache.loader.stream import Stream, StreamColumn
+from latentcache.loader.stream import Picked, Stream
+from latentcache.loader.stream_column import StreamColumn
 from latentcache.store.tensor_file import TensorEntry
 
 Posterior = Literal["sample", "mode"]
@@ -48,6 +50,7 @@ class Recipe:
         posterior: ``sample`` draws where a log-variance is stored, ``mode`` never does.
         seed: Of all draws.
         device: Where tensors go; None leaves them where they are.
+        window_frames: Latent frames taken of each clip that has as many; 0 takes all.
     """
 
     columns: tuple[str, ...]
@@ -56,6 +59,7 @@ class Recipe:
     posterior: Posterior
     seed: int
     device: torch.device | None
+    window_frames: int = 0
 
 
 def find_device(given: str | torch.device | None) -> torch.device | None:
@@ -126,6 +130,8 @@ class BatchReader:
         pending["row"] = lambda: torch.from_numpy(stream.numbers(picked.rows))
         pending["key"] = partial(stream.keys, picked.rows)
         pending["noise_seed"] = partial(self._seeds, stream, located)
+        if self._recipe.window_frames:
+            pending["window_start"] = partial(_window_start, picked)
         return Batch(pending, facts=facts, state=state, arrive=arrive)
 
     def shape(self, stream: Stream, name: str, batch_size: int) -> tuple[int, ...]:
@@ -172,7 +178,8 @@ class BatchReader:
             return latents
         fitted = self._fitted(tuple(latents.shape[1:]))
         out = latents.new_empty((len(latents), *fitted.shape), dtype=torch.float32)
-        return fitted.write(latents, out)
+        starts = None if places.starts is None else places.starts.to(latents.device)
+        return fitted.write(latents, out, starts)
 
     def _latents_here(
         self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
@@ -187,7 +194,7 @@ class BatchReader:
 
         def write(job: _Piece) -> None:
             some, entry, part, target = job
-            part.write(column.gather.field(some, entry), target)
+            part.write(column.gather.field(some, entry), target, some.starts)
 
         def draw(start: int) -> None:
             some, target = places.part(start, start + step), out[start : start + step]
@@ -195,12 +202,12 @@ class BatchReader:
             logvar = column.gather.field(some, column.field("logvar"))
             assert seeds is not None, "drawn by their seeds"
             latents = sample_posterior(mean, logvar, seeds[start : start + step])
-            fitted.write(latents, target)
+            fitted.write(latents, target, some.starts)
 
         starts = range(0, len(places), step)
         if seeds is not None:
             _do(draw, starts, in_parallel=row_bytes >= LARGE_ROW_BYTES)
-        elif row_bytes >= LARGE_ROW_BYTES and fitted.is_pointwise:
+        elif row_bytes >= LARGE_ROW_BYTES and fitted.is_pointwise and places.starts is None:
             _do(write, _channels(places, stored, fitted, out), in_parallel=True)
         else:
             some = (places.part(start, start + step) for start in starts)
@@ -256,6 +263,12 @@ def _do(function: Callable[[_Job], None], jobs: Sequence[_Job], *, in_parallel: 
         return
     for job in jobs:
         function(job)
+
+
+def _window_start(picked: Picked) -> torch.Tensor:
+    """Return the first latent frame of each sample in its clip, int64 [B]."""
+    starts = np.zeros(len(picked.rows), np.int64) if picked.starts is None else picked.starts
+    return torch.from_numpy(starts)
 
 
 def _flat(values: Iterable[torch.Tensor | list[torch.Tensor]]) -> list[torch.Tensor]:

@@ -23,7 +23,8 @@ from latentcache.loader.order import ORDER_VERSION, OrderRule, StreamOrder
 from latentcache.loader.reading import BatchReader, Posterior, Recipe, is_sampled
 from latentcache.loader.side_values import SideValues
 from latentcache.loader.state import STATE_FORMAT
-from latentcache.loader.stream import Stream, share_maps
+from latentcache.loader.stream import Stream
+from latentcache.loader.stream_column import share_maps
 from latentcache.loader.windows import WindowsAhead, check_cache_holds_windows
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Request:
         normalize: A mode or operations.
         device: Where tensors go.
         num_ahead: Batches that are made before they are taken.
+        window_frames: Latent frames taken of each clip that has as many; 0 takes all.
     """
 
     columns: tuple[str, ...]
@@ -52,6 +54,7 @@ class Request:
     normalize: NormalizeMode | Sequence[Mapping[str, Any]]
     device: torch.device | None
     num_ahead: int = 0
+    window_frames: int = 0
 
 
 class ResolvedRun:
@@ -129,6 +132,7 @@ class ResolvedRun:
             posterior=request.posterior,
             seed=request.rule.seed,
             device=request.device,
+            window_frames=request.window_frames,
         )
 
     def _make_sizes(self, state: Mapping[str, Any] | None) -> dict[Bucket, int]:
@@ -159,9 +163,8 @@ class ResolvedRun:
                     num_rows,
                     size,
                 )
-            block_rows = max(1, stream.run.rows_per_shard * num_rows // stream.run.num_rows)
             order = StreamOrder(
-                stream.place.name, num_rows, self._request.rule, block_rows=block_rows
+                stream.place.name, num_rows, self._request.rule, block_rows=stream.block_rows
             )
             members.append(Member(order=order, weight=weight, batch_size=size))
         return Mixture(members, seed=self._request.rule.seed)
@@ -175,6 +178,7 @@ class ResolvedRun:
                 "seed": request.rule.seed,
                 "partitions": request.rule.partitions,
                 "window_shards": request.rule.window_blocks,
+                **({"window_frames": request.window_frames} if request.window_frames else {}),
             },
             "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
             "posterior": request.posterior,

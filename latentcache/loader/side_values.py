@@ -11,7 +11,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.seeds import keyed_uint64
-from latentcache.loader.frame_times import latent_frame_spans, seconds_of_spans
+from latentcache.loader.frame_times import seconds_of_spans
 from latentcache.loader.opening import OpenSource
 from latentcache.loader.permutation import Indices
 from latentcache.loader.plan_values import PlanValues
@@ -45,6 +45,7 @@ class SideValues:
         self._opened, self._seed = opened, seed
         self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
         self._plan: dict[tuple[int, int], PlanValues] = {}
+        self._rows_before: dict[tuple[int, int], int] = {}
         self._fields = sorted({field for name in names for field in PLAN_VALUES.get(name, ())})
         for one in opened:
             known = set(one.snapshot.record.annotations)
@@ -64,11 +65,13 @@ class SideValues:
             if annotation is None:
                 return [None] * len(picked.rows)
             if pa.types.is_string(annotation.type):
-                return annotation.texts(*stream.shards_and_rows(picked.rows))
+                return annotation.texts(self._places(stream, picked.rows))
             return self._annotation_values(annotation, name, stream, picked)
         values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
         if name in ("latent_times", "latent_spans"):
-            return _latent_values(name, stream, start_s=values[0], frame_rate_fps=values[1])
+            main = "latents" if "latents" in stream.columns else next(iter(stream.columns))
+            spans = stream.frame_spans(main, picked)
+            return _latent_values(name, spans, start_s=values[0], frame_rate_fps=values[1])
         return torch.from_numpy(values[0] if len(values) == 1 else np.stack(values, axis=1))
 
     def _annotation_values(
@@ -117,15 +120,19 @@ class SideValues:
             self._plan[key] = PlanValues(
                 one.snapshot.folder, generation, self._fields, scratch=scratch
             )
-        before = sum(each.num_rows for each in one.snapshot.generations[: place.generation])
-        return self._plan[key].read(field, stream.numbers(rows) - before)
+        return self._plan[key].read(field, self._places(stream, rows))
+
+    def _places(self, stream: Stream, rows: Indices) -> Indices:
+        """Return the rows' places in their generation's plan."""
+        key = (stream.place.source, stream.place.generation)
+        if key not in self._rows_before:
+            generations = self._opened[key[0]].snapshot.generations[: key[1]]
+            self._rows_before[key] = sum(each.num_rows for each in generations)
+        return stream.numbers(rows) - self._rows_before[key]
 
 
-def _latent_values(name: str, stream: Stream, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
+def _latent_values(name: str, spans: Any, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
     """Return seconds in the medium: spans [B, T, 2], or when each one's last frame is [B, T]."""
-    main = "latents" if "latents" in stream.columns else next(iter(stream.columns))
-    column = stream.columns[main]
-    spans = latent_frame_spans(column.view.record, column.template.fields, stream.bucket)
     spans = spans if name == "latent_spans" else spans - 1.0
     found = seconds_of_spans(spans, start_s=start_s, frame_rate_fps=frame_rate_fps)
     return torch.from_numpy(found if name == "latent_spans" else found[..., 1].copy())

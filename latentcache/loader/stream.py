@@ -1,35 +1,26 @@
 """One bucket of one generation of one source, ready to be drawn from: rows in, samples out."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.core.units import BucketRun
-from latentcache.loader.cache import ShardCache, check_file
-from latentcache.loader.gather import Gather, Places, keys_as_text, open_gather
-from latentcache.loader.member import MemberTemplate, read_template
+from latentcache.loader.frame_times import Array, latent_frame_spans
+from latentcache.loader.gather import Places, keys_as_text
 from latentcache.loader.order import Drawn
 from latentcache.loader.permutation import Indices
 from latentcache.loader.selection import Selection
-from latentcache.loader.unit_grid import ColumnUnits, Flags, join_spans, points_outside
-from latentcache.loader.varying import VaryingGather, varies
-from latentcache.store import UnitEntry
-from latentcache.store.tensor_file import TensorEntry
+from latentcache.loader.stream_column import StreamColumn
+from latentcache.loader.unit_grid import Flags, join_spans, points_outside
 
 _MAX_TRIES = 64
 """Keyed substitutes tried before the selection is searched in order."""
-
-_CALLS_ASKED = 64
-"""Batches for which a shard that was asked for is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,161 +49,18 @@ class Picked:
         rows: Places in the run; all present in every column.
         draws: How many times the order had come by before.
         num_substituted: Rows that stand in for others.
+        starts: First latent frame of each row's window; None where samples are read whole.
     """
 
     rows: Indices
     draws: Indices
     num_substituted: int
+    starts: Indices | None = None
 
-
-def _advise(path: Path) -> None:
-    """Have the kernel read a file into its page cache; returns at once."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # told when its batch is due
-        return
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-    finally:
-        os.close(descriptor)
-
-
-class StreamColumn:
-    """One column of a stream: where its samples lie and how to copy them.
-
-    Attributes:
-        view: The column in its snapshot.
-        grid: Its units in this bucket.
-        template: Layout of a sample.
-        cache: Holds the tars of a remote store; None where the store is local.
-        is_varying: Samples differ in size: they are read one by one.
-        max_mapped: Tars that may stay mapped, None for all; set before the first batch.
-    """
-
-    def __init__(
-        self,
-        units: ColumnUnits,
-        run: BucketRun,
-        cache: ShardCache | None,
-        *,
-        is_verified: bool = False,
-    ) -> None:
-        """Index the column's units.
-
-        Args:
-            units: Of the column, in all buckets.
-            run: The bucket's shards.
-            cache: Holds tars of remote stores.
-            is_verified: Compare local tars with their checksums when they are first needed.
-
-        Raises:
-            ConfigError: The column has no sample in this bucket.
-        """
-        view = units.view
-        self.view, self.cache = view, None if view.folder.is_local else cache
-        self._is_verified = is_verified
-        self._asked: dict[int, int] = {}
-        self._num_calls = 0
-        self.grid = units.grid(run)
-        self._was_needed = np.zeros(self.grid.num_units, bool)
-        template = read_template(view.folder, self.grid.entries.values())
-        if template is None:
-            raise ConfigError(
-                f"column {view.name} must have samples in bucket {run.bucket}, got none; encode "
-                f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
-            )
-        self.template: MemberTemplate = template
-        # Pixels decide the size of what has channels, frames, height and width alone.
-        may_vary = any(set(field.axes) - set("CTHW") for field in view.record.fields)
-        self.is_varying = may_vary and varies(view.folder, self.grid, stride=template.stride)
-        self.max_mapped: int | None = None
-
-    @cached_property
-    def gather(self) -> Gather:
-        """What copies samples of one size; maps nothing before the first batch."""
-        return open_gather(self.grid, self.template, self._find_tar, max_mapped=self._most_mapped())
-
-    @cached_property
-    def varying(self) -> VaryingGather:
-        """What reads samples that vary in size."""
-        folder, most = self.view.folder, self._most_mapped()
-        return VaryingGather(folder, self.grid, self._find_tar, max_mapped=most)
-
-    def _most_mapped(self) -> int | None:
-        if self.cache is None:
-            return self.max_mapped
-        # A tar that is mapped keeps its disk space when the cache throws it out, so only so
-        # many stay mapped as the cache could hold beside other streams'.
-        fitting = max(2, self.cache.max_bytes // (4 * self.grid.largest_tar_bytes))
-        return fitting if self.max_mapped is None else min(self.max_mapped, fitting)
-
-    def field(self, name: str) -> TensorEntry:
-        """Return where a field lies in a member."""
-        return self.template.fields[name]
-
-    def keys(self, places: Places) -> torch.Tensor:
-        """Return the keys of some samples as text, uint8 [B, 20]."""
-        return self.varying.keys(places) if self.is_varying else self.gather.keys(places)
-
-    def places(self, rows: Indices) -> Places:
-        """Return where the samples of rows lie, all of which must be present."""
-        slots = self.grid.locate(rows)
-        if self.cache is not None and not self._was_needed[slots.units].all():
-            # Side by side, and not one after the other as the gather comes to them.
-            self._was_needed[slots.units] = True
-            self.fetch_ahead(rows)
-        return self.varying.places(slots) if self.is_varying else self.gather.places(slots)
-
-    def fetch_ahead(self, rows: Indices) -> None:
-        """Have the tars of some rows fetched if they are remote, else read from disk."""
-        self._num_calls += 1
-        for number in np.unique(self.grid.units_of(rows)).tolist():
-            if self._num_calls - self._asked.get(number, -_CALLS_ASKED) < _CALLS_ASKED:
-                continue
-            self._asked[number] = self._num_calls
-            entry = self.grid.entries.get(number)
-            if entry is None or entry.tar is None:
-                continue
-            path = self.view.folder.local_path(entry.tar.name)
-            if path is not None:
-                _advise(path)
-            elif self.cache is not None:
-                self.cache.fetch_ahead(self.view.folder, entry.tar)
-
-    def largest_bytes(self, num_blocks: int, block_rows: int) -> int:
-        """Return what the tars of so many shards hold, if all are as large as the largest."""
-        parts = -(-block_rows // self.grid.rows_per_unit)
-        return min(num_blocks * parts, self.grid.num_units) * self.grid.largest_tar_bytes
-
-    def _find_tar(self, entry: UnitEntry) -> Path:
-        assert entry.tar is not None, "only units with a tar are gathered from"
-        path = self.view.folder.local_path(entry.tar.name)
-        if path is not None:
-            if self._is_verified:
-                check_file(path, entry.tar)
-            return path
-        if self.cache is None:
-            raise ConfigError(
-                f"cache must be given for a remote store, got none ({self.view.folder.label}); "
-                f"pass LoaderOptions(cache=FOLDER), on a fast local disk"
-            )
-        return self.cache.fetch(self.view.folder, entry.tar)
-
-
-def share_maps(columns: Sequence[StreamColumn], most: int | None) -> None:
-    """Bound the tars that stay mapped, each column's by its share, if all would be too many.
-
-    Args:
-        columns: Of all streams.
-        most: Tars that may be mapped at once; None is any number.
-    """
-    num_units = sum(column.grid.num_units for column in columns)
-    if most is None or num_units <= most:
-        return
-    for column in columns:
-        column.max_mapped = max(2, most * column.grid.num_units // num_units)
+    def part(self, inside: slice, *, num_substituted: int) -> "Picked":
+        """Return some of the rows, of which so many stand in for others."""
+        starts = None if self.starts is None else self.starts[inside]
+        return Picked(self.rows[inside], self.draws[inside], num_substituted, starts)
 
 
 class Stream:
@@ -251,6 +99,27 @@ class Stream:
     def bucket(self) -> Bucket:
         """Pixel shape of every sample."""
         return self.run.bucket
+
+    @property
+    def block_rows(self) -> int:
+        """Selected rows of a shard, on average."""
+        return max(1, self.run.rows_per_shard * self._num // self.run.num_rows)
+
+    @property
+    def rows_per_shard(self) -> int:
+        """Planned rows of a shard."""
+        return self.run.rows_per_shard
+
+    def places(self, name: str, picked: Picked) -> Places:
+        """Return where a column's samples of some rows lie."""
+        return self.columns[name].places(picked.rows, picked.starts)
+
+    def frame_spans(self, name: str, picked: Picked) -> Array:
+        """Return the pixel frames that latent frames of a column hold, [B, T, 2]."""
+        column = self.columns[name]
+        spans = latent_frame_spans(column.view.record, column.fields, self.bucket)
+        found: Array = np.broadcast_to(spans, (len(picked.rows), *spans.shape))
+        return found
 
     @cached_property
     def num_present(self) -> int:

@@ -6,7 +6,7 @@ an object when its tar is first needed: a bucket may have tens of thousands.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +65,45 @@ class UnitEntries(Mapping[int, UnitEntry]):
         return int((self._index_of >= 0).sum())
 
 
+class Grid(Protocol):
+    """Units numbered from 0, and where in them the samples of rows lie.
+
+    Attributes:
+        num_units: Planned.
+        entries: Those that the snapshot has.
+        rows_per_unit: Of every unit of a shard but its last; the largest if they differ.
+        largest_tar_bytes: 0 if there is none.
+        missing: Rows without a member in units that have others, ascending.
+    """
+
+    num_units: int
+    entries: Mapping[int, UnitEntry]
+    rows_per_unit: int
+    largest_tar_bytes: int
+    missing: Indices
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        ...
+
+    def units_of(self, rows: Indices) -> Indices:
+        """Return the unit that each row belongs to."""
+        ...
+
+    def is_present(self, rows: Indices) -> Flags:
+        """Return which rows have a sample."""
+        ...
+
+    def locate(self, rows: Indices) -> Slots:
+        """Return where the samples of rows lie, all of which must be present."""
+        ...
+
+    def spans_without_tar(self) -> Indices:
+        """Return the places of units that have no sample at all, [units, 2]: start and stop."""
+        ...
+
+
 class UnitGrid:
     """The units of a ``BucketRun`` in order, numbered from 0; rows are places in the run.
 
@@ -100,13 +139,28 @@ class UnitGrid:
         numbers = (units.shard[inside] - run.first_shard) * self._parts + units.part[inside]
         index_of = np.full(self.num_units, -1, np.int64)
         index_of[numbers] = inside
-        self.entries = UnitEntries(units, index_of)
+        self.entries: Mapping[int, UnitEntry] = UnitEntries(units, index_of)
         tar_bytes = units.tar_size_bytes[inside]
         self.tar_bytes, self.num_present = tar_bytes, units.num_present[inside]
         self.largest_tar_bytes = int(tar_bytes.max(initial=0))
         self._has_tar = np.zeros(self.num_units, bool)
         self._has_tar[numbers] = tar_bytes > 0
         self.missing = missing
+
+    @property
+    def label(self) -> str:
+        """The bucket."""
+        return str(self.run.bucket)
+
+    @property
+    def parts(self) -> int:
+        """Units of a shard, but of the last, which may have fewer."""
+        return self._parts
+
+    @property
+    def has_tar(self) -> Flags:
+        """Which units have samples."""
+        return self._has_tar
 
     def number(self, unit: UnitId) -> int:
         """Return a unit's number in the grid."""

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from latentcache.loader.gather import FindTar, Places, map_tar, whole_file
-from latentcache.loader.unit_grid import Slots, UnitGrid
+from latentcache.loader.unit_grid import Grid, Slots, UnitGrid
 from latentcache.storage import Folder
+from latentcache.store import ColumnView
 from latentcache.store.tar import BLOCK_BYTES, END_OF_ARCHIVE, KEY_DIGITS
 from latentcache.store.tensor_file import TensorEntry, read_header
 from latentcache.store.unit_reader import Array, member_ranges, read_unit_meta
@@ -26,6 +27,14 @@ _MAX_OPEN = 1024
 class _Unit:
     tar: torch.Tensor
     ranges: Array  # int64 [present, 2]: start and size of each member's tensor file
+
+
+def may_vary(view: ColumnView) -> bool:
+    """Return whether samples of one pixel shape may differ in size.
+
+    Pixels decide the size of what has channels, frames, height and width alone.
+    """
+    return any(set(field.axes) - set("CTHW") for field in view.record.fields)
 
 
 def varies(folder: Folder, grid: UnitGrid, *, stride: int) -> bool:
@@ -47,7 +56,7 @@ class VaryingGather:
     """Reads samples of any size; safe to be called by several threads."""
 
     def __init__(
-        self, folder: Folder, grid: UnitGrid, find_tar: FindTar, *, max_mapped: int | None = None
+        self, folder: Folder, grid: Grid, find_tar: FindTar, *, max_mapped: int | None = None
     ) -> None:
         self._folder, self._grid, self._find_tar = folder, grid, find_tar
         self._max_open = min(_MAX_OPEN, max_mapped or _MAX_OPEN)

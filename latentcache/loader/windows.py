@@ -75,7 +75,7 @@ def check_cache_holds_windows(
         for column in stream.columns.values():
             if column.cache is not None and rule.window_blocks:
                 caches.append(column.cache)
-                needed += column.largest_bytes(num_blocks, stream.run.rows_per_shard)
+                needed += column.largest_bytes(num_blocks, stream.rows_per_shard)
     smallest = min((cache.max_bytes for cache in caches), default=0)
     if needed > smallest:
         raise ConfigError(

@@ -52,6 +52,7 @@ class SyntheticColumn:
         has_logvar: Store a posterior, ``mean`` and ``logvar``, instead of a point ``z``.
         is_video: Samples are CTHW, images with T = 1, and not CHW.
         spatial_factor: Pixels per latent cell.
+        temporal_factor: Frames per latent frame, but for the first.
         seed: Of the values; part of the fingerprint, as weights are.
         rows_per_unit: R, a power of two.
         rejected: (shard, row) pairs that go into quarantine.
@@ -64,6 +65,7 @@ class SyntheticColumn:
     has_logvar: bool = False
     is_video: bool = False
     spatial_factor: int = SPATIAL_FACTOR
+    temporal_factor: int = TEMPORAL_FACTOR
     seed: int = 0
     rows_per_unit: int = 1 << 20
     rejected: frozenset[tuple[int, int]] = frozenset()
@@ -75,7 +77,7 @@ class SyntheticColumn:
         space = (bucket.height_px // edge, bucket.width_px // edge)
         if not self.is_video:
             return (self.channels, *space)
-        return (self.channels, 1 + (bucket.num_frames - 1) // TEMPORAL_FACTOR, *space)
+        return (self.channels, 1 + (bucket.num_frames - 1) // self.temporal_factor, *space)
 
     def fields(self) -> tuple[Field, ...]:
         """Return the stored fields."""
