@@ -110,10 +110,15 @@ class EncoderDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorProgress:
-    """Running totals of one actor since it started."""
+    """Running totals of one actor since it started.
+
+    Attributes:
+        under_way: Long clips that are being encoded: the sum of the shares that are done.
+    """
 
     rows_done: int
     rows_rejected: int
+    under_way: float
     source_bytes: int
     encode_busy_s: float
     decode_busy_s: float
@@ -251,6 +256,7 @@ class EncodeWorker:
         return ActorProgress(
             rows_done=counters.rows_done,
             rows_rejected=counters.rows_rejected,
+            under_way=sum(list(counters.under_way.values())),
             source_bytes=counters.source_bytes,
             encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
             decode_busy_s=counters.decode_busy_s,
