@@ -207,7 +207,7 @@ class ActorPool:
     def discard(self, actor: PooledActor) -> None:
         """Forget ``actor`` and end it; what it did stays counted."""
         if actor.last is not None:
-            self._gone.append(actor.last)
+            self._gone.append(replace(actor.last, under_way=0.0))
         self.actors.remove(actor)
         ray.kill(actor.handle)
 

@@ -21,6 +21,7 @@ class RunProgress:
         encoder_busy_share: Of the time of all encoders, 0 to 1.
         decode_queue: Decode tasks under way or waiting to be encoded.
         num_actors: Alive.
+        under_way: Of long clips that are being encoded, the sum of the shares that are done.
     """
 
     stage: str
@@ -32,18 +33,19 @@ class RunProgress:
     encoder_busy_share: float = 0.0
     decode_queue: int = 0
     num_actors: int = 0
+    under_way: float = 0.0
 
     @property
     def samples_per_s(self) -> float:
-        """Mean rate of the stage."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Mean rate of the stage; of a clip of minutes its share counts."""
+        return (self.done + self.under_way) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
         """Seconds to go at the mean rate, or None if unknown."""
         if self.total is None or self.samples_per_s == 0:
             return None
-        return (self.total - self.done) / self.samples_per_s
+        return (self.total - self.done - self.under_way) / self.samples_per_s
 
 
 class Reporter(Protocol):
@@ -85,4 +87,5 @@ def encode_progress(
         encoder_busy_share=busy / (elapsed_s * len(answers)) if answers and elapsed_s else 0.0,
         decode_queue=sum(each.tasks_pending for each in answers),
         num_actors=len(answers),
+        under_way=sum(each.under_way for each in answers),
     )
