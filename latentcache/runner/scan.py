@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -16,10 +17,11 @@ import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
 from latentcache.core.errors import MediaError, RunError
-from latentcache.core.media import MediaInfo
+from latentcache.core.media import MediaInfo, SourceRef
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.decode import (
     ImageLimits,
+    VideoInfo,
     classify,
     extend_time_limit,
     probe_image,
@@ -96,13 +98,24 @@ class VideoTotals:
 
 def probe_media(settings: ScanSettings, media: list[ListedMedia]) -> list[ScannedFile]:
     """Return what each file holds, or why it cannot be told."""
-    files = [_probe_one(settings, each) for each in media]
+    remembered: dict[SourceRef, VideoInfo] = {}
+    files = [_probe_one(settings, each, remembered) for each in media]
     samples = [sample for file in files for sample in file.samples]
     told = iter(read_captions(settings.corpus, samples))
     return [replace(file, samples=[next(told) for _ in file.samples]) for file in files]
 
 
-def _probe_one(settings: ScanSettings, media: ListedMedia) -> ScannedFile:
+def _probe_one(
+    settings: ScanSettings, media: ListedMedia, remembered: dict[SourceRef, VideoInfo]
+) -> ScannedFile:
+    """Return what one file holds.
+
+    Args:
+        settings: Of the scan.
+        media: As listed.
+        remembered: The last video, changed here: a manifest may list many windows of one in a
+            row, and all its packets are read to know it.
+    """
     if media.reject is not None:
         return _single(settings, media, media.reject)
     takes_clips = settings.clips is not None and is_named_as_video(media)
@@ -111,7 +124,10 @@ def _probe_one(settings: ScanSettings, media: ListedMedia) -> ScannedFile:
             width_px=media.width_px, height_px=media.height_px, format="claimed", mode="claimed"
         )
         return _single(settings, media, claimed)
-    probes = (_probe_clips, _probe_picture) if takes_clips else (_probe_picture, _probe_clips)
+    if media.source in remembered:
+        return _clips_of(settings, media, remembered[media.source])
+    probe_clips = partial(_probe_clips, remembered=remembered)
+    probes = (probe_clips, _probe_picture) if takes_clips else (_probe_picture, probe_clips)
     try:
         with (
             time_limit(settings.time_limit_s),
@@ -157,10 +173,21 @@ def _probe_picture(
 
 
 def _probe_clips(
-    settings: ScanSettings, media: ListedMedia, file: BinaryIO, size_bytes: int
+    settings: ScanSettings,
+    media: ListedMedia,
+    file: BinaryIO,
+    size_bytes: int,
+    *,
+    remembered: dict[SourceRef, VideoInfo],
 ) -> ScannedFile:
-    assert settings.clips is not None, "asked for only where a plan has clips"
     info = probe_video(file, size_bytes=size_bytes, limits=settings.limits)
+    remembered.clear()
+    remembered[media.source] = info
+    return _clips_of(settings, media, info)
+
+
+def _clips_of(settings: ScanSettings, media: ListedMedia, info: VideoInfo) -> ScannedFile:
+    assert settings.clips is not None, "asked for only where a plan has clips"
     line = info.timeline
     video = VideoLength(
         last_s=line.time_s(line.num_frames - 1),

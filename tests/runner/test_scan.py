@@ -1,0 +1,40 @@
+"""What a scan says of a file does not depend on what else is in its chunk."""
+
+from pathlib import Path
+
+import pytest
+
+from latentcache.core.media import SourceRef
+from latentcache.decode import ImageLimits
+from latentcache.plan import ClipRules, ListedMedia
+from latentcache.runner.scan import ScanSettings, probe_media
+from latentcache.storage import Folder
+from tests.decode.clips import encode_clip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of different lengths and sizes, and a file that is none."""
+    folder = tmp_path_factory.mktemp("scanned")
+    (folder / "a.mp4").write_bytes(encode_clip(50, size_px=(64, 64)))
+    (folder / "b.mp4").write_bytes(encode_clip(30, size_px=(128, 64)))
+    (folder / "page.mp4").write_text("<html>not found</html>")
+    return folder
+
+
+def test_windows_of_one_video_are_told_as_each_is_alone(corpus: Path) -> None:
+    settings = ScanSettings(
+        corpus=Folder.open(str(corpus)),
+        limits=ImageLimits(),
+        time_limit_s=30.0,
+        clips=ClipRules(frames=(5,)),
+    )
+    rows = [("a", 0.0), ("a", 1.0), ("page", 0.0), ("a", 1.7), ("b", 0.5), ("b", 1.7), ("a", 0.2)]
+    windows = [
+        ListedMedia(source=SourceRef(path=f"{name}.mp4"), start_s=start_s) for name, start_s in rows
+    ]
+    together = probe_media(settings, windows)
+    assert together == [probe_media(settings, [each])[0] for each in windows]
+    codes = [file.samples[0].reject.code if file.samples[0].reject else "" for file in together]
+    # The second video lasts 1.2 s; of the first, 0.3 s are left at 1.7 s.
+    assert codes == ["", "", "not_media", "", "", "bad_record", ""]
