@@ -25,6 +25,7 @@ import torch
 from latentcache.cli.entry import STOPPED, exit_code_of, sentence_of
 from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.errors import ConfigError, LatentCacheError
+from latentcache.core.media import Bucket
 from latentcache.evaluate import load_recorded_encoder
 from latentcache.loader.normalise import primary_field
 from latentcache.loader.sources import as_sources
@@ -117,11 +118,14 @@ def make_draw(recipe: TrainRecipe) -> Callable[[Trainer, Path], None]:
         if not decoders:
             decoders.append(load_decoder(recipe))
         output = recipe.output
+        shapes = trainer.shapes()
         latents = trainer.sample(
             conditions(trainer, output.num_samples),
             guidance=output.guidance if recipe.condition else 1.0,
             num_steps=output.sample_steps,
             num_samples=output.num_samples,
+            # Of images and clips, clips.
+            bucket=max(shapes, key=lambda bucket: Bucket.parse(bucket).num_frames),
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_bytes(sheet(latents.float().cpu(), decoders[0])))

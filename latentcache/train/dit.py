@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
+from latentcache.train.beside import with_beside
 
 Condition = Tensor | tuple[Tensor, Tensor]
 
@@ -36,6 +37,7 @@ class DiTConfig:
         num_heads: Of attention; D over it is even and at least 8.
         num_classes: Labels 0 to ``num_classes - 1``; ``num_classes`` itself is "no label".
         text_dim: Width of text embeddings.
+        beside_channels: Of latents that are given beside the noisy ones; see ``train.beside``.
         mlp_ratio: Hidden width of a block's MLP over D.
     """
 
@@ -46,6 +48,7 @@ class DiTConfig:
     num_heads: int = 6
     num_classes: int | None = None
     text_dim: int | None = None
+    beside_channels: int = 0
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class DiTConfig:
         for name in ("channels", "width", "depth", "num_heads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.beside_channels < 0:
+            raise ConfigError(f"beside_channels must be 0 or more, got {self.beside_channels}")
         if self.num_classes is not None and self.text_dim is not None:
             raise ConfigError(
                 f"num_classes and text_dim must not both be given, got {self.num_classes} and "
@@ -74,10 +79,10 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         self.channels, self.num_classes = config.channels, config.num_classes
-        self.text_dim = config.text_dim
+        self.text_dim, self.beside_channels = config.text_dim, config.beside_channels
         hidden = round(config.width * config.mlp_ratio)
         width, values = config.width, config.channels * math.prod(config.patch)
-        self.embed = nn.Linear(values, width)
+        self.embed = nn.Linear(values + config.beside_channels * math.prod(config.patch), width)
         waves = nn.Linear(2 * _TIME_WAVES, width)
         self.time = nn.Sequential(waves, nn.SiLU(), nn.Linear(width, width))
         if config.num_classes is not None:
@@ -98,9 +103,18 @@ class DiT(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Return what must be equal for weights to fit, as plain values."""
-        return {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
+        values = {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
+        if not self.beside_channels:  # as models were described before there were any
+            del values["beside_channels"]
+        return values
 
-    def forward(self, latents: Tensor, times: Tensor, condition: Condition | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        times: Tensor,
+        condition: Condition | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
         """Return velocities of the shape of ``latents``.
 
         Args:
@@ -108,9 +122,10 @@ class DiT(nn.Module):
             times: float [B]; 0 is data, 1 is noise.
             condition: Labels, int64 [B]; or text [B, L, text_dim] and which of its tokens
                 count, bool [B, L] (none: "no text"); None conditions on nothing.
+            beside: As ``latents``, with ``beside_channels``.
         """
         clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
-        padded = padded_to(clips, self.config.patch)
+        padded = padded_to(with_beside(clips, beside), self.config.patch)
         grid = tuple(n // p for n, p in zip(padded.shape[2:], self.config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
         told = self.time(_waves(times).to(tokens.dtype))
@@ -151,7 +166,7 @@ class DiT(nn.Module):
 
     def _patches(self, latents: Tensor, grid: tuple[int, ...]) -> Tensor:
         (t, h, w), (pt, ph, pw) = grid, self.config.patch
-        cut = latents.reshape(len(latents), self.channels, t, pt, h, ph, w, pw)
+        cut = latents.reshape(len(latents), -1, t, pt, h, ph, w, pw)
         return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(len(latents), t * h * w, -1)
 
     def _cells(self, patches: Tensor, grid: tuple[int, ...]) -> Tensor:

