@@ -25,6 +25,7 @@ FOREIGN_OPTIONS = {
     "--ray": "of jobs/train_dit.py",
     "--model": "of jobs/train_dit.py",
     "--nproc-per-node": "of torchrun",
+    "--minutes": "of tests/benchmarks/streaming.py",
     "--rounds": "of tests/benchmarks/decode.py",
     "--photos": "of tests/benchmarks/pipeline.py",
     "--tiny": "of tests/benchmarks/pipeline.py",
