@@ -5,6 +5,7 @@ as they are, so a text is a slice of it. Taking values and making Python strings
 usual way costs several times a batch of latents.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,37 +34,46 @@ class TextFile:
         self._bytes = memoryview(contents)
         self._uint8 = np.frombuffer(contents, np.uint8)
         self._int32 = self._uint8[: len(self._uint8) // 4 * 4].view(np.int32)
-        # Where in the file each batch's validity, offsets and text begin.
-        self._places = np.full((reader.num_record_batches, 3), _UNKNOWN, np.int64)
+        # Of each batch, where its text begins and, in numbers of 32 bits, where its offsets
+        # would if it held all rows before it as well; and the byte of its validity, if any.
+        count = reader.num_record_batches
+        self._text = np.full(count, _UNKNOWN, np.int64)
+        self._offsets, self._validity = np.zeros((2, count), np.int64)
+        self._may_lack = False
 
     def take(self, rows: Array) -> list[str | None]:
         """Return the texts at some rows of the file; None where there is none."""
-        number, inside = np.divmod(rows, self._rows_per_batch)
-        places = self._places[number]
-        if (places[:, 1] == _UNKNOWN).any():
-            for one in np.unique(number[places[:, 1] == _UNKNOWN]).tolist():
-                self._places[one] = self._find(one)
-            places = self._places[number]
-        at = places[:, 1] // 4 + inside
-        starts, stops = (places[:, 2] + self._int32[at + step] for step in (0, 1))
+        number = rows // self._rows_per_batch
+        first = self._text[number]
+        if (first == _UNKNOWN).any():
+            for one in np.unique(number[first == _UNKNOWN]).tolist():
+                self._find(one)
+            first = self._text[number]
+        at = self._offsets[number] + rows
+        starts, stops = first + self._int32[at], first + self._int32[at + 1]
         text = self._bytes
-        found: list[str | None] = [
-            str(text[start:stop], "utf-8")
-            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
-        ]
-        may_lack = np.flatnonzero(places[:, 0] != _NONE)
-        if len(may_lack):
-            bits = self._uint8[places[may_lack, 0] + inside[may_lack] // 8]
-            for index in may_lack[(bits >> (inside[may_lack] % 8)) & 1 == 0].tolist():
+        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
+        found: list[str | None] = [*_decoded([text[start:stop] for start, stop in pairs])]
+        if self._may_lack:
+            for index in np.flatnonzero(self._is_lacking(number, rows)).tolist():
                 found[index] = None
         return found
 
-    def _find(self, number: int) -> tuple[int, int, int]:
+    def _is_lacking(self, number: Array, rows: Array) -> Array:
+        validity, inside = self._validity[number], rows % self._rows_per_batch
+        bits = self._uint8[np.maximum(validity, 0) + inside // 8] >> (inside % 8)
+        lacking: Array = (validity != _NONE) & (bits & 1 == 0)
+        return lacking
+
+    def _find(self, number: int) -> None:
         column = self._reader.get_batch(number).column(0)
         assert column.offset == 0, "record batches of a file start at their buffers"
         validity, offsets, text = map(self._start_of, column.buffers())
+        self._validity[number] = validity
+        self._may_lack |= validity != _NONE
+        self._offsets[number] = offsets // 4 - number * self._rows_per_batch
         # A batch without any text has no buffer for it.
-        return validity, offsets, max(text, 0)
+        self._text[number] = max(text, 0)
 
     def _start_of(self, buffer: Any) -> int:
         if buffer is None or not buffer.size:
@@ -74,6 +84,14 @@ class TextFile:
                 "annotation must lie in its file as it is, got compressed values; write it again"
             )
         return start
+
+
+def _decoded(pieces: Sequence[memoryview]) -> list[str]:
+    """Return texts: joined, decoded at once and split, half the time of one by one."""
+    found = str(b"\0".join(pieces), "utf-8").split("\0")
+    if len(found) != len(pieces):  # one holds the separator, or there is none
+        return [str(piece, "utf-8") for piece in pieces]
+    return found
 
 
 def opened_texts(reader: Any, contents: Any, rows_per_batch: int) -> TextFile | None:

@@ -276,7 +276,9 @@ class Annotation:
         Raises:
             ValueError: One is not a row of the generation.
         """
-        places = self._index.places(shards, rows)
+        return self._take(self._index.places(shards, rows))
+
+    def _take(self, places: Array) -> Values:
         number, inside = np.divmod(places, ROWS_PER_BATCH)
         # One take per batch touched, then back to the order asked for.
         order = np.argsort(number, kind="stable")
@@ -292,15 +294,11 @@ class Annotation:
         back[order] = np.arange(len(order))
         return pa.concat_arrays(pieces).take(indices(back))
 
-    def texts(self, shards: Array, rows: Array) -> list[str | None]:
-        """Return the values of some rows as ``take`` does, as strings; for texts only.
-
-        Raises:
-            ValueError: One is not a row of the generation.
-        """
+    def texts(self, places: Array) -> list[str | None]:
+        """Return the values at some places of the generation's plan; for texts only."""
         if self._texts is None:
-            return list(self.take(shards, rows).to_pylist())
-        return self._texts.take(self._index.places(shards, rows))
+            return list(self._take(places).to_pylist())
+        return self._texts.take(places)
 
     @cached_property
     def _texts(self) -> TextFile | None:

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from latentcache.store.annotation_texts import TextFile, opened_texts
 
-TEXTS = st.lists(st.none() | st.text(max_size=6), min_size=1, max_size=30)
+# Many are read at once, apart from each other by the one character that is among these.
+TEXTS = st.lists(
+    st.none() | st.text(max_size=6) | st.text("a\0é🙂", max_size=6), min_size=1, max_size=30
+)
 
 
 def opened(path: Path, values: list[str | None], kind: pa.DataType, **options) -> TextFile | None:

@@ -79,6 +79,7 @@ def test_every_row_gets_its_own_value_or_none(
         found = opened.take(shards, rows).to_pylist()
         expected = [caption(*PLACES[at]) if at in present else None for at in order]
         assert found == expected
+        assert opened.texts(order) == expected
         assert [opened.value(*PLACES[at]) for at in order[:5]] == expected[:5]
 
 
