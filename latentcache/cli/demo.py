@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latentcache.cli.demo_train import DemoRecipe
     from latentcache.report.demo_facts import DemoPage
     from latentcache.report.facts import Reconstruction
+    from latentcache.report.motion_facts import MotionFacts
     from latentcache.report.training_facts import LoaderRace, OrderTest, TrainingFacts
 
 NUM_SHOWN = 8
@@ -35,15 +36,19 @@ def run_demo(
     *,
     num_images: int = 240,
     num_class_images: int = 720,
+    num_clips: int = 480,
     recipe: "DemoRecipe | None" = None,
+    motion_recipe: "DemoRecipe | None" = None,
 ) -> None:
     """Run the demo into ``out`` and say where to look.
 
     Args:
         out: Emptied if an earlier demo made it.
         num_images: Good pictures; three broken ones come on top.
-        num_class_images: Small pictures that the model is trained on.
-        recipe: Of the training; None takes the demo's.
+        num_class_images: Small pictures that the first model is trained on.
+        num_clips: Videos that the second model is trained on.
+        recipe: Of the first training; None takes the demo's.
+        motion_recipe: Of the second.
 
     Raises:
         ConfigError: ``out`` holds something else.
@@ -51,6 +56,7 @@ def run_demo(
         ShardCorruptError: The killed build left other bytes, or a store is damaged.
     """
     from latentcache import report
+    from latentcache.cli.demo_motion import run_motion
     from latentcache.encoders import list_encoders
     from latentcache.store import Store
 
@@ -64,12 +70,14 @@ def run_demo(
     fidelity = check_store(snapshot, narrator)
     build_class_store(folder, narrator, num_class_images)
     order, race, training = _load_and_train(folder, narrator, recipe)
+    motion = run_motion(folder, narrator, num_clips=num_clips, recipe=motion_recipe)
     with narrator.step("Draw the page"):
         shown = _reconstructions(folder)
         facts = report.DemoPage(
             store=report.read_store_page(snapshot, COLUMN, reconstructions=shown),
             kill_test=test,
             training=training,
+            motion=motion,
             race=race,
             order=order,
             projection=report.project(list_encoders()),
@@ -84,7 +92,7 @@ def run_demo(
     _write_summary(folder, facts, elapsed_s=narrator.elapsed_s)
     click.secho(f"\ndone in {narrator.elapsed_s:.0f} s", bold=True)
     click.echo(f"open {page}")
-    click.echo(f"see  {folder.samples}")
+    click.echo(f"see  {folder.samples} and {folder.motion_samples}")
     click.echo(f"try  latentcache status {folder.store} --quarantined")
 
 
@@ -97,9 +105,10 @@ def _load_and_train(
     from latentcache.cli.demo_set import TrainingSet
     from latentcache.cli.demo_threads import torch_threads
     from latentcache.cli.demo_train import train_classes
+    from latentcache.testing.drawn_classes import CLASSES
 
     with torch_threads(1):
-        known = TrainingSet.read(folder.class_store, column=COLUMN)
+        known = TrainingSet.read(folder.class_store, column=COLUMN, names=CLASSES)
     with narrator.step("Read the same steps on 1, 2 and 4 ranks, and across a resume"):
         with torch_threads(1):
             order = compare_orders(folder.class_store)
@@ -163,6 +172,7 @@ def _write_summary(folder: DemoFolder, facts: "DemoPage", *, elapsed_s: float) -
         "units_equal_after_kill": test.num_equal,
         "psnr_db": {"mean": round(facts.mean_psnr_db, 3), "min": round(facts.min_psnr_db, 3)},
         "training": _training_summary(facts.training),
+        "motion": _motion_summary(facts.motion),
         "loader": _loader_summary(facts.race),
         "order": {"steps": facts.order.num_steps, "steps_equal": facts.order.num_equal},
         "elapsed_s": round(elapsed_s, 1),
@@ -172,9 +182,21 @@ def _write_summary(folder: DemoFolder, facts: "DemoPage", *, elapsed_s: float) -
     (folder.root / "summary.json").write_text(text, encoding="utf-8")
 
 
+def _motion_summary(motion: "MotionFacts") -> dict[str, Any]:
+    num_scored = motion.training.grids[-1].num_scored
+    return {
+        **_training_summary(motion.training),
+        "accuracy_in": {name: round(count / num_scored, 4) for name, count in motion.right},
+        "psnr_db": {
+            "first_frame": round(motion.first_frame_db, 3),
+            "rest": round(motion.rest_db, 3),
+        },
+    }
+
+
 def _training_summary(training: "TrainingFacts") -> dict[str, Any]:
     return {
-        "images": training.num_images,
+        "samples": training.num_images,
         "classes": training.num_classes,
         "steps": len(training.losses),
         "loss": round(training.final_loss, 4),

@@ -24,6 +24,10 @@ ROWS_PER_SHARD = 8
 CLASS_PX = 64
 """8 x 8 latent cells, 16 tokens: what a CPU trains on in a minute."""
 CLASS_ROWS_PER_SHARD = 128
+MOTION_PX = 32
+"""4 x 4 latent cells and 5 latent frames: 80 tokens."""
+MOTION_ENCODER = "dct-video:keep_luma=6,keep_chroma=3,motion_luma=3,motion_chroma=1"
+"""27 channels instead of 40: faint ones cost a small model much time and a viewer sees little."""
 NUM_MEASURED = 64
 _KILL_AT_SHARE = 0.3
 
@@ -61,13 +65,41 @@ def build_class_store(folder: DemoFolder, narrator: Narrator, num_images: int) -
         _build(folder.class_corpus, folder.class_store, options, narrator)
 
 
-def _build(corpus: Path, store: Path, options: "PlanOptions", narrator: Narrator) -> None:
+def build_motion_store(folder: DemoFolder, narrator: Narrator, num_clips: int) -> None:
+    """Draw the videos that a model is trained on, and build their store."""
+    from latentcache.plan import PlanOptions
+    from latentcache.testing.drawn_motion import MOTION_CLASSES, PERIOD_FRAMES, write_drawn_motion
+
+    num_frames = PERIOD_FRAMES + 1
+    options = PlanOptions(
+        resolution_px=MOTION_PX,
+        square=True,
+        rows_per_shard=CLASS_ROWS_PER_SHARD,
+        frames=(num_frames,),
+    )
+    with narrator.step(f"Draw {len(MOTION_CLASSES)} classes of videos, and build their store"):
+        files = write_drawn_motion(folder.motion_corpus, num_clips, size_px=MOTION_PX)
+        size = bytes_text(sum(path.stat().st_size for path in files))
+        narrator.say(
+            f"{len(files)} MP4s of {num_frames} frames, {size}: a shape moves right, down, left "
+            "or up, and comes back on the other side"
+        )
+        _build(folder.motion_corpus, folder.motion_store, options, narrator, MOTION_ENCODER)
+
+
+def _build(
+    corpus: Path,
+    store: Path,
+    options: "PlanOptions",
+    narrator: Narrator,
+    encoder: str = "dct",
+) -> None:
     from latentcache import runner
 
     resources = runner.Resources(device="cpu", num_actors=_num_actors())
     plan = runner.PlanRequest(corpus_url=str(corpus), options=options, resources=resources)
     encode = runner.EncodeRequest(
-        column=COLUMN, encode=runner.EncodeOptions(encoder="dct"), resources=resources
+        column=COLUMN, encode=runner.EncodeOptions(encoder=encoder), resources=resources
     )
     with reporting() as reporter:
         _, result = runner.build(str(store), plan, encode, reporter=reporter)

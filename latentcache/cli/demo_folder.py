@@ -55,6 +55,26 @@ class DemoFolder:
         """What the model draws, beside the nearest training pictures."""
         return self.root / "samples.png"
 
+    @property
+    def motion_corpus(self) -> Path:
+        """Videos of moving shapes."""
+        return self.root / "corpus_motion"
+
+    @property
+    def motion_store(self) -> Path:
+        """The store of their latents."""
+        return self.root / "store_motion"
+
+    @property
+    def motion_model(self) -> Path:
+        """The checkpoint of the model that was trained on them."""
+        return self.root / "model_motion.safetensors"
+
+    @property
+    def motion_samples(self) -> Path:
+        """What that model draws, moving, beside the nearest training clips."""
+        return self.root / "motion.webp"
+
     def prepare(self) -> None:
         """Empty the folder if an earlier demo made it.
 

@@ -1,6 +1,6 @@
-"""The demo's training pictures, as a model's samples are judged by them.
+"""The demo's training pictures or clips, as a model's samples are judged by them.
 
-Dimension letters: B samples, K classes, N training pictures.
+Dimension letters: B samples, K classes, N training pictures; a clip is a picture with T frames.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from latentcache.report.facts import Rgb
 from latentcache.store import Store, TensorBytes
 
 _DECODED_AT_ONCE = 64
+_AT_ONCE = 8192
+"""Values of each picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,21 +29,29 @@ class TrainingSet:
 
     Attributes:
         encoder: That made the latents, and decodes samples the same way.
+        names: Of the classes.
         keys: Of the samples in the store.
-        latents: As stored, [N, C, H, W].
+        latents: As stored, [N, C, H, W], of clips [N, C, T, H, W].
         labels: int64 [N].
-        pixels: uint8 [N, H, W, 3].
+        pixels: uint8 [N, H, W, 3], of clips [N, T, H, W, 3].
     """
 
     encoder: DecodingEncoder
+    names: Sequence[str]
     keys: Sequence[str]
     latents: Tensor
     labels: Tensor
     pixels: Tensor
 
     @classmethod
-    def read(cls, store: Path, *, column: str) -> "TrainingSet":
-        """Return what the store's newest snapshot holds."""
+    def read(cls, store: Path, *, column: str, names: Sequence[str]) -> "TrainingSet":
+        """Return what the store's newest snapshot holds.
+
+        Args:
+            store: With labels.
+            column: Of the latents.
+            names: Of the classes, by label.
+        """
         snapshot = Store.open(store).snapshot()
         view = snapshot.column(column)
         encoder = load_recorded_encoder(view.record, device="cpu")
@@ -57,6 +67,7 @@ class TrainingSet:
         joined = torch.stack(latents)
         return cls(
             encoder=encoder,
+            names=names,
             keys=keys,
             latents=joined,
             labels=torch.tensor(labels),
@@ -66,10 +77,10 @@ class TrainingSet:
     @property
     def num_classes(self) -> int:
         """K."""
-        return int(self.labels.max()) + 1
+        return len(self.names)
 
     def class_means(self) -> Tensor:
-        """Return the mean picture of each class, float32 [K, H * W * 3]."""
+        """Return the mean picture of each class, float32 [K, values of a picture]."""
         flat = _flat(self.pixels)
         return torch.stack(
             [flat[self.labels == label].mean(dim=0) for label in range(self.num_classes)]
@@ -101,14 +112,14 @@ class TrainingSet:
 
 
 def decode(encoder: DecodingEncoder, latents: Tensor) -> Tensor:
-    """Return pictures of dct's latents [B, C, H, W], uint8 [B, height, width, 3]."""
+    """Return pictures of dct's latents [B, C, (T,) H, W], uint8 [B, (T,) height, width, 3]."""
     parts = [
         encoder.decode({"z": latents[start : start + _DECODED_AT_ONCE].to(torch.float32)})
         for start in range(0, len(latents), _DECODED_AT_ONCE)
     ]
     low, high = encoder.spec.input_range
     pixels = (torch.cat(parts) - low) * (255.0 / (high - low))
-    return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return pixels.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
 
 
 def _flat(pixels: Tensor) -> Tensor:
@@ -117,6 +128,11 @@ def _flat(pixels: Tensor) -> Tensor:
 
 def _distances(first: Tensor, second: Tensor) -> Tensor:
     """Return squared distances, float64: products of bytes are exact in it."""
-    a, b = first.to(torch.float64), second.to(torch.float64)
-    squares = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)[None]
-    return squares - 2 * a @ b.T
+    total = torch.zeros(len(first), len(second), dtype=torch.float64)
+    # Clips are long: all of them at once would take half a gigabyte.
+    for start in range(0, first.shape[1], _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        x, y = first[:, part].to(torch.float64), second[:, part].to(torch.float64)
+        squares = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)[None]
+        total += squares - 2 * x @ y.T
+    return total

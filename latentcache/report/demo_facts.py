@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from latentcache.report.facts import KillTest, Projection, Step, StorePage
+from latentcache.report.motion_facts import MotionFacts
 from latentcache.report.training_facts import LoaderRace, OrderTest, TrainingFacts
 
 
@@ -13,6 +14,7 @@ class DemoPage:
     store: StorePage
     kill_test: KillTest
     training: TrainingFacts
+    motion: MotionFacts
     race: LoaderRace
     order: OrderTest
     projection: Projection

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from latentcache.report.demo_facts import DemoPage
 from latentcache.report.facts import StorePage
 from latentcache.report.markup import Content, Markup, element, join
+from latentcache.report.motion_sections import first_frame_section, motion_section
 from latentcache.report.sections import (
     buckets_section,
     column_section,
@@ -28,7 +29,7 @@ from latentcache.report.units import TIMES, format_bytes, format_count, format_r
 Tile = tuple[str, str, bool]
 
 MIN_ACCURACY = 0.8
-"""Of the demo's model; below it, something is broken."""
+"""Of the demo's models; below it, something is broken."""
 
 
 def demo_page(facts: DemoPage) -> str:
@@ -36,8 +37,8 @@ def demo_page(facts: DemoPage) -> str:
     store, test = facts.store, facts.kill_test
     lead = (
         "A small corpus was drawn on the spot and encoded into a store; a build was killed and "
-        "run again; a model was trained from the latents. This page shows what came of it; it is "
-        "one file and needs no network."
+        "run again; a model was trained from the latents, and another from those of short videos. "
+        "This page shows what came of it; it is one file and needs no network."
     )
     sections = [
         reconstructions_section(store.reconstructions, encoder=store.column.encoder),
@@ -45,6 +46,9 @@ def demo_page(facts: DemoPage) -> str:
         kill_section(test),
         samples_section(facts.training),
         loss_section(facts.training),
+        motion_section(facts.motion),
+        loss_section(facts.motion.training, name="Loss of the video model"),
+        first_frame_section(facts.motion),
         race_section(facts.race),
         order_section(facts.order),
         buckets_section(store.buckets),
@@ -76,6 +80,7 @@ def stats_page(facts: StorePage) -> str:
 
 def _demo_tiles(facts: DemoPage) -> list[Tile]:
     test, last = facts.kill_test, facts.training.grids[-1]
+    moving = facts.motion.training.grids[-1]
     return [
         *_column_tiles(facts.store),
         (f"{facts.mean_psnr_db:.1f} dB", "mean PSNR, decoded from the store", False),
@@ -88,6 +93,11 @@ def _demo_tiles(facts: DemoPage) -> list[Tile]:
             f"{last.num_right} of {last.num_scored}",
             "samples of a trained model nearest to their class",
             last.accuracy < MIN_ACCURACY,
+        ),
+        (
+            f"{moving.num_right} of {moving.num_scored}",
+            "clips of a video model nearest to theirs",
+            moving.accuracy < MIN_ACCURACY,
         ),
         (
             f"{format_ratio(facts.race.ratio)} {TIMES}",

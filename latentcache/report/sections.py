@@ -171,7 +171,8 @@ def _field_section(field: FieldFacts) -> Markup:
     drawn = field.channels[:MAX_CHANNELS_DRAWN]
     histograms = element("div", {"class": "channels"}, *(histogram_svg(one) for one in drawn))
     left_out = len(field.channels) - len(drawn)
-    frames = "" if field.frames == "all" else f", {field.frames} latent frame"
+    part = {"all": "", "first": ", first latent frames", "rest": ", all later latent frames"}
+    frames = part[field.frames]
     lead = (
         f"Exact over every stored value of {format_count(field.num_samples)} samples{frames}, "
         "before normalisation: merging the statistics of units gives what one pass over all "
@@ -197,7 +198,7 @@ def _field_section(field: FieldFacts) -> Markup:
         for one in field.channels
     ]
     return section(
-        f"Statistics of {field.name}",
+        f"Statistics of {field.name}{frames}",
         lead,
         figure(histograms, caption),
         figure(long_table(columns, rows, num_shown=16), "The same channels in numbers."),

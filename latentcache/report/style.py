@@ -73,6 +73,7 @@ figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width
   padding: .8rem; margin: 0;
 }
 .stage img { display: block; width: 100%; height: auto; }
+.moving { max-width: 46rem; }
 .crisp { image-rendering: pixelated; }
 .stage figcaption {
   margin-top: .6rem; display: flex; justify-content: space-between; gap: 1rem;

@@ -14,10 +14,10 @@ class SampleGrid:
         step: Optimizer steps done.
         share: Of the training, in (0, 1].
         titles: What each sample was asked to show.
-        samples: Decoded.
+        samples: Decoded; clips are THWC.
         nearest: The training picture that each sample is nearest to, decoded as well.
-        num_right: Samples nearest to the mean of their own class.
-        num_scored: Samples counted for it.
+        asked: Class of each sample that is counted; those shown are the first of them.
+        found: Class whose mean it is nearest to.
     """
 
     step: int
@@ -25,8 +25,18 @@ class SampleGrid:
     titles: tuple[str, ...]
     samples: tuple[Rgb, ...]
     nearest: tuple[Rgb, ...]
-    num_right: int
-    num_scored: int
+    asked: tuple[int, ...]
+    found: tuple[int, ...]
+
+    @property
+    def num_scored(self) -> int:
+        """Samples counted."""
+        return len(self.asked)
+
+    @property
+    def num_right(self) -> int:
+        """Samples nearest to the mean of their own class."""
+        return sum(one == other for one, other in zip(self.asked, self.found, strict=True))
 
     @property
     def accuracy(self) -> float:

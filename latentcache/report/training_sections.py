@@ -63,7 +63,7 @@ def _stage(grid: SampleGrid) -> Markup:
     return element("figure", {"class": "stage"}, image, caption)
 
 
-def loss_section(facts: TrainingFacts) -> Markup:
+def loss_section(facts: TrainingFacts, *, name: str = "Loss") -> Markup:
     """Return the loss curve and what the run was."""
     wait = format_share(facts.loader_wait_share, 1).replace(" ", "\N{NO-BREAK SPACE}")
     threads = f"{facts.num_threads} thread{'s' if facts.num_threads > 1 else ''}"
@@ -79,7 +79,7 @@ def loss_section(facts: TrainingFacts) -> Markup:
     )
     plot = element("div", {"class": "plot"}, loss_svg(facts.losses, facts.grids))
     words = element("p", {"class": "aside"}, f"{facts.model}. {facts.recipe}.")
-    title = f"Loss, down to {format_number(facts.final_loss)}"
+    title = f"{name}, down to {format_number(facts.final_loss)}"
     return section(title, lead, figure(plot, caption), words)
 
 

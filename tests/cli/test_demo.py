@@ -3,7 +3,7 @@
 import io
 import json
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,18 @@ from PIL import Image
 from latentcache.cli.demo import run_demo
 from latentcache.cli.demo_folder import DemoFolder
 from latentcache.cli.demo_kill import Build, kill_in_the_middle
+from latentcache.cli.demo_motion import MOTION_RECIPE, count_right
 from latentcache.cli.demo_race import FileFolder
 from latentcache.cli.demo_set import TrainingSet
 from latentcache.cli.demo_threads import torch_threads
 from latentcache.cli.demo_train import train_classes
 from latentcache.core.errors import ConfigError, RunError
 from latentcache.report.pages import MIN_ACCURACY
+from latentcache.report.training_facts import SampleGrid
+from latentcache.testing.drawn_classes import CLASSES
+from latentcache.testing.drawn_motion import MOTION_CLASSES
 
-NUM_IMAGES, NUM_CLASS_IMAGES = 64, 720
+NUM_IMAGES, NUM_CLASS_IMAGES, NUM_CLIPS = 64, 720, 48
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,14 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     (out / "index.html").write_text("of the run before")
     told = io.StringIO()
     with redirect_stdout(told):
-        run_demo(out, num_images=NUM_IMAGES, num_class_images=NUM_CLASS_IMAGES)
+        run_demo(
+            out,
+            num_images=NUM_IMAGES,
+            num_class_images=NUM_CLASS_IMAGES,
+            num_clips=NUM_CLIPS,
+            # To see that it learns, not what: that takes minutes.
+            motion_recipe=replace(MOTION_RECIPE, num_steps=24, num_scored=24, num_euler_steps=2),
+        )
     return DemoRun(DemoFolder(out), told.getvalue())
 
 
@@ -112,6 +123,39 @@ def test_demo_measures_what_it_shows(demo_run: DemoRun) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_demo_trains_on_videos_and_shows_them_moving(demo_run: DemoRun) -> None:
+    motion = demo_run.summary["motion"]
+    assert (motion["samples"], motion["classes"], motion["steps"]) == (NUM_CLIPS, 24, 24)
+    assert motion["psnr_db"]["first_frame"] > motion["psnr_db"]["rest"] > 20
+    # From the loss of a model that knows nothing: the noise's variance and the latents'.
+    assert motion["loss"] < 1.9
+    assert set(motion["accuracy_in"]) == {"colour", "shape", "direction"}
+    with Image.open(demo_run.folder.motion_samples) as moving:
+        assert (moving.format, moving.n_frames) == ("WEBP", 16)
+        assert moving.info["duration"] == round(1000 / 12)
+    page = (demo_run.folder.root / "index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/webp;base64,") == 1
+    assert "first latent frame" in page
+
+
+def test_a_clip_is_right_in_what_its_nearest_class_shares() -> None:
+    asked = ("red star moving up",) * 4
+    found = (
+        "red star moving up",
+        "blue star moving up",
+        "red star moving down",
+        "blue heart moving left",
+    )
+    labels = [tuple(MOTION_CLASSES.index(name) for name in names) for names in (asked, found)]
+    grid = SampleGrid(
+        step=1, share=1.0, titles=(), samples=(), nearest=(), asked=labels[0], found=labels[1]
+    )
+    assert dict(count_right(grid)) == {"colour": 2, "shape": 3, "direction": 2}
+    assert (grid.num_right, grid.num_scored) == (1, 4)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_left_out_accuracy_is_that_of_means_without_the_picture(demo_run: DemoRun) -> None:
     known = _known(demo_run)
     flat, whole = known.pixels.flatten(1).double(), known.class_means().double()
@@ -140,7 +184,7 @@ def test_samples_are_of_their_own_class_whatever_the_seed(demo_run: DemoRun, see
 
 def _known(demo_run: DemoRun) -> TrainingSet:
     with torch_threads(1):
-        return TrainingSet.read(demo_run.folder.class_store, column="latents")
+        return TrainingSet.read(demo_run.folder.class_store, column="latents", names=CLASSES)
 
 
 def test_threads_are_given_back() -> None:

@@ -1,5 +1,7 @@
 """Facts for pages, made up: small, with every character that HTML minds."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from latentcache.encoders import list_encoders
@@ -16,6 +18,7 @@ from latentcache.report.facts import (
     StorePage,
     UnitDigests,
 )
+from latentcache.report.motion_facts import MotionFacts
 from latentcache.report.projection import project
 from latentcache.report.training_facts import (
     LoaderRace,
@@ -89,7 +92,7 @@ def training_facts(title: str = "red circle", *, num_right: int = 5) -> Training
     grids = tuple(
         SampleGrid(
             step=step, share=step / 40, titles=(title,) * 6, samples=pixels, nearest=pixels[::-1],
-            num_right=num_right, num_scored=6,
+            asked=tuple(range(6)), found=tuple(i if i < num_right else -1 for i in range(6)),
         )
         for step in (10, 20, 30, 40)
     )  # fmt: skip
@@ -97,6 +100,23 @@ def training_facts(title: str = "red circle", *, num_right: int = 5) -> Training
         model="a DiT", recipe="flow matching", num_images=720, num_classes=6, batch_size=32,
         losses=tuple(2 * 0.95**step for step in range(40)), grids=grids, own_accuracy=0.99,
         num_threads=1, elapsed_s=50.0, samples_per_s=640.0, loader_wait_share=0.0004,
+    )  # fmt: skip
+
+
+def motion_facts(title: str = "red circle moving up", *, num_right: int = 5) -> MotionFacts:
+    random = np.random.default_rng(2)
+    clips = tuple(random.integers(0, 256, (6, 3, 8, 8, 3), dtype=np.uint8))
+    run = training_facts(title, num_right=num_right)
+    grids = tuple(replace(grid, samples=clips, nearest=clips[::-1]) for grid in run.grids)
+    values = random.normal(size=(4, 3, 100)).astype(np.float32)
+    first, rest = (
+        FieldFacts(name="z", frames=frames, num_samples=4, channels=channels(values))
+        for frames in ("first", "rest")
+    )
+    return MotionFacts(
+        training=replace(run, grids=grids), right=(("colour", 6), ("direction", num_right)),
+        frame_rate_fps=12.0, encoder="dct-video", num_compared=48, first_frame_db=28.0,
+        rest_db=25.0, first=first, rest=rest,
     )  # fmt: skip
 
 
@@ -131,6 +151,7 @@ def demo_facts(title: str = "a red circle", *, is_equal: bool = True) -> DemoPag
         store=store_page(title),
         kill_test=KillTest(command="latentcache build", num_committed_at_kill=1, units=units),
         training=training_facts(title),
+        motion=motion_facts(title),
         race=loader_race(),
         order=order_test(is_equal=is_equal),
         projection=project(list_encoders()),
