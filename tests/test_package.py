@@ -13,7 +13,7 @@ MAX_FUNCTION_LINES = 60
 HEAVY = ("torch", "ray", "av", "diffusers", "pyarrow", "numpy", "PIL", "fsspec", "click")
 HOMES = {
     "ray": {"runner"},
-    "av": {"decode"},
+    "av": {"decode", "evaluate", "testing"},
     "PIL": {"decode", "testing", "report", "evaluate", "cli"},
     "fsspec": {"storage"},
     "diffusers": {"encoders", "train"},
