@@ -1,8 +1,10 @@
 """Pinning an encoding: from a loaded encoder's description to the record that never changes."""
 
+from collections.abc import Iterator
+
 from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
-from latentcache.core.inputs import encoded_bucket
+from latentcache.core.inputs import Input, encoded_bucket
 from latentcache.core.seeds import new_write_id
 from latentcache.runner.encode_actor import EncoderDescription
 from latentcache.runner.options import EncodeOptions
@@ -40,9 +42,7 @@ def encoding_record(
 ) -> EncodingRecord:
     """Return what is to be pinned for ``request``; nothing is written."""
     encode = request.encode
-    # Long clips run alone, whatever the batch and the rows of other units.
-    runs = [run for each in generations for run in each.runs if not run.is_long]
-    largest = max((encoded_bucket(run.bucket, encode.input).num_pixels for run in runs), default=1)
+    largest = max(_batched_pixels(generations, encode.input), default=1)
     max_batch = encode.batch_size or _MAX_BATCH
     if description.max_batch is not None:
         max_batch = min(max_batch, description.max_batch)
@@ -63,6 +63,17 @@ def encoding_record(
         device_type=description.device_type,
         probe=description.probe,
     )
+
+
+def _batched_pixels(generations: list[Generation], asked: Input) -> Iterator[int]:
+    """Yield how many pixels the encoder sees of a sample of each bucket.
+
+    Long clips run alone, whatever the batch and the rows of other units: of them one frame
+    counts, as of the pictures that may come beside them.
+    """
+    for run in (run for each in generations for run in each.runs):
+        bucket = encoded_bucket(run.bucket, asked)
+        yield bucket.height_px * bucket.width_px if run.is_long else bucket.num_pixels
 
 
 def _rows_per_unit(largest_row_bytes: float) -> int:

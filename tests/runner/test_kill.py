@@ -48,7 +48,7 @@ def _wait_for_commits(run: subprocess.Popen[bytes], store: Path) -> None:
         time.sleep(0.05)
 
 
-def _workers(root: int) -> list[int]:
+def workers_below(root: int) -> list[int]:
     """Return the pids of all Ray workers below ``root``."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
@@ -64,12 +64,13 @@ def _workers(root: int) -> list[int]:
         ancestor = pid
         while ancestor in parents and ancestor != root:
             ancestor = parents[ancestor]
-        if ancestor == root and pid != root and _title(pid).startswith("ray::"):
+        if ancestor == root and pid != root and title_of(pid).startswith("ray::"):
             found.append(pid)
     return found
 
 
-def _title(pid: int) -> str:
+def title_of(pid: int) -> str:
+    """Return the command line of a process; Ray writes there what it runs."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
@@ -80,12 +81,12 @@ def _kill_worker(run: subprocess.Popen[bytes], title: str) -> None:
     """Kill the first worker that bears ``title``, which it does while it runs a task."""
     deadline = time.monotonic() + _DEADLINE_S
     while time.monotonic() < deadline and run.poll() is None:
-        workers = _workers(run.pid)
+        workers = workers_below(run.pid)
         # A task takes milliseconds, and a look at all processes of a machine longer.
         look_again = time.monotonic() + 0.5
         while time.monotonic() < look_again:
             for pid in workers:
-                if title in _title(pid):
+                if title in title_of(pid):
                     os.kill(pid, signal.SIGKILL)
                     return
     pytest.fail(f"no process called {title}")

@@ -41,6 +41,7 @@ from latentcache.store import ColumnChange, ColumnView, Store, verify_snapshot
 from latentcache.testing.drawn import MARK_RGB
 from tests.decode.clips import draw_numbered
 from tests.encoders.conftest import save_tiny  # noqa: F401  a fixture
+from tests.runner.test_kill import title_of, workers_below
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -96,13 +97,15 @@ def copy_of(planned: Path, folder: Path) -> Path:
 class OneActor:
     """An encode actor's work on one store, in this process: no time goes into starting one."""
 
-    def __init__(self, store: Path, encoder: str, **encode: object) -> None:
+    def __init__(
+        self, store: Path, encoder: str, *, column: str = "latents", **encode: object
+    ) -> None:
         options = EncodeOptions(encoder=encoder, **encode)  # type: ignore[arg-type]  # shorthand
         self.worker = worker_of(options, str(store))
         self._store = Store.open(store)
         generations = self._store.generations()
         description = self.worker.describe(planned_buckets(generations))
-        request = EncodeRequest(column="latents", encode=options, resources=Resources())
+        request = EncodeRequest(column=column, encode=options, resources=Resources())
         asked = encoding_record(request, description, generations)
         self.record = self._store.write_encoding(asked)
         self.worker.begin(self.record)
@@ -146,13 +149,13 @@ def undisturbed(planned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return store
 
 
-def column_of(store: Path) -> ColumnView:
-    return Store.open(store).snapshot().column("latents")
+def column_of(store: Path, column: str = "latents") -> ColumnView:
+    return Store.open(store).snapshot().column(column)
 
 
-def stored(store: Path) -> dict[str, dict[str, NDArray[np.generic]]]:
+def stored(store: Path, column: str = "latents") -> dict[str, dict[str, NDArray[np.generic]]]:
     """Return the fields of each sample, by path."""
-    view = column_of(store)
+    view = column_of(store, column)
     return {
         find_sample(view, key).source.path: dict(fields)
         for key, _, _, fields in view.iter_samples()
@@ -225,6 +228,19 @@ def test_wan_in_pieces_has_the_bits_of_the_whole(
     np.testing.assert_array_equal(fields["sample"], whole["sample"])
 
 
+def test_zeros_after_the_first_frame_come_in_pieces_too(planned: Path, tmp_path: Path) -> None:
+    store = copy_of(planned, tmp_path)
+    OneActor(store, _FAKE, column="cond", input="first_frame+zeros").run()
+    fake = load_encoder(_FAKE, EncoderOptions(device="cpu"))
+    for path, fields in stored(store, "cond").items():
+        sample = find_sample(column_of(store, "cond"), path)
+        pixels = read_pixels(sample, column_of(store, "cond").record)[:1]
+        clip = torch.zeros((1, 3, sample.bucket.num_frames, SIDE_PX, SIDE_PX))
+        clip[:, :, :1] = scaled_pixels(pixels[None], fake)
+        (whole,) = fake.encode(clip, [SampleMeta(key="")])
+        np.testing.assert_array_equal(fields["z"], whole["z"].half().numpy(), err_msg=path)
+
+
 @pytest.mark.parametrize(
     ("fake", "reason"),
     [
@@ -276,39 +292,38 @@ def test_a_clip_that_kills_its_encoder_costs_itself_alone(
     assert {**digests, unit: expected[unit]} == expected
 
 
-def test_a_killed_decode_worker_changes_no_byte(
-    planned: Path, undisturbed: Path, chosen_digests: Digests, tmp_path: Path
+@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(2, id="twice")])
+def test_a_decode_worker_that_dies_is_a_strike_for_its_clip_alone(
+    times: int, planned: Path, undisturbed: Path, chosen_digests: Digests, tmp_path: Path
 ) -> None:
     store = copy_of(planned, tmp_path)
     actor = OneActor(store, f"{_FAKES}:SlowClipEncoder:seconds=0.01")
-    killed: list[int] = []
     stop = threading.Event()
-    killer = threading.Thread(target=lambda: killed.append(kill_clip_worker(stop)))
-    killer.start()
-    try:
-        actor.run()
-    finally:
-        stop.set()
-        killer.join()
-    assert killed[0], "no clip was decoded by an actor"
-    assert chosen_digests(store) == chosen_digests(undisturbed)
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill_clip_workers, times, stop)
+        try:
+            actor.run()
+        finally:
+            stop.set()
+        assert killing.result() == times, "no clip was decoded by an actor"
+    if times == 1:
+        assert chosen_digests(store) == chosen_digests(undisturbed)
+        return
+    (row,) = column_of(store).quarantine().to_pylist()
+    assert (row["path"], row["stage"], row["code"]) == ("long.mp4", "decode", "crashed")
+    assert row["is_transient"]
 
 
-def kill_clip_worker(stop: threading.Event) -> int:
-    """Kill the first process of Ray that decodes a long clip; return its pid, 0 if none came."""
-    while not stop.wait(0.01):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and _title(entry).startswith("ray::ClipWorker"):
-                os.kill(int(entry.name), signal.SIGKILL)
-                return int(entry.name)
-    return 0
-
-
-def _title(process: Path) -> str:
-    try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
+def kill_clip_workers(times: int, stop: threading.Event) -> int:
+    """Kill processes of our Ray that decode a long clip; return how many came."""
+    killed: set[int] = set()
+    while len(killed) < times and not stop.wait(0.02):
+        for pid in workers_below(os.getpid()):
+            if pid not in killed and title_of(pid).startswith("ray::ClipWorker.next_group"):
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+                break
+    return len(killed)
 
 
 def test_a_stopped_clip_leaves_nothing_and_is_taken_up_from_its_start(
