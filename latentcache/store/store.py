@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,7 @@ class Store:
                 data = self.folder.read(name)
             except FileNotFoundError:
                 return found
-            generation = Generation.parse(data, where=name)
+            generation = _parsed(data, name)
             expected = found[-1].digest if found else None
             if (generation.number, generation.parent) != (len(found), expected):
                 raise StoreError(
@@ -335,7 +336,13 @@ class Store:
 
     def _generation(self, number: int) -> Generation:
         name = layout.plan_name(number)
-        return Generation.parse(self.folder.read(name), where=name)
+        return _parsed(self.folder.read(name), name)
+
+
+# Every unit asks for its generation, and one of whole clips has as many runs as lengths.
+@lru_cache(maxsize=8)
+def _parsed(data: bytes, name: str) -> Generation:
+    return Generation.parse(data, where=name)
 
 
 def _content(generation: Generation) -> tuple[object, ...]:
