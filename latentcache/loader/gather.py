@@ -161,6 +161,7 @@ class RangeGather:
         self._max_mapped = max_mapped
         self._last_used = np.zeros(grid.num_units, np.int64)
         self._num_gathers = self._num_mapped = 0
+        self._num_tars = grid.num_units
         self._lock = Lock()
 
     def places(self, slots: Slots) -> Places:
@@ -218,6 +219,8 @@ class RangeGather:
         return known
 
     def _map(self, units: Indices) -> None:
+        if self._num_mapped == self._num_tars:
+            return
         is_mapped = self._is_mapped[units]
         if is_mapped.all():
             return

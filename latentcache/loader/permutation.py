@@ -79,7 +79,8 @@ class Permutation:
             return self._round
         # A round looks at half the bits only: what it gives for each of them is a short table.
         tables = _tables(self)
-        return lambda number, half: tables[number][half]
+        # Halves are in range, and ``take`` looks for no other kinds of index.
+        return lambda number, half: tables[number].take(half, mode="clip")
 
     def _round(self, number: int, half: Indices) -> Indices:
         mask = self._high_mask if number % 2 else self._low_mask

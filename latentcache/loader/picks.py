@@ -16,7 +16,7 @@ from latentcache.loader.mixture import StepDraw
 from latentcache.loader.order import Drawn, StreamOrder, rank_part
 from latentcache.loader.stream import Picked, Stream
 
-_ROWS_AHEAD = 4096
+_ROWS_AHEAD = 16_384
 _MAX_STEPS_AHEAD = 64
 
 
@@ -73,16 +73,9 @@ class PicksAhead:
         part = rank_part(draw.count, rank=self._ranks.rank, world_size=self._ranks.world_size)
         length = part.stop - part.start
         ahead = min(_MAX_STEPS_AHEAD, max(1, _ROWS_AHEAD // length))
-        # Only who reads on profits: the first batch is not to wait for sixteen.
+        # Only who reads on profits: the first batch is not to wait for many.
         num_steps = ahead if is_read_on else 1
-        pieces = [
-            self._order.draw(draw.position + step * draw.count, draw.count, part)
-            for step in range(num_steps)
-        ]
-        drawn = Drawn(
-            np.concatenate([piece.rows for piece in pieces]),
-            np.concatenate([piece.draws for piece in pieces]),
-        )
+        drawn = self._draw(draw, part, num_steps)
         picked = self._stream.pick(drawn, seed=self._seed)
         # A row that is replaced is not there, and its substitute is: so they differ.
         self._is_substitute = None
@@ -95,3 +88,17 @@ class PicksAhead:
         }
         self._picked = picked
         self._first, self._count, self._num_steps = draw.position, draw.count, num_steps
+
+    def _draw(self, draw: StepDraw, part: slice, num_steps: int) -> Drawn:
+        """Return the rank's rows of some global batches, one after the other."""
+        if part.stop - part.start == draw.count and self._order.num_lanes == 1:
+            count = num_steps * draw.count  # then batches follow each other
+            return self._order.draw(draw.position, count, slice(0, count))
+        pieces = [
+            self._order.draw(draw.position + step * draw.count, draw.count, part)
+            for step in range(num_steps)
+        ]
+        return Drawn(
+            np.concatenate([piece.rows for piece in pieces]),
+            np.concatenate([piece.draws for piece in pieces]),
+        )
