@@ -1,11 +1,7 @@
 """The demo: a corpus drawn on the spot becomes a store, a model is trained, a page shows it."""
 
-import json
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,9 +19,7 @@ from latentcache.cli.output import bytes_text
 
 if TYPE_CHECKING:
     from latentcache.cli.demo_train import DemoRecipe
-    from latentcache.report.demo_facts import DemoPage
     from latentcache.report.facts import Reconstruction
-    from latentcache.report.motion_facts import MotionFacts
     from latentcache.report.training_facts import LoaderRace, OrderTest, TrainingFacts
 
 NUM_SHOWN = 8
@@ -57,6 +51,7 @@ def run_demo(
     """
     from latentcache import report
     from latentcache.cli.demo_motion import run_motion
+    from latentcache.cli.demo_summary import machine_in_words, write_summary
     from latentcache.encoders import list_encoders
     from latentcache.store import Store
 
@@ -89,11 +84,12 @@ def run_demo(
         page = folder.root / "index.html"
         page.write_text(report.demo_page(facts), encoding="utf-8")
         narrator.say(f"{page}, {bytes_text(page.stat().st_size)}")
-    _write_summary(folder, facts, elapsed_s=narrator.elapsed_s)
+    write_summary(folder, facts, elapsed_s=narrator.elapsed_s)
     click.secho(f"\ndone in {narrator.elapsed_s:.0f} s", bold=True)
     click.echo(f"open {page}")
     click.echo(f"see  {folder.samples} and {folder.motion_samples}")
     click.echo(f"try  latentcache status {folder.store} --quarantined")
+    click.echo(f"try  latentcache show {folder.motion_store} 000000.mp4 -o clip.mp4")
 
 
 def _load_and_train(
@@ -156,72 +152,3 @@ def _write_samples(folder: DemoFolder, training: "TrainingFacts") -> None:
     folder.samples.write_bytes(png_bytes(on_paper(grid, margin_px=12)))
     strip = training_strip(training.grids, num_colours=len(CLASS_COLOURS), scale=2)
     (folder.root / "training.png").write_bytes(png_bytes(on_paper(strip, margin_px=12)))
-
-
-def _write_summary(folder: DemoFolder, facts: "DemoPage", *, elapsed_s: float) -> None:
-    column, test = facts.store.column, facts.kill_test
-    summary = {
-        "planned": column.num_planned,
-        "encoded": column.num_encoded,
-        "quarantined": column.num_quarantined,
-        "missing": column.num_missing,
-        "bytes": column.num_bytes,
-        "encoding": column.fingerprint,
-        "units": len(test.units),
-        "units_committed_at_kill": test.num_committed_at_kill,
-        "units_equal_after_kill": test.num_equal,
-        "psnr_db": {"mean": round(facts.mean_psnr_db, 3), "min": round(facts.min_psnr_db, 3)},
-        "training": _training_summary(facts.training),
-        "motion": _motion_summary(facts.motion),
-        "loader": _loader_summary(facts.race),
-        "order": {"steps": facts.order.num_steps, "steps_equal": facts.order.num_equal},
-        "elapsed_s": round(elapsed_s, 1),
-        "machine": facts.machine,
-    }
-    text = json.dumps(summary, indent=2) + "\n"
-    (folder.root / "summary.json").write_text(text, encoding="utf-8")
-
-
-def _motion_summary(motion: "MotionFacts") -> dict[str, Any]:
-    num_scored = motion.training.grids[-1].num_scored
-    return {
-        **_training_summary(motion.training),
-        "accuracy_in": {name: round(count / num_scored, 4) for name, count in motion.right},
-        "psnr_db": {
-            "first_frame": round(motion.first_frame_db, 3),
-            "rest": round(motion.rest_db, 3),
-        },
-    }
-
-
-def _training_summary(training: "TrainingFacts") -> dict[str, Any]:
-    return {
-        "samples": training.num_images,
-        "classes": training.num_classes,
-        "steps": len(training.losses),
-        "loss": round(training.final_loss, 4),
-        "samples_per_s": round(training.samples_per_s, 1),
-        "loader_wait_share": round(training.loader_wait_share, 5),
-        "threads": training.num_threads,
-        "elapsed_s": round(training.elapsed_s, 1),
-        "accuracy": round(training.accuracy, 4),
-        "accuracy_of_training_images": round(training.own_accuracy, 4),
-        "accuracy_by_step": {str(one.step): round(one.accuracy, 4) for one in training.grids},
-    }
-
-
-def _loader_summary(race: "LoaderRace") -> dict[str, Any]:
-    return {
-        "samples_per_s": round(race.loader.samples_per_s),
-        "folder_samples_per_s": {one.name: round(one.samples_per_s) for one in race.others},
-        "ratio": round(race.ratio, 2),
-    }
-
-
-def machine_in_words() -> str:
-    """Return the kind of machine and the versions that matter, and nothing that names it."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("latentcache", "ray", "torch"))
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, {versions}"
-    )

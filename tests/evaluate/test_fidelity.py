@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, EncoderError, StoreError
+from latentcache.core.media import Bucket
+from latentcache.encoders import EncoderOptions, load_encoder
 from latentcache.evaluate import (
     choose_samples,
     find_sample,
@@ -15,7 +17,7 @@ from latentcache.evaluate import (
     psnr_db,
     reconstruct,
 )
-from latentcache.evaluate.fidelity import MAX_PSNR_DB
+from latentcache.evaluate.fidelity import MAX_COMPARED_BYTES, MAX_PSNR_DB, num_compared
 from latentcache.evaluate.planned import recorded_transform
 from latentcache.store import Store
 from tests.evaluate.drawn_store import NUM_GOOD, TRANSFORM
@@ -133,3 +135,18 @@ def test_a_transform_of_other_rules_is_refused() -> None:
     for change in ({"version": 99}, {"resize": "nearest"}, {"unknown": 1}):
         with pytest.raises(StoreError, match="transform must be"):
             recorded_transform({**recorded, **change})
+
+
+@pytest.mark.parametrize(
+    ("bucket", "encoder", "num_frames"),
+    [
+        pytest.param("81x480x832", "dct-video", 81, id="all-of-a-usual-clip"),
+        pytest.param("16001x480x832", "dct-video", 445, id="as-many-as-fit"),
+        pytest.param("9x30000x30000", "dct-video", 1, id="at-least-one"),
+        pytest.param("1x30000x30000", "dct", 1, id="a-picture"),
+    ],
+)
+def test_as_many_frames_are_compared_as_fit(bucket: str, encoder: str, num_frames: int) -> None:
+    spec = load_encoder(encoder, EncoderOptions(device="cpu")).spec
+    assert num_compared(Bucket.parse(bucket), spec) == num_frames
+    assert num_frames == 1 or num_frames * 480 * 832 * 3 <= MAX_COMPARED_BYTES
