@@ -162,9 +162,9 @@ class _Run:
                 f"blocks of width {recipe.width}, on latents of {shape}, {token}"
             ),
             recipe=(
-                f"Flow matching{times}; AdamW at {recipe.learning_rate:g}, falling from 60 % of the "
-                f"steps; averaged weights; samples by {recipe.num_euler_steps} Euler steps with "
-                f"guidance {recipe.guidance:g}; seed {self._seed}"
+                f"Flow matching{times}; AdamW at {recipe.learning_rate:g}, falling from 60 % of "
+                f"the steps; averaged weights; samples by {recipe.num_euler_steps} Euler steps "
+                f"with guidance {recipe.guidance:g}; seed {self._seed}"
             ),
             num_images=len(known.keys),
             num_classes=known.num_classes,
