@@ -81,6 +81,7 @@ ENTRIES = [
     _limit("in-memory gather, fresh", "gather", order="global"),
     _limit("in-memory gather, reused buffer", "gather-reused", order="global"),
     _limit("in-memory gather, fresh, 2 threads", "gather", order="global", threads=2, warm="bc"),
+    _limit("in-memory gather, normalised float32", "gather-float32", order="global"),
     _limit("files read in order", "read", warm="", cold="abc"),
     _ours("raw", option="raw", cold="abc"),
     _ours("raw, one core", option="raw", cores=1, warm="bc"),

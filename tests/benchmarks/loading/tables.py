@@ -19,8 +19,8 @@ def samples_per_s(outcome: Outcome) -> float:
 def as_markdown(outcomes: list[Outcome]) -> str:
     """Return one table: of one case, warm or cold."""
     case, is_cold = outcomes[0].case, outcomes[0].is_cold
-    gather = _named(outcomes, GATHER) if not is_cold else _named(outcomes, "files read in order")
-    against = "the in-memory gather" if not is_cold else "files read in order"
+    against = ["files read in order"] if is_cold else [GATHER, "memcpy"]
+    limits = [_named(outcomes, name) for name in against]
     title = f"## {case.name}, {'cold' if is_cold else 'warm'}: {case.describe()}"
     head = [
         "loader",
@@ -28,7 +28,7 @@ def as_markdown(outcomes: list[Outcome]) -> str:
         "samples/s",
         "GB/s",
         "spread",
-        f"of {against}",
+        *(f"of {name}" for name in against),
         "of the best peer",
         "of the best peer, same order or stronger",
         "first batch spans",
@@ -36,7 +36,7 @@ def as_markdown(outcomes: list[Outcome]) -> str:
     ]
     head += ["first batch s"] if is_cold else ["first pass"]
     lines = [title, "", _row(head), _row(["---"] * len(head))]
-    lines += [_line(outcome, outcomes, gather) for outcome in _sorted(outcomes)]
+    lines += [_line(outcome, outcomes, limits) for outcome in _sorted(outcomes)]
     lines += ["", *_remarks(outcomes)]
     return "\n".join(lines)
 
@@ -62,7 +62,7 @@ def as_json(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(outcome: Outcome, outcomes: list[Outcome], limit: float) -> str:
+def _line(outcome: Outcome, outcomes: list[Outcome], limits: list[float]) -> str:
     entry, rate = outcome.entry, samples_per_s(outcome)
     if not rate:
         return _row([entry.name, entry.order, f"failed: {outcome.error}".replace("|", "/")])
@@ -80,7 +80,7 @@ def _line(outcome: Outcome, outcomes: list[Outcome], limit: float) -> str:
             f"{rate:,.0f}",
             f"{rate * outcome.case.row_bytes / 1e9:.2f}",
             f"{min(rates) / rate - 1:+.0%} {max(rates) / rate - 1:+.0%}",
-            _ratio(rate, limit),
+            *(_ratio(rate, limit) for limit in limits),
             _ratio(rate, max(map(samples_per_s, peers), default=0.0)) if is_ours else "",
             _ratio(rate, max(map(samples_per_s, strong), default=0.0)) if is_ours else "",
             "" if reach is None else f"{reach:.1%}",

@@ -1,8 +1,9 @@
 """What the machine allows: one array in memory, copied, and gathered row by row at random.
 
 Options: ``memcpy`` (batches in order, into one buffer), ``gather`` (``index_select`` of a random
-batch into fresh memory), ``gather-reused`` (into one buffer), ``read`` (the files of our store
-read in order, for the cold disk).
+batch into fresh memory), ``gather-reused`` (into one buffer), ``gather-float32`` (into fresh
+memory, then converted, a mean taken off each channel and divided by a scale, as one would write
+it), ``read`` (the files of our store read in order, for the cold disk).
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def write(case: Case, folder: Path) -> None:
 
 
 def open_passes(job: Job) -> Callable[[], Batches]:
-    """Return passes of the option; the numbers are random bits."""
+    """Return passes of the option; the numbers are random bits where nothing is done with them."""
     case = job.case
     if job.option == "read":
         return lambda: _read_pass(job)
@@ -30,7 +31,11 @@ def open_passes(job: Job) -> Callable[[], Batches]:
         -(2**15), 2**15, (case.num_samples, case.values), dtype=np.int16
     )
     rows = torch.from_numpy(bits)
+    if job.option == "gather-float32":  # arithmetic on odd numbers takes longer
+        rows = torch.randn(case.values).to(job.dtype).view(torch.int16).repeat(case.num_samples, 1)
     buffer = torch.empty(case.batch_size, case.values, dtype=torch.int16)
+    per_channel = (case.shape[0], *(1 for _ in case.shape[1:]))
+    means, scales = torch.full(per_channel, 0.1), torch.full(per_channel, 1.7)
 
     def one_pass() -> Batches:
         order = torch.randperm(case.num_samples)
@@ -38,6 +43,9 @@ def open_passes(job: Job) -> Callable[[], Batches]:
             stop = start + case.batch_size
             if job.option == "memcpy":
                 yield delivered(buffer.copy_(rows[start:stop]), job)
+            elif job.option == "gather-float32":
+                picked = torch.index_select(rows, 0, order[start:stop])
+                yield (delivered(picked, job).float() - means) / scales
             elif job.option == "gather":
                 yield delivered(torch.index_select(rows, 0, order[start:stop]), job)
             else:
