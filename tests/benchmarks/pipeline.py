@@ -1,6 +1,7 @@
 """How much of the machine a build turns into decoding and encoding; not a test.
 
     python -m tests.benchmarks.pipeline --photos FOLDER [FOLDER ...] [--case dct ...]
+    python -m tests.benchmarks.pipeline --videos FOLDER [--case wan dct-video]
 
 Efficiency = (CPU seconds of the bare decode + CPU seconds of the bare encoder, on the same
 samples, in the same run, one thread, at the run's batch size) / (wall seconds x cores).
@@ -10,6 +11,7 @@ other processes took more than 5 % of the machine (from /proc).
 """
 
 import argparse
+import atexit
 import os
 import shutil
 import statistics
@@ -24,7 +26,7 @@ import numpy as np
 import torch
 
 from latentcache.core.media import Bucket
-from latentcache.decode import ImageLimits, ImageTransform, MediaTransform
+from latentcache.decode import ImageLimits
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder
 from latentcache.plan import PlanOptions
 from latentcache.runner import (
@@ -37,13 +39,20 @@ from latentcache.runner import (
 )
 from latentcache.runner.batch_encoder import scaled_pixels
 from latentcache.runner.collector import decode_rows_of
-from latentcache.runner.decoding import DecodeOrder, DecodeSettings, decode_rows
+from latentcache.runner.decoding import DecodeOrder, DecodeSettings, decode_rows, rows_per_task
 from latentcache.storage import Folder
 from latentcache.store import Store
 
 CORES = os.cpu_count() or 1
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+PHOTOS = {".jpg", ".jpeg", ".png"}
+VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
+TINY_WAN = {
+    "base_dim": 16,
+    "dim_mult": [1, 2, 2, 2],
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
 FOREIGN_LIMIT = 0.05
 ENCODE_ROUNDS = 5
 
@@ -56,6 +65,18 @@ class Case:
     encoder: str
     num_samples: int
     rows_per_shard: int = 512
+    frames: tuple[int, ...] = ()
+
+    def plan(self, resolution_px: int) -> PlanOptions:
+        if not self.frames:
+            return PlanOptions(resolution_px=resolution_px, rows_per_shard=self.rows_per_shard)
+        return PlanOptions(
+            resolution_px=resolution_px,
+            rows_per_shard=self.rows_per_shard,
+            frames=self.frames,
+            fps=16.0,
+            clips="uniform:4",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,17 +174,17 @@ def _pss_bytes(pid: int) -> int:
     return 0
 
 
-def repeated_corpus(photos: list[Path], target: Path, num_samples: int) -> None:
-    """Fill ``target`` with ``num_samples`` links to ``photos``, each under many names."""
+def repeated_corpus(media: list[Path], target: Path, num_samples: int) -> None:
+    """Fill ``target`` with ``num_samples`` links to ``media``, each under many names."""
     for index in range(num_samples):
-        source = photos[index % len(photos)]
-        folder = target / f"{index // len(photos):04d}"
+        source = media[index % len(media)]
+        folder = target / f"{index // len(media):04d}"
         folder.mkdir(exist_ok=True)
-        copy = folder / f"{index % len(photos):05d}{source.suffix}"
-        if index < len(photos):
+        copy = folder / f"{index % len(media):05d}{source.suffix}"
+        if index < len(media):
             shutil.copy(source, copy)
         else:
-            os.link(target / "0000" / f"{index % len(photos):05d}{source.suffix}", copy)
+            os.link(target / "0000" / f"{index % len(media):05d}{source.suffix}", copy)
 
 
 def bare_costs(store: Store, encoder_text: str) -> tuple[float, float]:
@@ -172,20 +193,20 @@ def bare_costs(store: Store, encoder_text: str) -> tuple[float, float]:
     (generation,) = store.generations()
     record = store.snapshot().columns["latents"].record
     corpus = Folder.open(generation.corpus_url)
-    settings = DecodeSettings(
-        transform=MediaTransform(image=ImageTransform()), limits=ImageLimits(), time_limit_s=60.0
-    )
     decode_cpu_s = encode_cpu_s = 0.0
     encoder = load_encoder(encoder_text, EncoderOptions(device="cpu"))
+    transform = EncodeOptions().transform(takes_clips=encoder.spec.modality == "video")
+    settings = DecodeSettings(transform=transform, limits=ImageLimits(), time_limit_s=60.0)
     for run in generation.runs:
         size = record.batch_size(run.bucket)
         for unit in run.units(generation=0, rows_per_unit=record.rows_per_unit):
             rows = decode_rows_of(store.read_rows(unit))
-            for start in range(0, len(rows), 32):
+            each = rows_per_task(run.bucket)
+            for start in range(0, len(rows), each):
                 order = DecodeOrder(
                     corpus=corpus,
                     bucket=run.bucket,
-                    rows=tuple(rows[start : start + 32]),
+                    rows=tuple(rows[start : start + each]),
                     settings=settings,
                 )
                 before = time.process_time()
@@ -199,7 +220,7 @@ def bare_costs(store: Store, encoder_text: str) -> tuple[float, float]:
 def _encode_cpu_s(encoder: object, bucket: Bucket, size: int) -> float:
     """Return the median CPU seconds of one batch in memory, scaling to floats included."""
     random = np.random.default_rng(0)
-    shape = (size, 1, bucket.height_px, bucket.width_px, 3)
+    shape = (size, bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     pixels = random.integers(0, 256, shape, dtype=np.uint8)
     metas = [SampleMeta(key=str(index)) for index in range(size)]
     costs = []
@@ -211,14 +232,15 @@ def _encode_cpu_s(encoder: object, bucket: Bucket, size: int) -> float:
     return statistics.median(costs[1:])
 
 
-def measure(case: Case, photos: list[Path], *, resolution_px: int) -> Measured:
+def measure(case: Case, media: list[Path], *, resolution_px: int) -> Measured:
     """Return one run of ``case``."""
     with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:
         corpus, store = Path(scratch) / "corpus", Path(scratch) / "store"
         corpus.mkdir()
-        repeated_corpus(photos, corpus, case.num_samples)
-        resources = Resources(num_actors=CORES, threads=1)
-        plan = PlanOptions(resolution_px=resolution_px, rows_per_shard=case.rows_per_shard)
+        repeated_corpus(media, corpus, case.num_samples)
+        # Some real videos are cut short or have no picture at all.
+        resources = Resources(num_actors=CORES, threads=1, max_quarantine=1.0)
+        plan = case.plan(resolution_px)
         with Watcher() as watcher:
             _, result = build(
                 str(store),
@@ -245,22 +267,37 @@ def measure(case: Case, photos: list[Path], *, resolution_px: int) -> Measured:
         )
 
 
+def files_in(folders: list[Path], suffixes: set[str]) -> list[Path]:
+    """Return the files of some folders, by name."""
+    found = [path for folder in folders for path in folder.iterdir()]
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
+
+
+def saved_wan() -> str:
+    """Return the folder of a small random Wan, of the real class and with its factors."""
+    from diffusers import AutoencoderKLWan  # noqa: PLC0415  takes seconds
+
+    folder = tempfile.mkdtemp(prefix="pipeline-wan-")
+    torch.manual_seed(0)
+    AutoencoderKLWan(**TINY_WAN).save_pretrained(folder)
+    atexit.register(shutil.rmtree, folder)
+    return folder
+
+
 def main() -> None:
     """Print a markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", nargs="+", type=Path, required=True)
+    parser.add_argument("--photos", nargs="+", type=Path, default=[])
+    parser.add_argument("--videos", nargs="+", type=Path, default=[])
     parser.add_argument("--tiny", help="folder of AutoencoderTiny weights")
-    parser.add_argument("--case", nargs="*", default=["dct", "balanced", "tiny"])
+    parser.add_argument("--case", nargs="*")
     parser.add_argument("--samples", type=int, default=5_000)
+    parser.add_argument("--repeats", type=int, default=4, help="times each video is taken")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--resolution", type=int, default=256)
     options = parser.parse_args()
-    photos = sorted(
-        path
-        for folder in options.photos
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
-    )
+    photos, videos = files_in(options.photos, PHOTOS), files_in(options.videos, VIDEOS)
+    given = [*(["dct", "balanced", "tiny"] if photos else []), *(["wan"] if videos else [])]
     busy = "latentcache.testing.fakes:BusyEncoder:seconds=0.005"
     cases = {
         "dct": Case(name="dct", encoder="dct", num_samples=options.samples),
@@ -273,16 +310,31 @@ def main() -> None:
         ),
         "memory-1x": Case(name="memory-1x", encoder="dct", num_samples=1_000),
         "memory-10x": Case(name="memory-10x", encoder="dct", num_samples=10_000),
+        "wan": Case(
+            name="wan",
+            encoder="wan:" + saved_wan() if videos else "",
+            num_samples=options.repeats * len(videos),
+            rows_per_shard=32,
+            frames=(17,),
+        ),
+        "dct-video": Case(
+            name="dct-video",
+            encoder="dct-video",
+            num_samples=options.repeats * len(videos),
+            rows_per_shard=128,
+            frames=(17,),
+        ),
     }
     print(
         "| case | samples | decode CPU s | encode CPU s | wall s | CPU of the run, s "
         "| efficiency | other processes | peak PSS MiB |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name in options.case:
+    for name in options.case or given:
+        media = videos if cases[name].frames else photos
         done = 0
         while done < options.runs:
-            each = measure(cases[name], photos, resolution_px=options.resolution)
+            each = measure(cases[name], media, resolution_px=options.resolution)
             is_kept = each.foreign_share <= FOREIGN_LIMIT
             done += is_kept
             print(

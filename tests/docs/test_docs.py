@@ -32,6 +32,8 @@ FOREIGN_OPTIONS = {
     "--case": "of tests/benchmarks/pipeline.py",
     "--samples": "of tests/benchmarks/pipeline.py",
     "--runs": "of tests/benchmarks/pipeline.py",
+    "--videos": "of tests/benchmarks/pipeline.py",
+    "--repeats": "of tests/benchmarks/pipeline.py",
     "--size": "of tests/benchmarks/decode.py and train_step.py",
     "--constraint": "of pip install",
     "--work": "of tests/benchmarks/loading",
