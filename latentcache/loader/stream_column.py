@@ -77,7 +77,7 @@ class StreamColumn:
         """
         self.view, self.cache = view, None if view.folder.is_local else access.cache
         self._is_verified = access.is_verified
-        self._asked: dict[int, int] = {}
+        self._asked = np.full(grid.num_units, -_CALLS_ASKED, np.int64)
         self._num_calls = 0
         self.grid, self.template, self.is_varying = grid, template, False
         self._was_needed = np.zeros(grid.num_units, bool)
@@ -156,10 +156,12 @@ class StreamColumn:
     def fetch_ahead(self, rows: Indices) -> None:
         """Have the tars of some rows fetched if they are remote, else read from disk."""
         self._num_calls += 1
-        for number in np.unique(self.grid.units_of(rows)).tolist():
-            if self._num_calls - self._asked.get(number, -_CALLS_ASKED) < _CALLS_ASKED:
-                continue
-            self._asked[number] = self._num_calls
+        units = self.grid.units_of(rows)
+        is_due = self._asked[units] <= self._num_calls - _CALLS_ASKED
+        if not is_due.any():
+            return
+        self._asked[units[is_due]] = self._num_calls
+        for number in np.unique(units[is_due]).tolist():
             entry = self.grid.entries.get(number)
             if entry is None or entry.tar is None:
                 continue
