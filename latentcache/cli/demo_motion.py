@@ -21,15 +21,12 @@ from latentcache.store import Snapshot, Store
 from latentcache.testing.drawn_motion import FRAME_RATE_FPS, MOTION_CLASSES
 
 MOTION_RECIPE = DemoRecipe(
-    num_steps=800,
+    num_steps=900,
     batch_size=24,
     learning_rate=3e-3,
-    # Without it half as many samples were right after 200 steps.
-    time_shift=3.0,
     # Of 2 x 2 cells a token would hold nearly as many values as the model is wide, and most of
     # its width would carry noise from one end to the other.
     patch=1,
-    num_euler_steps=20,
     num_scored=72,
 )
 _NUM_COMPARED = 24

@@ -25,7 +25,6 @@ class DemoRecipe:
         num_steps: Optimizer steps.
         batch_size: With 64, equal accuracy took a third more CPU time.
         learning_rate: Of AdamW, falling linearly to 0 over the last 40 % of the steps.
-        time_shift: Towards noise, where it is decided what moves where.
         patch: Edge of a token in latent cells.
         guidance: Of classifier-free guidance.
         num_scored: Samples that the accuracy is taken over at the end, every class equally
@@ -35,7 +34,6 @@ class DemoRecipe:
     num_steps: int = 900
     batch_size: int = 32
     learning_rate: float = 5e-3
-    time_shift: float = 1.0
     width: int = 128
     depth: int = 3
     num_heads: int = 4
@@ -54,7 +52,6 @@ class DemoRecipe:
             decay_from=0.6,
             ema_decay=0.99,
             condition_drop=0.1,
-            time_shift=self.time_shift,
             seed=seed,
         )
 
@@ -153,8 +150,7 @@ class _Run:
         """Return the whole run."""
         recipe, known = self._recipe, self._known
         shape = " x ".join(str(size) for size in known.latents.shape[1:])
-        edge, shift = recipe.patch, recipe.time_shift
-        times = "" if shift == 1.0 else f", its times shifted by {shift:g} towards noise"
+        edge = recipe.patch
         token = "each cell a token" if edge == 1 else f"in patches of {edge} x {edge}"
         return TrainingFacts(
             model=(
@@ -162,7 +158,7 @@ class _Run:
                 f"blocks of width {recipe.width}, on latents of {shape}, {token}"
             ),
             recipe=(
-                f"Flow matching{times}; AdamW at {recipe.learning_rate:g}, falling from 60 % of "
+                f"Flow matching; AdamW at {recipe.learning_rate:g}, falling from 60 % of "
                 f"the steps; averaged weights; samples by {recipe.num_euler_steps} Euler steps "
                 f"with guidance {recipe.guidance:g}; seed {self._seed}"
             ),
