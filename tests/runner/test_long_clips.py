@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from latentcache.core.media import Bucket
 from latentcache.decode import ImageLimits
-from latentcache.encoders import EncoderOptions, SampleMeta, apply_policy, load_encoder
+from latentcache.encoders import Encoder, EncoderOptions, SampleMeta, apply_policy, load_encoder
 from latentcache.evaluate.planned import find_sample, read_pixels
 from latentcache.plan import PlanOptions
 from latentcache.runner import (
@@ -31,7 +31,6 @@ from latentcache.runner import (
     plan_corpus,
 )
 from latentcache.runner.batch_encoder import scaled_pixels
-from latentcache.runner.decoding import MAX_TASK_BYTES
 from latentcache.runner.encode_actor import ActorSetup, EncodeWorker
 from latentcache.runner.pinning import encoding_record, planned_buckets
 from latentcache.runner.pixel_stream import UnitCancelledError
@@ -49,8 +48,8 @@ Digests = Callable[[Path], dict[str, tuple[str, str]]]
 Prepare = Callable[[Path], Path]
 
 SIDE_PX = 128
-NUM_LONG = 1400
-"""Frames of 128 px that are more than one decode task holds."""
+NUM_LONG, TASK_BYTES = 300, 10 * 2**20
+"""Of the longest clip, and what one decode task may hold here: less than that clip."""
 _FAKES = "latentcache.testing.clip_fakes"
 _FAKE = f"{_FAKES}:FakeClipEncoder"
 
@@ -72,6 +71,14 @@ def write_video(path: Path, num_frames: int, *, marked: range = range(0)) -> Non
         output.mux(stream.encode())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _short_clips_are_long() -> Iterator[None]:
+    """Let clips come from an actor that one task of the real size would hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentcache.runner.clip_frames.MAX_TASK_BYTES", TASK_BYTES)
+        yield
+
+
 @pytest.fixture(scope="module")
 def planned(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planned store of a long clip, a middling one with marked frames, and a short one."""
@@ -79,7 +86,7 @@ def planned(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "corpus").mkdir()
     write_video(folder / "corpus" / "long.mp4", NUM_LONG)
     write_video(folder / "corpus" / "marked.mp4", 150, marked=range(70, 80))
-    write_video(folder / "corpus" / "short.mp4", 41)
+    write_video(folder / "corpus" / "short.mp4", 17)
     request = PlanRequest(
         corpus_url=str(folder / "corpus"),
         options=PlanOptions(resolution_px=SIDE_PX, clips="whole"),
@@ -162,9 +169,8 @@ def stored(store: Path, column: str = "latents") -> dict[str, dict[str, NDArray[
     }
 
 
-def encoded_whole(view: ColumnView, encoder_name: str, path: str) -> dict[str, NDArray[np.generic]]:
+def encoded_whole(view: ColumnView, encoder: Encoder, path: str) -> dict[str, NDArray[np.generic]]:
     """Return what encoding one clip at once gives, stored as its encoding stores."""
-    encoder = load_encoder(encoder_name, EncoderOptions(device="cpu", is_offline=True))
     sample = find_sample(view, path)
     pixels = scaled_pixels(read_pixels(sample, view.record)[None], encoder)
     with torch.inference_mode():
@@ -185,13 +191,14 @@ def test_a_clip_in_pieces_has_the_latents_of_the_whole(planned: Path, tmp_path: 
     assert [(each.num_present, each.num_rejected) for each in outcomes] == [(1, 0)] * 3
     view = column_of(store)
     longest = max(entry.unit.bucket.rgb_bytes for entry in view.units())
-    assert longest > MAX_TASK_BYTES, "no clip came from an actor"
+    assert longest > TASK_BYTES, "no clip came from an actor"
     assert {entry.unit.num_rows for entry in view.units()} == {1}
     assert verify_snapshot(Store.open(store).snapshot()).ok
+    encoder = load_encoder("dct-video", EncoderOptions(device="cpu"))
     found = stored(store)
     assert sorted(found) == ["long.mp4", "marked.mp4", "short.mp4"]
     for path, fields in found.items():
-        whole = encoded_whole(view, "dct-video", path)
+        whole = encoded_whole(view, encoder, path)
         np.testing.assert_array_equal(fields["z"], whole["z"], err_msg=path)
 
 
@@ -215,8 +222,7 @@ def test_wan_in_pieces_has_the_bits_of_the_whole(
     tmp_path: Path,
 ) -> None:
     store = copy_of(planned, tmp_path)
-    encoder = f"wan:{save_tiny('wan')}"
-    actor = OneActor(store, encoder, policy="sample", is_offline=True)
+    actor = OneActor(store, f"wan:{save_tiny('wan')}", policy="sample", is_offline=True)
     actor.orders = [min(actor.orders, key=lambda order: order.unit.bucket)]
     actor.worker.run_unit(actor.orders[0])
     Store.open(store).publish(
@@ -224,7 +230,7 @@ def test_wan_in_pieces_has_the_bits_of_the_whole(
     )
     ((path, fields),) = stored(store).items()
     assert path == "short.mp4"
-    whole = encoded_whole(column_of(store), encoder, path)
+    whole = encoded_whole(column_of(store), actor.worker._encoder.encoder, path)
     np.testing.assert_array_equal(fields["sample"], whole["sample"])
 
 
@@ -297,7 +303,7 @@ def test_a_decode_worker_that_dies_is_a_strike_for_its_clip_alone(
     times: int, planned: Path, undisturbed: Path, chosen_digests: Digests, tmp_path: Path
 ) -> None:
     store = copy_of(planned, tmp_path)
-    actor = OneActor(store, f"{_FAKES}:SlowClipEncoder:seconds=0.01")
+    actor = OneActor(store, f"{_FAKES}:SlowClipEncoder:seconds=0.02")
     stop = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         killing = thread.submit(kill_clip_workers, times, stop)
@@ -330,7 +336,7 @@ def test_a_stopped_clip_leaves_nothing_and_is_taken_up_from_its_start(
     planned: Path, undisturbed: Path, chosen_digests: Digests, tmp_path: Path
 ) -> None:
     store = copy_of(planned, tmp_path)
-    actor = OneActor(store, f"{_FAKES}:SlowClipEncoder:seconds=0.01")
+    actor = OneActor(store, f"{_FAKES}:SlowClipEncoder:seconds=0.02")
     longest = max(actor.orders, key=lambda order: order.unit.bucket)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(actor.worker.run_unit, longest)
@@ -355,7 +361,7 @@ def test_a_long_clip_that_is_cut_short_costs_itself_with_a_reason(
     corpus = Path(shutil.copytree(actor.orders[0].corpus_url, tmp_path / "corpus"))
     whole = (corpus / "long.mp4").read_bytes()
     (corpus / "long.mp4").write_bytes(whole[: len(whole) // 2])
-    write_video(corpus / "short.mp4", 20)
+    write_video(corpus / "short.mp4", 12)
     actor.orders = [replace(order, corpus_url=str(corpus)) for order in actor.orders]
     actor.run()
     rows = {row["path"]: row for row in column_of(store).quarantine().to_pylist()}
@@ -363,7 +369,7 @@ def test_a_long_clip_that_is_cut_short_costs_itself_with_a_reason(
         "long.mp4": "truncated",
         "short.mp4": "changed",
     }
-    assert "whose last frame is at 0.760 s" in rows["short.mp4"]["reason"]
+    assert "whose last frame is at 0.440 s" in rows["short.mp4"]["reason"]
     ((path, fields),) = stored(store).items()
     np.testing.assert_array_equal(fields["z"], stored(undisturbed)[path]["z"])
 
