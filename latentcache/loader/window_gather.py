@@ -116,6 +116,7 @@ class WindowRangeGather(RangeGather):
         super().__init__(grid, layout.any_template, find_tar, max_mapped=max_mapped)
         self._joined, self._runs = grid, layout
         self._strides = _strides(layout)
+        self._fine_views: dict[str, tuple[torch.Tensor, int]] = {}
 
     def places(self, slots: Slots) -> Places:
         """Return where samples lie; touches none of them."""
@@ -136,7 +137,7 @@ class WindowRangeGather(RangeGather):
         firsts = firsts + places.starts.numpy() * field.frame_bytes
         steps = field.num_frames[runs] * field.frame_bytes
         at = firsts[:, None] + steps[:, None] * field.outer_of(entry)
-        view, grain = self._fine_view(field)
+        view, grain = self._fine_views.get(entry.name) or self._fine_view(field)
         rows = torch.from_numpy(at.reshape(-1) // grain)
         found = self._copied(places.units, view, rows, out)
         if out is not None:
@@ -156,6 +157,7 @@ class WindowRangeGather(RangeGather):
             ((self._range.num_bytes - num_bytes) // grain + 1, num_bytes // grain),
             (1, 1),
         )
+        self._fine_views[field.entry.name] = view, grain
         return view, grain
 
 
