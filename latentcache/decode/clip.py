@@ -81,7 +81,12 @@ def clip_frames(timeline: Timeline, request: ClipRequest) -> list[int]:
 
 
 def decode_clips(
-    file: BinaryIO, requests: Sequence[ClipRequest], *, size_bytes: int, transform: VideoTransform
+    file: BinaryIO,
+    requests: Sequence[ClipRequest],
+    *,
+    size_bytes: int,
+    transform: VideoTransform,
+    into: Sequence[ClipPixels] = (),
 ) -> Iterator[tuple[int, ClipPixels | MediaError]]:
     """Yield each clip's number with its pixels, uint8 sRGB (T, H, W, 3), or what is wrong.
 
@@ -93,6 +98,8 @@ def decode_clips(
         requests: Clips of this file, in any order.
         size_bytes: Of the whole file.
         transform: Colour and resize rules.
+        into: Where each clip's pixels go; new memory if there is none. What a clip that
+            fails leaves there means nothing.
 
     Raises:
         MediaError: The file is no video we read; no clip of it can be had.
@@ -108,7 +115,8 @@ def decode_clips(
             except MediaError as error:
                 yield number, error
             else:
-                waiting.append(_OpenClip(number, request, frames, _nothing()))
+                pixels = into[number] if into else _nothing()
+                waiting.append(_OpenClip(number, request, frames, pixels))
         waiting.sort(key=lambda clip: clip.frames)
         filling: list[_OpenClip] = []
         while waiting or filling:
@@ -147,6 +155,8 @@ def _nothing() -> ClipPixels:
 
 
 def _begun(clip: _OpenClip) -> _OpenClip:
+    if clip.pixels_THWC.size:
+        return clip
     bucket = clip.request.bucket
     shape = (bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     clip.pixels_THWC = np.empty(shape, np.uint8)
@@ -164,29 +174,28 @@ def _fill(
 ) -> None:
     """Put a frame into all clips that want it next."""
     wanting = [clip for clip in filling if clip.frames[0] == index]
-    sizes: dict[tuple[int, int], ClipPixels] = {}
+    made: dict[tuple[Geometry, Bucket], ClipPixels] = {}
     try:
         frame = reader.frame(index)
         for clip in wanting:
-            geometry = clip.request.geometry
-            size = (geometry.resized_width_px, geometry.resized_height_px)
-            if size not in sizes:
-                sizes[size] = resized(frame, geometry, converter)
-            _put(clip, index, cropped(sizes[size], clip.request))
+            key = (clip.request.geometry, clip.request.bucket)
+            while clip.frames and clip.frames[0] == index:
+                place = clip.request.bucket.num_frames - len(clip.frames)
+                if key in made:
+                    clip.pixels_THWC[place] = made[key]
+                else:
+                    made[key] = clip.pixels_THWC[place]
+                    write_frame(made[key], frame, clip.request.geometry, converter)
+                clip.frames.pop(0)
     except MediaError as error:
         for clip in wanting:
             clip.failure = error
 
 
-def _put(clip: _OpenClip, index: int, pixels: ClipPixels) -> None:
-    while clip.frames and clip.frames[0] == index:
-        place = clip.request.bucket.num_frames - len(clip.frames)
-        clip.pixels_THWC[place] = pixels
-        clip.frames.pop(0)
-
-
-def resized(frame: VideoFrame, geometry: Geometry, converter: FrameConverter) -> ClipPixels:
-    """Return a frame as planned but for its crop, uint8 sRGB (H, W, 3).
+def write_frame(
+    target_HWC: ClipPixels, frame: VideoFrame, geometry: Geometry, converter: FrameConverter
+) -> None:
+    """Write a frame, resized and cropped as planned, as uint8 sRGB (H, W, 3).
 
     Raises:
         MediaError: It is not of the planned size, or HDR, which the transform refuses.
@@ -199,12 +208,6 @@ def resized(frame: VideoFrame, geometry: Geometry, converter: FrameConverter) ->
             f"a frame is {found[0]}x{found[1]} px, but the plan says {planned[0]}x{planned[1]} "
             f"px; the size changes within the video, or plan the corpus again",
         )
-    return converter.convert(frame, (geometry.resized_width_px, geometry.resized_height_px))
-
-
-def cropped(pixels: ClipPixels, request: ClipRequest) -> ClipPixels:
-    """Return the part of a resized frame that the plan keeps; no copy."""
-    bucket, geometry = request.bucket, request.geometry
-    rows = slice(geometry.crop_top_px, geometry.crop_top_px + bucket.height_px)
-    columns = slice(geometry.crop_left_px, geometry.crop_left_px + bucket.width_px)
-    return pixels[rows, columns]
+    size = (geometry.resized_width_px, geometry.resized_height_px)
+    corner = (geometry.crop_left_px, geometry.crop_top_px)
+    converter.convert_into(target_HWC, frame, size, corner)

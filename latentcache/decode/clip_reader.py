@@ -8,7 +8,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from latentcache.decode.clip import ClipPixels, ClipRequest, clip_frames, cropped, resized
+from latentcache.decode.clip import ClipPixels, ClipRequest, clip_frames, write_frame
 from latentcache.decode.frames import FrameReader
 from latentcache.decode.options import VideoTransform
 from latentcache.decode.video_file import open_video
@@ -85,8 +85,12 @@ def _iter_groups(
             wanted = frames[start : start + max_group_frames]
             group_THWC = np.empty((len(wanted), bucket.height_px, bucket.width_px, 3), np.uint8)
             for place, index in enumerate(wanted):
-                if index != shown:  # a clip's rate may be higher than the file's
+                if index == shown:  # a clip's rate may be higher than the file's
+                    group_THWC[place] = pixels
+                else:
                     frame = reader.frame(index)
-                    shown, pixels = index, resized(frame, request.geometry, converter)
-                group_THWC[place] = cropped(pixels, request)
+                    write_frame(group_THWC[place], frame, request.geometry, converter)
+                shown, pixels = index, group_THWC[place]
+            if shown in frames[start + max_group_frames :][:1]:
+                pixels = pixels.copy()  # whoever takes the group may write in it
             yield group_THWC

@@ -85,29 +85,70 @@ class FrameConverter:
         Raises:
             MediaError: It is HDR, which the transform refuses.
         """
+        pixels = np.empty((size_px[1], size_px[0], 3), np.uint8)
+        self.convert_into(pixels, frame, size_px)
+        return pixels
+
+    def convert_into(
+        self,
+        target_HWC: Pixels,
+        frame: VideoFrame,
+        size_px: tuple[int, int],
+        corner_px: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Write a part of what ``convert`` returns; no more memory is touched than that.
+
+        Args:
+            target_HWC: As large as the part.
+            frame: As decoded.
+            size_px: (width, height) of the whole frame.
+            corner_px: Left and top of the part.
+
+        Raises:
+            MediaError: It is HDR, which the transform refuses.
+        """
         quarter_turns = turns_of(frame)
-        width, height = size_px if quarter_turns % 2 == 0 else size_px[::-1]
+        size = size_px if quarter_turns % 2 == 0 else size_px[::-1]
+        rows = slice(corner_px[1], corner_px[1] + target_HWC.shape[0])
+        columns = slice(corner_px[0], corner_px[0] + target_HWC.shape[1])
+        if self._goes_by_planes(frame):
+            for channel, plane in enumerate(_rgb_planes(self._reformatted(frame, size, "gbrp"))):
+                target_HWC[..., channel] = np.rot90(plane, quarter_turns)[rows, columns]
+        else:
+            pixels = self._interleaved(frame, size)
+            target_HWC[...] = np.rot90(pixels, quarter_turns)[rows, columns]
+
+    def _goes_by_planes(self, frame: VideoFrame) -> bool:
+        is_plain = not frame.interlaced_frame and int(frame.color_trc) not in _HDR
+        has_alpha = any(component.is_alpha for component in frame.format.components)
+        return is_plain and not has_alpha and frame.format.name.startswith(_PLANAR)
+
+    def _interleaved(self, frame: VideoFrame, size_px: tuple[int, int]) -> Pixels:
+        """Return a frame as it is stored, not yet upright."""
         hdr = _HDR.get(int(frame.color_trc))
         if hdr is not None:
-            pixels = self._from_hdr(frame, (width, height), hdr)
-        elif frame.interlaced_frame:
+            return self._from_hdr(frame, size_px, hdr)
+        if frame.interlaced_frame:
             field = np.ascontiguousarray(self._scaled(frame, None, "rgb24")[::2])
             whole = VideoFrame.from_ndarray(field, format="rgb24")
-            pixels = self._scaled(whole, (width, height), "rgb24")
-        elif any(component.is_alpha for component in frame.format.components):
-            pixels = self._over_background(self._scaled(frame, (width, height), "rgba"))
-        else:
-            target = "gbrp" if frame.format.name.startswith(_PLANAR) else "rgb24"
-            pixels = self._scaled(frame, (width, height), target)
-        return np.rot90(pixels, quarter_turns) if quarter_turns else pixels
+            return self._scaled(whole, size_px, "rgb24")
+        if any(component.is_alpha for component in frame.format.components):
+            return self._over_background(self._scaled(frame, size_px, "rgba"))
+        return self._scaled(frame, size_px, "rgb24")
 
     def _scaled(
         self, frame: VideoFrame, size_px: tuple[int, int] | None, pixel_format: str
     ) -> Pixels:
+        # Pixels of 8 bits, but for the format of 16 that HDR asks for.
+        return cast(Pixels, self._reformatted(frame, size_px, pixel_format).to_ndarray())
+
+    def _reformatted(
+        self, frame: VideoFrame, size_px: tuple[int, int] | None, pixel_format: str
+    ) -> VideoFrame:
         width, height = size_px or (frame.width, frame.height)
         is_full = int(frame.color_range) == int(ColorRange.JPEG) or "j" in frame.format.name[:4]
         matrix = _matrix_of(frame)
-        scaled = self._scaler.reformat(
+        return self._scaler.reformat(
             frame,
             width,
             height,
@@ -119,10 +160,6 @@ class FrameConverter:
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )
-        if scaled.format.name == "gbrp":
-            return _interleaved(scaled)
-        # Pixels of 8 bits, but for the format of 16 that HDR asks for.
-        return cast(Pixels, scaled.to_ndarray())
 
     def _from_hdr(self, frame: VideoFrame, size_px: tuple[int, int], curve: str) -> Pixels:
         if self._transform.hdr == "refuse":
@@ -140,13 +177,14 @@ class FrameConverter:
         return mixed.astype(np.uint8)
 
 
-def _interleaved(frame: VideoFrame) -> Pixels:
-    """Return the pixels of a frame whose planes are green, blue and red."""
-    pixels = np.empty((frame.height, frame.width, 3), np.uint8)
-    for plane, channel in zip(frame.planes, (1, 2, 0), strict=True):
+def _rgb_planes(frame: VideoFrame) -> list[Pixels]:
+    """Return red, green and blue (H, W) of a frame that keeps them apart; no copy."""
+    planes = []
+    for number in (2, 0, 1):  # green, blue, red
+        plane = frame.planes[number]
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        pixels[..., channel] = lines[: frame.height, : frame.width]
-    return pixels
+        planes.append(lines[: frame.height, : frame.width])
+    return planes
 
 
 def turns_of(frame: VideoFrame) -> int:

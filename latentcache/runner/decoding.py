@@ -145,11 +145,14 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
     shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     decoded = DecodedRows(
         rows=tuple(each.row for each in order.rows),
-        pixels_NTHWC=np.full(shape, MID_GREY, dtype=np.uint8),
+        pixels_NTHWC=np.empty(shape, dtype=np.uint8),
     )
     num_bytes = _decode_pictures(order, decoded) + sum(
         _decode_video(order, places, decoded) for places in _videos(order.rows)
     )
+    for place, each in enumerate(order.rows):
+        if each.row in decoded.rejects:
+            decoded.pixels_NTHWC[place] = MID_GREY
     return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
 
 
@@ -213,62 +216,59 @@ def _fill(
 ) -> None:
     """Put the pixels of one file's rows in their places, or note why there are none."""
     rows = [order.rows[place] for place in places]
-    for index, found in _decode_source(order, rows, opened):
-        if isinstance(found, Reject):
-            decoded.rejects[rows[index].row] = found
-        else:
-            decoded.pixels_NTHWC[places[index]] = found
-
-
-def _decode_source(
-    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
-) -> Iterator[tuple[int, Pixels | Reject]]:
-    """Yield the pixels of one file's rows, THWC or HWC, as they come, or why there are none."""
     missing = set(range(len(rows)))
     decode = _isolated if order.is_isolated else _in_this_process
+    targets = [decoded.pixels_NTHWC[place] for place in places]
     try:
-        for index, found in decode(order, rows, opened):
+        for index, error in decode(order, rows, opened, targets):
             missing.discard(index)
-            if isinstance(found, MediaError):
-                yield index, classify(found, stage="decode")
-            else:
-                yield index, found
+            if error is not None:
+                decoded.rejects[rows[index].row] = classify(error, stage="decode")
+        assert not missing, "every row is answered for"
     except Exception as error:  # noqa: BLE001  a decoder may raise anything; it costs one file
         reject = classify(error, stage="decode")
-        yield from ((index, reject) for index in sorted(missing))
+        decoded.rejects.update({rows[index].row: reject for index in missing})
 
 
 def _in_this_process(
-    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
-) -> Iterator[tuple[int, Pixels | MediaError]]:
+    order: DecodeOrder,
+    rows: Sequence[DecodeRow],
+    opened: tuple[BinaryIO, int],
+    targets: Sequence[Pixels],
+) -> Iterator[tuple[int, MediaError | None]]:
+    """Fill in one file's rows, each of T frames, and yield what became of them as they come."""
     file, size_bytes = opened
     settings, requests = order.settings, [each.clip(order.bucket) for each in rows]
     clips = [request for request in requests if request is not None]
     if not clips:
         with time_limit(settings.time_limit_s):
-            yield (
-                0,
-                decode_image(
-                    file.read(),
-                    order.bucket,
-                    rows[0].geometry,
-                    transform=settings.transform.image,
-                    limits=settings.limits,
-                ),
+            targets[0][:] = decode_image(
+                file.read(),
+                order.bucket,
+                rows[0].geometry,
+                transform=settings.transform.image,
+                limits=settings.limits,
             )
+        yield 0, None
         return
-    decoded = decode_clips(file, clips, size_bytes=size_bytes, transform=settings.video)
+    decoded = decode_clips(
+        file, clips, size_bytes=size_bytes, transform=settings.video, into=targets
+    )
     while True:
         with time_limit(settings.time_limit_s):  # of each clip
             found = next(decoded, None)
         if found is None:
             return
-        yield found
+        index, pixels = found
+        yield index, pixels if isinstance(pixels, MediaError) else None
 
 
 def _isolated(
-    order: DecodeOrder, rows: Sequence[DecodeRow], opened: tuple[BinaryIO, int]
-) -> Iterator[tuple[int, Pixels | MediaError]]:
+    order: DecodeOrder,
+    rows: Sequence[DecodeRow],
+    opened: tuple[BinaryIO, int],
+    targets: Sequence[Pixels],
+) -> Iterator[tuple[int, MediaError | None]]:
     settings = order.settings
     for index, each in enumerate(rows):
         clip = each.clip(order.bucket)
@@ -279,7 +279,7 @@ def _isolated(
             frame_rate_fps=clip.frame_rate_fps if clip else None,
         )
         try:
-            found = decode_isolated(
+            targets[index][:] = decode_isolated(
                 opened[0],
                 sample,
                 transform=settings.transform,
@@ -289,7 +289,7 @@ def _isolated(
         except MediaError as error:
             yield index, error
         else:
-            yield index, found
+            yield index, None
 
 
 # Ray's own retry would run a task again unseen by the actor that counts its strikes.

@@ -43,6 +43,7 @@ def encode_clip(
     pixel_format: str = "yuv420p",
     size_px: tuple[int, int] = (WIDTH_PX, HEIGHT_PX),
     file_options: dict[str, str] | None = None,
+    first_number: int = 0,
 ) -> bytes:
     """Return a video of numbered frames, 25 per second unless times are given.
 
@@ -55,6 +56,7 @@ def encode_clip(
         pixel_format: Of the encoder.
         size_px: (width, height).
         file_options: Of the muxer.
+        first_number: That the first frame shows.
     """
     file = io.BytesIO()
     # AVI has no times, only a rate.
@@ -66,7 +68,8 @@ def encode_clip(
         stream.codec_context.time_base = base
         stream.codec_context.thread_count = 1
         for number, tick in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(draw_numbered(number, size_px), format="rgb24")
+            pixels = draw_numbered(first_number + number, size_px)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = round(Fraction(tick, _TICKS_PER_S) / base), base
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
