@@ -161,7 +161,7 @@ class ClipEncoding:
     def reset(self) -> None:
         """Reset the encoder after an error, and drop the state."""
         self.close()
-        self._encoder.call(self._encoder.encoder.reset, where="a reset").result()
+        self._encoder.call(self._reset, where="a reset").result()
 
     def check_alive(self) -> None:
         """Refuse to blame a clip for what happens with plain grey too.
@@ -236,6 +236,11 @@ class ClipEncoding:
             fields=fields,
             logvar=None if logvar is None else logvar.to(torch.float32).cpu(),
         )
+
+    def _reset(self) -> None:
+        self._chosen().reset()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None

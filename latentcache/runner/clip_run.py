@@ -73,6 +73,8 @@ class ClipRun:
                 reject = self._encoded(writer)
                 digest = self._frames.source_digest
                 if reject is not None:
+                    # What came before the clip went wrong is of no sample.
+                    self._statistics = self._empty_statistics()
                     writer.reject(self._row.row, reject, source_digest=digest)
                     self._tally.rejected(reject)
                 tools.check_cancelled()

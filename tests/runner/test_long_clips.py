@@ -267,6 +267,9 @@ def test_an_encoder_that_goes_wrong_in_mid_clip_costs_that_clip(
     expected = stored(undisturbed)
     for path, fields in stored(store).items():
         np.testing.assert_array_equal(fields["z"], expected[path]["z"], err_msg=path)
+    primary = ColumnStatistics.from_arrays(column_of(store).statistics()).primary
+    assert primary is not None
+    assert primary.classes["first"].num_samples == 2, "groups before the fault were counted"
 
 
 @pytest.mark.parametrize("fake", ["FailingClipEncoder", "OutOfMemoryClipEncoder"])
