@@ -21,7 +21,7 @@ from latentcache.store import Snapshot, Store
 from latentcache.testing.drawn_motion import FRAME_RATE_FPS, MOTION_CLASSES
 
 MOTION_RECIPE = DemoRecipe(
-    num_steps=900,
+    num_steps=800,
     batch_size=24,
     learning_rate=3e-3,
     # Of 2 x 2 cells a token would hold nearly as many values as the model is wide, and most of

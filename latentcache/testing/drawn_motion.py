@@ -19,7 +19,7 @@ from latentcache.testing.drawn import COLOURS
 from latentcache.testing.painting import SUPERSAMPLE, gradient, lit, turned_axes
 from latentcache.testing.shapes import SHAPES, Plane
 
-MOTION_SHAPES = ("ring", "star", "heart")
+MOTION_SHAPES = ("circle", "star", "heart")
 MOTION_COLOURS = ("red", "blue")
 DIRECTIONS = {"right": (1, 0), "down": (0, 1), "left": (-1, 0), "up": (0, -1)}
 """Names, and steps in x and y; y points down."""
