@@ -132,6 +132,7 @@ def test_demo_trains_on_videos_and_shows_them_moving(demo_run: DemoRun) -> None:
     assert set(motion["accuracy_in"]) == {"colour", "shape", "direction"}
     with Image.open(demo_run.folder.motion_samples) as moving:
         assert (moving.format, moving.n_frames) == ("WEBP", 16)
+        moving.load()  # only then is its time known
         assert moving.info["duration"] == round(1000 / 12)
     page = (demo_run.folder.root / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") == 1
