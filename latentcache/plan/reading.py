@@ -20,7 +20,7 @@ from latentcache.plan.listing import file_name
 from latentcache.storage import Folder
 
 MAX_SOURCE_BYTES = 2 * 2**30
-"""A larger single sample is refused before it is read."""
+"""A larger picture or cell is refused before it is read; videos are opened (``plan.opening``)."""
 
 NUM_REMOTE_READERS = 8
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from latentcache.decode import (
     decode_isolated,
 )
 from latentcache.decode.isolated import run_child
+from latentcache.storage import FileSpan
 from tests.decode.clips import encode_clip, whole_clip
 
 HANG_IN_C = "import re; re.match(r'(a+)+$', 'a' * 64 + 'b')"
@@ -66,22 +68,26 @@ def test_the_child_gives_the_same_refusal(draw, encode, geometry_of) -> None:
     assert rejects[0].code == "truncated"
 
 
-def test_the_child_gives_the_same_clip() -> None:
+@pytest.mark.parametrize("is_within_a_tar", [False, True])
+def test_the_child_gives_the_same_clip(is_within_a_tar: bool, tmp_path: Path) -> None:
     data, clip = encode_clip(12), whole_clip(5, start_s=0.2)
-    transform = MediaTransform(image=IMAGE, video=VideoTransform())
-    pixels = decode_isolated(
-        data,
-        IsolatedSample(
-            bucket=clip.bucket,
-            geometry=clip.geometry,
-            start_s=clip.start_s,
-            frame_rate_fps=clip.frame_rate_fps,
-        ),
-        transform=transform,
-        limits=LIMITS,
-        time_limit_s=60,
+    sample = IsolatedSample(
+        bucket=clip.bucket,
+        geometry=clip.geometry,
+        start_s=clip.start_s,
+        frame_rate_fps=clip.frame_rate_fps,
     )
-    here = decode_clip(io.BytesIO(data), clip, size_bytes=len(data), transform=VideoTransform())
+    rules = VideoTransform()
+    settings = {"transform": MediaTransform(image=IMAGE, video=rules), "limits": LIMITS}
+    here = decode_clip(io.BytesIO(data), clip, size_bytes=len(data), transform=rules)
+    if not is_within_a_tar:
+        pixels = decode_isolated(data, sample, **settings, time_limit_s=60)
+    else:
+        (tmp_path / "a.tar").write_bytes(b"x" * 700 + data + b"y" * 99)
+        with FileSpan((tmp_path / "a.tar").open("rb"), start=700, size_bytes=len(data)) as file:
+            file.seek(123)  # the child has a position of its own
+            pixels = decode_isolated(file, sample, **settings, time_limit_s=60)
+            assert file.tell() == 123
     assert np.array_equal(pixels, here)
 
 
