@@ -43,6 +43,11 @@ def max_maps() -> int | None:
         return None
 
 
+def memory_bytes() -> int:
+    """Return how much memory the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
     library.mmap.restype = ctypes.c_void_p
@@ -86,7 +91,15 @@ class AddressRange:
         self._release = weakref.finalize(self, self._library.munmap, start, length)
         self.address = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
 
-    def put(self, path: Path, offset: int, size_bytes: int, *, length: int | None = None) -> None:
+    def put(
+        self,
+        path: Path,
+        offset: int,
+        size_bytes: int,
+        *,
+        length: int | None = None,
+        in_large_pages: bool = False,
+    ) -> None:
         """Map a whole file, read-only, at ``offset`` from the start.
 
         Args:
@@ -95,6 +108,10 @@ class AddressRange:
             size_bytes: That the file must have.
             length: Addresses taken; more than the file has, up to the next file, saves the
                 system a map for the gap. Nothing can be read past the file's last page.
+            in_large_pages: Have what is not in the page cache yet come in large pages, where the
+                file system has them (ext4 from Linux 6.16, XFS); where not, the advice is
+                refused and no loss. A single row then reads 2 MiB: for files that are to be
+                read whole, and that memory has room for.
 
         Raises:
             ShardCorruptError: The file has another size: reading past its end would kill
@@ -113,9 +130,8 @@ class AddressRange:
                 raise wrong_size(path, size_bytes, found)
             at = self.address + offset
             self._map(at, length, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
-            # What is not in the page cache yet comes as large pages, where the file system has
-            # them (ext4 from Linux 6.16, XFS); where not, the advice is refused and no loss.
-            self._library.madvise(at, length, _MADV_HUGEPAGE)
+            if in_large_pages:
+                self._library.madvise(at, length, _MADV_HUGEPAGE)
         finally:
             os.close(descriptor)
 

@@ -7,8 +7,8 @@ samples of 8 KiB, tars of holes. Every figure is the median of ``--rounds`` fres
 on a warm file cache, after one that is not counted. Open is from the constructor's call to
 its return, imports not included; first batch is what comes on top; resume is a second
 loader's open, ``load_state_dict`` at step 10 million and first batch, in the same process.
-Memory is the process's peak over what it was after the imports, pages of mapped tars and
-tables included.
+Memory is the process's peak over what it was after the imports, without the pages of mapped
+files, which are the page cache's.
 """
 
 import json
@@ -102,10 +102,10 @@ def measure(store: str, window_shards: int) -> dict[str, float]:
 
 
 def _peak_bytes() -> int:
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("Linux says VmHWM")
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    # Maps stay, so what they hold at the peak is what they hold now.
+    return (kib["VmHWM"] - kib["RssFile"]) * 1024
 
 
 if __name__ == "__main__":

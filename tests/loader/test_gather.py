@@ -1,6 +1,7 @@
 """Gathers give what the store's own reader gives, sample for sample, however rows are lost."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
+from latentcache.loader import gather as gather_module
 from latentcache.loader.gather import FindTar, Gather, RangeGather, UnitGather, keys_as_text
 from latentcache.loader.member import read_template
 from latentcache.loader.permutation import Indices
@@ -230,3 +232,26 @@ def test_rows_are_written_where_they_are_wanted(snapshot: Snapshot, kind: type) 
     assert gather.field(places, entry, out) is out
     assert torch.equal(out, fresh)
     assert torch.equal(gather.field(places.part(1, 3), entry), fresh[1:3])
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no large pages here"
+)
+@pytest.mark.parametrize("has_room", [False, True])
+def test_tars_come_in_large_pages_only_where_memory_has_room(
+    snapshot: Snapshot, has_room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a row of a store that memory cannot hold would read 2 MiB from the disk."""
+    column = snapshot.column("latents")
+    monkeypatch.setattr(gather_module, "memory_bytes", lambda: 2**40 if has_room else 2**10)
+    gather, grid = gather_of(RangeGather, column, 0)
+    keys_of(gather, grid, np.array([1]))
+    maps = Path("/proc/self/smaps").read_text().split("VmFlags:")
+    names = [entry.tar.name for entry in column.units() if entry.tar is not None]
+    flags = [
+        after.splitlines()[0].split()
+        for before, after in pairwise(maps)
+        if any(name in before for name in names)
+    ]
+    assert flags
+    assert all(("hg" in one) == has_room for one in flags)
