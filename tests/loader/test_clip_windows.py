@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,16 @@ def _small_streams_are_meant(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "latentcache")
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store.create(tmp_path_factory.mktemp("clips") / "store")
+def make_clips(url: str | Path) -> Store:
+    store = Store.create(url)
     add_generation(store, RUNS)
     add_column(store, COLUMN)
     return store
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_clips(tmp_path_factory.mktemp("clips") / "store")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +212,19 @@ def test_one_tar_at_a_time_gives_the_same_windows(clips: Store) -> None:
         entry = column.field(name)
         assert torch.equal(column.gather.field(places, entry), slow.field(one_by_one, entry))
     assert torch.equal(column.gather.keys(places), slow.keys(one_by_one))
+
+
+@pytest.mark.parametrize(("window_shards", "cache_bytes"), [(0, 20_000), (2, 10**9)])
+def test_a_remote_store_gives_a_local_one_s_windows(
+    clips: Store, tmp_path: Path, window_shards: int, cache_bytes: int
+) -> None:
+    remote = make_clips(f"memory://{secrets.token_hex(8)}/store")
+    found = []
+    for store, cached in ((clips, {}), (remote, {"cache": tmp_path, "cache_bytes": cache_bytes})):
+        options = LoaderOptions(window_frames=FRAMES, window_shards=window_shards, **cached)
+        loader = open_loader(store, options=options)
+        found.append([batch["latents"] for batch in itertools.islice(loader, 20)])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_some_channels_of_a_window_are_read_alone(clips: Store) -> None:
