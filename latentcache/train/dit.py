@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.beside import with_beside
+from latentcache.train.places import places_of, rotated, rotations_of
 
 Condition = Tensor | tuple[Tensor, Tensor]
 
@@ -39,6 +40,7 @@ class DiTConfig:
         text_dim: Width of text embeddings.
         beside_channels: Of latents that are given beside the noisy ones; see ``train.beside``.
         mlp_ratio: Hidden width of a block's MLP over D.
+        has_places: Tell tokens where they are, by sines; rotations tell only how far apart.
     """
 
     channels: int
@@ -50,6 +52,7 @@ class DiTConfig:
     text_dim: int | None = None
     beside_channels: int = 0
     mlp_ratio: float = 4.0
+    has_places: bool = False
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -106,6 +109,8 @@ class DiT(nn.Module):
         values = {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
         if not self.beside_channels:  # as models were described before there were any
             del values["beside_channels"]
+        if not self.config.has_places:
+            del values["has_places"]
         return values
 
     def forward(
@@ -128,6 +133,8 @@ class DiT(nn.Module):
         padded = padded_to(with_beside(clips, beside), self.config.patch)
         grid = tuple(n // p for n, p in zip(padded.shape[2:], self.config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
+        if self.config.has_places:
+            tokens = tokens + places_of(grid, self.config.width, tokens.device).to(tokens.dtype)
         told = self.time(_waves(times).to(tokens.dtype))
         tokens, told, mask = self._tell(condition, tokens, told)
         num_text, head = (
@@ -217,28 +224,6 @@ def padded_to(latents: Tensor, patch: tuple[int, ...]) -> Tensor:
     for size, cells in zip(reversed(latents.shape[2:]), reversed(patch), strict=True):
         after += [0, -size % cells]
     return F.pad(latents, after) if any(after) else latents
-
-
-def rotated(x: Tensor, rotations: tuple[Tensor, Tensor]) -> Tensor:
-    """Return x [..., N, E] with each pair (e, e + E / 2) rotated by its token's angles."""
-    cos, sin = rotations
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
-
-
-def rotations_of(
-    grid: tuple[int, ...], num_text: int, head: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return cos and sin, float32 [L + N, P]; the pairs are dealt to (t, y, x), text stays."""
-    pairs = head // 2
-    shares = (pairs - 2 * (pairs // 3), pairs // 3, pairs // 3)
-    places = [torch.arange(n, device=device, dtype=torch.float32) for n in grid]
-    angles = []
-    for share, place in zip(shares, torch.meshgrid(*places, indexing="ij"), strict=True):
-        powers = torch.arange(share, device=device, dtype=torch.float32) / max(1, share)
-        angles.append(place.reshape(-1, 1) * _THETA**-powers)
-    angle = F.pad(torch.cat(angles, dim=1), (0, 0, num_text, 0))
-    return angle.cos(), angle.sin()
 
 
 def _waves(times: Tensor) -> Tensor:

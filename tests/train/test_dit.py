@@ -135,3 +135,19 @@ def test_config_that_makes_no_model_is_refused(config: dict[str, object], messag
 def test_model_fits_on_a_few_pages() -> None:
     text = Path(latentcache.train.dit.__file__).read_text(encoding="utf-8")
     assert sum(1 for line in text.splitlines() if line.strip()) <= 220
+
+
+def test_a_model_told_places_knows_a_corner_from_the_middle() -> None:
+    """Rotations alone tell how far apart tokens are: a plain field stays plain."""
+    spread = {}
+    for has_places in (False, True):
+        torch.manual_seed(0)
+        model = DiT(DiTConfig(channels=2, width=48, depth=2, num_heads=2, has_places=has_places))
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        with torch.no_grad():
+            out = model(torch.ones(1, 2, 3, 8, 8), torch.tensor([0.5]))
+        cells = out.reshape(2, 3, 4, 2, 4, 2).permute(1, 2, 4, 0, 3, 5).reshape(48, -1)
+        spread[has_places] = float(cells.std(dim=0).max())
+    assert spread[False] < 1e-5
+    assert spread[True] > 1e-3
