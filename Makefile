@@ -38,7 +38,7 @@ test-oldest-ray: $(INSTALLED)
 	  > "$$(echo build/oldest-ray/lib/python3*/site-packages)/of_venv.pth"
 	build/oldest-ray/bin/python -m pytest -W ignore::ResourceWarning \
 	  -W ignore::pytest.PytestUnraisableExceptionWarning \
-	  tests/runner/test_build.py tests/runner/test_kill.py
+	  tests/runner/test_build.py tests/runner/test_kill.py tests/runner/test_long_clips.py
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
 check: check-static test-fast
