@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from latentcache.loader.permutation import Indices
-from latentcache.loader.unit_grid import Flags, Slots, UnitGrid
+from latentcache.loader.unit_grid import Grid, UnitGrid
 from latentcache.store import UnitEntry
 
 
@@ -31,8 +31,8 @@ class JoinedEntries(Mapping[int, UnitEntry]):
         return sum(len(grid.entries) for grid in self._grids)
 
 
-class JoinedGrid:
-    """A ``Grid`` over the rows of several runs, one after the other.
+class JoinedGrid(Grid):
+    """The rows of several runs, one after the other.
 
     Attributes:
         first_rows: Row with which each run begins.
@@ -50,18 +50,18 @@ class JoinedGrid:
         self.first_rows = _starts([grid.run.num_rows for grid in grids])
         self.first_units = _starts([grid.num_units for grid in grids])
         self.num_units = sum(grid.num_units for grid in grids)
-        self.entries: Mapping[int, UnitEntry] = JoinedEntries(grids, self.first_units)
+        self.entries = JoinedEntries(grids, self.first_units)
         self.rows_per_unit = max(grid.rows_per_unit for grid in grids)
         self.largest_tar_bytes = max(grid.largest_tar_bytes for grid in grids)
         firsts = self.first_rows.tolist()
-        self.missing: Indices = np.concatenate(
+        self.missing = np.concatenate(
             [grid.missing + first for grid, first in zip(grids, firsts, strict=True)]
         )
         spans = [
             grid.spans_without_tar() + first for grid, first in zip(grids, firsts, strict=True)
         ]
         self._spans = np.concatenate(spans)
-        self._has_tar: Flags = np.concatenate([grid.has_tar for grid in grids])
+        self.has_tar = np.concatenate([grid.has_tar for grid in grids])
         self._rows_per_shard: Indices = np.array(
             [grid.run.rows_per_shard for grid in grids], np.int64
         )
@@ -78,33 +78,11 @@ class JoinedGrid:
         found: Indices = np.searchsorted(self.first_units, units, side="right") - 1
         return found
 
-    def units_of(self, rows: Indices) -> Indices:
-        """Return the unit that each row belongs to."""
-        return self._divided(rows)[0]
-
-    def is_present(self, rows: Indices) -> Flags:
-        """Return which rows have a sample."""
-        present: Flags = self._has_tar[self.units_of(rows)]
-        if len(self.missing):
-            at = np.searchsorted(self.missing, rows)
-            present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
-        return present
-
-    def locate(self, rows: Indices) -> Slots:
-        """Return where the samples of rows lie, all of which must be present."""
-        units, slots = self._divided(rows)
-        if len(self.missing):
-            # A slot is a rank among the rows present: take off the rows missing before it.
-            first = np.searchsorted(self.missing, rows - slots)
-            slots = slots - (np.searchsorted(self.missing, rows) - first)
-        return Slots(units, slots)
-
     def spans_without_tar(self) -> Indices:
         """Return the places of units that have no sample at all, [units, 2]: start and stop."""
         return self._spans
 
     def _divided(self, rows: Indices) -> tuple[Indices, Indices]:
-        """Return each row's unit, and its place in it."""
         runs = self.runs_of(rows)
         places = rows - self.first_rows[runs]
         shard = places // self._rows_per_shard[runs]

@@ -4,9 +4,10 @@ Everything is arithmetic but the rows that lack a sample, which are listed. A un
 an object when its tar is first needed: a bucket may have tens of thousands.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,54 +66,63 @@ class UnitEntries(Mapping[int, UnitEntry]):
         return int((self._index_of >= 0).sum())
 
 
-class Grid(Protocol):
+class Grid(ABC):
     """Units numbered from 0, and where in them the samples of rows lie.
 
     Attributes:
+        label: For messages.
         num_units: Planned.
         entries: Those that the snapshot has.
         rows_per_unit: Of every unit of a shard but its last; the largest if they differ.
         largest_tar_bytes: 0 if there is none.
         missing: Rows without a member in units that have others, ascending.
+        has_tar: Which units have samples.
     """
 
+    label: str
     num_units: int
     entries: Mapping[int, UnitEntry]
     rows_per_unit: int
     largest_tar_bytes: int
     missing: Indices
+    has_tar: Flags
 
-    @property
-    def label(self) -> str:
-        """For messages."""
-        ...
+    @abstractmethod
+    def spans_without_tar(self) -> Indices:
+        """Return the places of units that have no sample at all, [units, 2]: start and stop."""
+
+    @abstractmethod
+    def _divided(self, rows: Indices) -> tuple[Indices, Indices]:
+        """Return each row's unit, and its place in it."""
 
     def units_of(self, rows: Indices) -> Indices:
         """Return the unit that each row belongs to."""
-        ...
+        return self._divided(rows)[0]
 
     def is_present(self, rows: Indices) -> Flags:
         """Return which rows have a sample."""
-        ...
+        present: Flags = self.has_tar[self.units_of(rows)]
+        if len(self.missing):
+            at = np.searchsorted(self.missing, rows)
+            present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
+        return present
 
     def locate(self, rows: Indices) -> Slots:
         """Return where the samples of rows lie, all of which must be present."""
-        ...
+        units, slots = self._divided(rows)
+        if len(self.missing):
+            # A slot is a rank among the rows present: take off the rows missing before it.
+            first = np.searchsorted(self.missing, rows - slots)
+            slots = slots - (np.searchsorted(self.missing, rows) - first)
+        return Slots(units, slots)
 
-    def spans_without_tar(self) -> Indices:
-        """Return the places of units that have no sample at all, [units, 2]: start and stop."""
-        ...
 
-
-class UnitGrid:
+class UnitGrid(Grid):
     """The units of a ``BucketRun`` in order, numbered from 0; rows are places in the run.
 
     Attributes:
         run: Whose rows these are.
-        num_units: Planned.
-        entries: Those that the snapshot has.
-        rows_per_unit: Of every unit of a shard but its last.
-        largest_tar_bytes: 0 if there is none.
+        parts: Units of a shard, but of the last, which may have fewer.
         tar_bytes: Of the units that the snapshot has, in their order; 0 without a tar.
         num_present: Samples of each of those units.
     """
@@ -129,70 +139,36 @@ class UnitGrid:
             missing: Places in the run of all rows that have no member in a unit that
                 exists, ascending.
         """
-        self.run = run
+        self.run, self.label = run, str(run.bucket)
         self.rows_per_unit = min(rows_per_unit, run.rows_per_shard)
-        self._parts = -(-run.rows_per_shard // self.rows_per_unit)
+        self.parts = -(-run.rows_per_shard // self.rows_per_unit)
         last_rows = run.rows_in_shard(run.first_shard + run.num_shards - 1)
         last_parts = -(-last_rows // self.rows_per_unit)
-        self.num_units = (run.num_shards - 1) * self._parts + last_parts
+        self.num_units = (run.num_shards - 1) * self.parts + last_parts
         inside = np.flatnonzero(_of_run(units.shard, run))
-        numbers = (units.shard[inside] - run.first_shard) * self._parts + units.part[inside]
+        numbers = (units.shard[inside] - run.first_shard) * self.parts + units.part[inside]
         index_of = np.full(self.num_units, -1, np.int64)
         index_of[numbers] = inside
         self.entries: Mapping[int, UnitEntry] = UnitEntries(units, index_of)
         tar_bytes = units.tar_size_bytes[inside]
         self.tar_bytes, self.num_present = tar_bytes, units.num_present[inside]
         self.largest_tar_bytes = int(tar_bytes.max(initial=0))
-        self._has_tar = np.zeros(self.num_units, bool)
-        self._has_tar[numbers] = tar_bytes > 0
+        self.has_tar = np.zeros(self.num_units, bool)
+        self.has_tar[numbers] = tar_bytes > 0
         self.missing = missing
-
-    @property
-    def label(self) -> str:
-        """The bucket."""
-        return str(self.run.bucket)
-
-    @property
-    def parts(self) -> int:
-        """Units of a shard, but of the last, which may have fewer."""
-        return self._parts
-
-    @property
-    def has_tar(self) -> Flags:
-        """Which units have samples."""
-        return self._has_tar
 
     def number(self, unit: UnitId) -> int:
         """Return a unit's number in the grid."""
-        return (unit.shard - self.run.first_shard) * self._parts + unit.part
+        return (unit.shard - self.run.first_shard) * self.parts + unit.part
 
-    def units_of(self, rows: Indices) -> Indices:
-        """Return the unit that each row belongs to."""
+    def _divided(self, rows: Indices) -> tuple[Indices, Indices]:
         shard, row = np.divmod(rows, self.run.rows_per_shard)
-        units: Indices = shard * self._parts + row // self.rows_per_unit
-        return units
-
-    def is_present(self, rows: Indices) -> Flags:
-        """Return which rows have a sample."""
-        present: Flags = self._has_tar[self.units_of(rows)]
-        if len(self.missing):
-            at = np.searchsorted(self.missing, rows)
-            present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
-        return present
-
-    def locate(self, rows: Indices) -> Slots:
-        """Return where the samples of rows lie, all of which must be present."""
-        shard, row = np.divmod(rows, self.run.rows_per_shard)
-        part, slots = np.divmod(row, self.rows_per_unit)
-        if len(self.missing):
-            # A slot is a rank among the rows present: take off the rows missing before it.
-            first = np.searchsorted(self.missing, rows - slots)
-            slots = slots - (np.searchsorted(self.missing, rows) - first)
-        return Slots(shard * self._parts + part, slots)
+        part, inside = np.divmod(row, self.rows_per_unit)
+        return shard * self.parts + part, inside
 
     def spans_without_tar(self) -> Indices:
         """Return the places of units that have no sample at all, [units, 2]: start and stop."""
-        shards, parts = np.divmod(np.flatnonzero(~self._has_tar), self._parts)
+        shards, parts = np.divmod(np.flatnonzero(~self.has_tar), self.parts)
         first = shards * self.run.rows_per_shard
         starts = first + parts * self.rows_per_unit
         ends = np.minimum(first + self.run.rows_per_shard, self.run.num_rows)
