@@ -46,6 +46,20 @@ class ClipRequest:
     start_s: float
     frame_rate_fps: float
 
+    @classmethod
+    def of_sample(
+        cls,
+        bucket: Bucket,
+        geometry: Geometry,
+        *,
+        start_s: float | None,
+        frame_rate_fps: float | None,
+    ) -> "ClipRequest | None":
+        """Return which stretch of a video a planned sample is; None for a picture."""
+        if start_s is None or frame_rate_fps is None:
+            return None
+        return cls(bucket=bucket, geometry=geometry, start_s=start_s, frame_rate_fps=frame_rate_fps)
+
     def times_s(self) -> list[float]:
         """Return when its frames are shown in the file."""
         return [self.start_s + k / self.frame_rate_fps for k in range(self.bucket.num_frames)]

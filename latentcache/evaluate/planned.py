@@ -194,7 +194,12 @@ def read_pixels(
     with open_source(root, sample.source) as (file, size_bytes, digest):
         if any(sample.source_digest) and digest != sample.source_digest:
             raise MediaError("changed", "its bytes are not the ones that were encoded")
-        request = _clip_of(sample, decoded_bucket(bucket, transform.input))
+        request = ClipRequest.of_sample(
+            decoded_bucket(bucket, transform.input),
+            sample.geometry,
+            start_s=sample.start_s,
+            frame_rate_fps=sample.frame_rate_fps,
+        )
         if request is None:
             # It was decoded under the limit of its run; asking again is no reason to refuse.
             limits = ImageLimits(max_pixels=2**40)
@@ -204,18 +209,6 @@ def read_pixels(
         clip = decode_clip(file, request, size_bytes=size_bytes, transform=video)
     pixels = _with_zeros(clip, bucket.num_frames, record)
     return pixels if len(pixels) > 1 else pixels[0]
-
-
-def _clip_of(sample: PlannedSample, bucket: Bucket) -> ClipRequest | None:
-    """Return which frames of a clip are meant; None for a picture."""
-    if sample.start_s is None or sample.frame_rate_fps is None:
-        return None
-    return ClipRequest(
-        bucket=bucket,
-        geometry=sample.geometry,
-        start_s=sample.start_s,
-        frame_rate_fps=sample.frame_rate_fps,
-    )
 
 
 def _with_zeros(

@@ -66,13 +66,8 @@ class DecodeRow:
 
     def clip(self, bucket: Bucket) -> ClipRequest | None:
         """Return which stretch of a video it is; None for a picture."""
-        if self.start_s is None or self.frame_rate_fps is None:
-            return None
-        return ClipRequest(
-            bucket=bucket,
-            geometry=self.geometry,
-            start_s=self.start_s,
-            frame_rate_fps=self.frame_rate_fps,
+        return ClipRequest.of_sample(
+            bucket, self.geometry, start_s=self.start_s, frame_rate_fps=self.frame_rate_fps
         )
 
 
