@@ -52,6 +52,22 @@ max_failures = 1
 """
 
 
+def run_ranks(num_ranks: int, *arguments: str) -> str:
+    """Return what the job prints under torchrun."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(num_ranks)]
+    done = subprocess.run(
+        [*torchrun, "--standalone", str(JOB), *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def _load_job() -> ModuleType:
     spec = importlib.util.spec_from_file_location("train_dit", JOB)
     assert spec is not None
@@ -174,18 +190,8 @@ def test_sigterm_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_torchrun_trains_the_same(store: Path, straight: Path, tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "--standalone", str(JOB), str(_write_recipe(tmp_path, store))],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["step"] == NUM_STEPS
+    stdout = run_ranks(2, str(_write_recipe(tmp_path, store)))
+    assert json.loads(stdout)["step"] == NUM_STEPS
     assert _losses(tmp_path) == pytest.approx(_losses(straight), rel=1e-3)
     keys = [_keys(folder) for folder in (tmp_path, straight)]
     assert keys[0] == keys[1]

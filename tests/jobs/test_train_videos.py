@@ -1,9 +1,6 @@
 """Training on clips and pictures of one corpus, by the real pipeline from files to losses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from latentcache.runner import (
 from latentcache.store import Store
 from latentcache.testing.drawn import write_drawn_corpus
 from tests.decode.clips import encode_clip
-from tests.jobs.test_train_dit import JOB, REPOSITORY, job
+from tests.jobs.test_train_dit import REPOSITORY, job, run_ranks
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -102,18 +99,7 @@ def train(folder: Path, store: Path, *settings: str, sources: str = "", ranks: i
         result = CliRunner().invoke(job.main, arguments)
         assert result.exit_code == 0, result.output
         return result
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    done = subprocess.run(
-        [*command, "--standalone", str(JOB), *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return Result(CliRunner(), done.stdout.encode(), b"", b"", None, 0, None)  # type: ignore[arg-type]  # as click's
+    return Result(CliRunner(), run_ranks(ranks, *arguments).encode(), b"", b"", None, 0, None)  # type: ignore[arg-type]  # as click's
 
 
 def lines(folder: Path, name: str) -> list[dict[str, Any]]:
