@@ -97,6 +97,12 @@ class PlanOptions:
         """How videos are cut; None where the plan is of pictures only."""
         told = self.resolved_frames
         if not told:
+            if self.fps or self.clips != "first":
+                raise ConfigError(
+                    f"frames must be given where fps or clips are, got fps {self.fps:g} and clips "
+                    f"{self.clips!r} alone (plan options); give for instance frames 17, or clips "
+                    f"{WHOLE}"
+                )
             return None
         frames = _frame_rule(told) if isinstance(told, str) else told
         return ClipRules(frames=frames, frame_rate_fps=self.fps, policy=self.clips)
