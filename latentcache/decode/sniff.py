@@ -115,9 +115,19 @@ def _video_name(head: bytes) -> str:
         return "avi"
     starts = {b"FLV\x01": "flv", b"\0\0\x01\xba": "mpeg", b"\0\0\x01\xb3": "mpeg"}
     starts |= {b"OggS": "ogg", b"0&\xb2u": "wmv"}
-    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
+    starts |= {b"\x06\x0e\x2b\x34": "mxf", b"\x1f\x07\x00\x3f": "dv", b"\x1f\x07\x00\xbf": "dv"}
+    if _is_transport_stream(head):
         return "ts"
     return starts.get(head[:4], "")
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Return whether packets of 188 bytes follow each other, plain or with 4 bytes before each."""
+    packets = ((0, 188), (4, 192))
+    return any(
+        len(head) > start + 2 * step and {head[start + k * step] for k in range(3)} == {0x47}
+        for start, step in packets
+    )
 
 
 def _unread_picture(head: bytes) -> Finding | None:

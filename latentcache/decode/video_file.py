@@ -8,6 +8,7 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from latentcache.core.errors import MediaError
@@ -16,7 +17,9 @@ from latentcache.decode.timeline import PacketFacts, Timeline, timeline_of
 from latentcache.decode.video_reasons import video_error
 from latentcache.decode.video_size import declared_end
 
-FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,h264,hevc,m4v,mjpeg,ivf,gif"
+FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,dv,h264,hevc,m4v,mjpeg,ivf,gif"
+)
 """All that is tried. FFmpeg knows three hundred more: some are text that names other files or
 addresses (playlists, concatenations, image sequences), and none of them is one video."""
 
@@ -27,6 +30,7 @@ _COUNTED = frozenset({_MOV})
 _REWINDABLE = frozenset({_MOV, "matroska,webm", "avi"})
 """Their index or first cluster leads back to the first packet exactly."""
 _USUAL_RATE = Fraction(25)
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 class VideoFile:
@@ -34,7 +38,7 @@ class VideoFile:
 
     Attributes:
         container: Of PyAV; closed when the block ends.
-        stream: Its first video stream that is no cover picture.
+        stream: Its default video track, else the largest; no cover picture, no preview.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -140,12 +144,19 @@ def _open(file: BinaryIO) -> tuple[InputContainer, VideoStream]:
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & stream.disposition.attached_pic:
-            # There is one decode worker per core already; and threads of FFmpeg outlive an
-            # exception that leaves the decoder in the middle.
-            stream.thread_type = "NONE"
-            stream.codec_context.thread_count = 1
-            return stream
-    what = "sound only" if container.streams.audio else "neither pictures nor sound"
-    raise MediaError(RejectCode.NOT_MEDIA.word, f"the file has no video stream ({what})")
+    """Return the track that players show: the default one, of several the largest."""
+    tracks = [each for each in container.streams.video if not each.disposition & _NO_FILM]
+    if not tracks:
+        what = "sound only" if container.streams.audio else "neither pictures nor sound"
+        raise MediaError(RejectCode.NOT_MEDIA.word, f"the file has no video stream ({what})")
+    stream = max(tracks, key=_standing)  # the first of equals
+    # There is one decode worker per core already; and threads of FFmpeg outlive an exception
+    # that leaves the decoder in the middle.
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _standing(stream: VideoStream) -> tuple[bool, int]:
+    context = stream.codec_context
+    return bool(stream.disposition & Disposition.default), context.width * context.height

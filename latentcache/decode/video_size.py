@@ -8,6 +8,7 @@ _MAX_BOXES = 100_000
 _BOX_TYPES = frozenset(
     b"ftyp moov mdat moof mfra free skip wide uuid meta styp sidx pnot udta emsg prft".split()
 )
+_UNKNOWN_RIFF = 0xFFFFFFFF
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -27,7 +28,7 @@ def declared_end(file: BinaryIO, size_bytes: int) -> int:
     if head[:4] == _EBML:
         return _end_of_segment(head)
     if head[:4] == b"RIFF":
-        return 8 + int.from_bytes(head[4:8], "little")
+        return _end_of_riff(head, size_bytes)
     return 0
 
 
@@ -69,6 +70,18 @@ def _end_of_segment(head: bytes) -> int:
         return 0
     length, width = _variable_int(head, at + 4)
     return at + 4 + width + length if length >= 0 else 0
+
+
+def _end_of_riff(head: bytes, size_bytes: int) -> int:
+    """Return where an AVI's first part ends; 0 where it was written without knowing.
+
+    Some writers count the part's own header of 8 bytes in, and some a byte of padding that
+    they do not write: no more than that is missing from a whole file.
+    """
+    told = int.from_bytes(head[4:8], "little")
+    if told in (0, _UNKNOWN_RIFF):
+        return 0
+    return size_bytes if size_bytes < 8 + told <= size_bytes + 9 else 8 + told
 
 
 def _variable_int(head: bytes, at: int) -> tuple[int, int]:

@@ -142,7 +142,8 @@ def clip_within(video: VideoLength, rules: ClipRules, start_s: float, end_s: flo
             f"the window from {start_s:g} to {stop_s:g} s is not within the video's "
             f"{video.last_s + video.frame_s:.3f} s",
         )
-    within = math.floor((stop_s - start_s) * rate + _TIE_S)
+    # Times of a table are rounded, and half a frame is what a frame counts for everywhere else.
+    within = math.floor((stop_s - start_s) * rate + 0.5)
     available = min(max(1, within), num_frames_from(video, start_s, rate))
     length = fitting_length(rules.frames, available)
     return Clip(start_s=start_s, num_frames=length, frame_rate_fps=rate)

@@ -14,7 +14,10 @@ _IMAGES = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
 .jp2 .j2k .jpf .jpx .jxl .ppm .pgm .pbm .pnm .pfm .tga .ico .psd .qoi .dds
 """
-_VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2ts .wmv .flv .3gp"
+_VIDEOS = """
+.mp4 .m4v .mov .qt .f4v .3gp .3g2 .mkv .webm .avi .divx .mpg .mpeg .vob .mod .tod .m2v .m1v .ts .mts
+.m2ts .m2t .wmv .asf .flv .ogv .mxf .dv
+"""
 
 IMAGE_EXTENSIONS = frozenset(_IMAGES.split())
 VIDEO_EXTENSIONS = frozenset(_VIDEOS.split())

@@ -56,7 +56,7 @@ class ScannedMedia:
         """
         if isinstance(outcome, Reject):
             reject = outcome if has_clips else _about_videos(listed, outcome)
-            return cls(listed=listed, reject=reject)
+            return cls(listed=_as_refused(listed), reject=reject)
         return cls(
             listed=listed,
             width_px=outcome.width_px,
@@ -83,7 +83,7 @@ class ScannedMedia:
                 clips = clips_of(video, rules)
         except MediaError as error:
             reject = Reject(code=error.code, stage="scan", reason=str(error))
-            return [cls(listed=listed, reject=reject)]
+            return [cls(listed=_as_refused(listed), reject=reject)]
         return [
             cls(
                 listed=replace(listed, window=clip.window),
@@ -98,6 +98,14 @@ class ScannedMedia:
     def key(self) -> str:
         """The sample's 20 hex digits."""
         return self.listed.key
+
+
+def _as_refused(listed: ListedMedia) -> ListedMedia:
+    """Return a refused record under a key of its own: a film has one for each of its windows."""
+    if listed.window or (listed.start_s is None and listed.end_s is None):
+        return listed
+    bounds = ("" if each is None else f"{each:.6f}" for each in (listed.start_s, listed.end_s))
+    return replace(listed, window="-".join(bounds))
 
 
 def _about_videos(listed: ListedMedia, reject: Reject) -> Reject:

@@ -59,8 +59,9 @@ def encode_clip(
         first_number: That the first frame shows.
     """
     file = io.BytesIO()
-    # AVI has no times, only a rate.
-    base = Fraction(1, 25 if container == "avi" else _TICKS_PER_S)
+    # AVI has no times, only a rate; nor have these codecs.
+    has_rate_only = container == "avi" or codec in ("mpeg2video", "dvvideo")
+    base = Fraction(1, 25 if has_rate_only else _TICKS_PER_S)
     times = list(times_ticks) if times_ticks is not None else [24 * k for k in range(num_frames)]
     with av.open(file, "w", format=container, options=file_options or {}) as output:
         stream = output.add_stream(codec, rate=25, options=options or {})

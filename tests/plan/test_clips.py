@@ -129,6 +129,20 @@ def test_a_manifest_s_window_is_cut_to_an_allowed_length() -> None:
     assert clip_within(video(300, 30.0), rules, 2.0, None).num_frames == 17
 
 
+@given(
+    fps=st.sampled_from([10.0, 23.976, 25.0, 29.97, 30.0, 60.0]),
+    first=st.integers(0, 200),
+    length=st.sampled_from([1, 5, 17, 81]),
+    decimals=st.integers(3, 6),
+)
+def test_a_window_keeps_its_last_frame_however_its_times_were_rounded(
+    fps: float, first: int, length: int, decimals: int
+) -> None:
+    start_s, end_s = (round(each / fps, decimals) for each in (first, first + length))
+    rules = ClipRules(frames=FrameRule.parse("1k"), policy="whole")
+    assert clip_within(video(300, fps), rules, start_s, end_s).num_frames == length
+
+
 @pytest.mark.parametrize(("start_s", "end_s"), [(-1.0, 2.0), (3.0, 3.0), (11.0, 12.0), (4.0, 1.0)])
 def test_a_window_outside_the_video_is_refused(start_s: float, end_s: float) -> None:
     with pytest.raises(MediaError) as caught:

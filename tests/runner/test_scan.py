@@ -38,3 +38,31 @@ def test_windows_of_one_video_are_told_as_each_is_alone(corpus: Path) -> None:
     codes = [file.samples[0].reject.code if file.samples[0].reject else "" for file in together]
     # The second video lasts 1.2 s; of the first, 0.3 s are left at 1.7 s.
     assert codes == ["", "", "not_media", "", "", "bad_record", ""]
+
+
+def test_every_refused_window_of_a_film_has_a_key_and_a_reason_of_its_own(corpus: Path) -> None:
+    settings = ScanSettings(
+        corpus=Folder.open(str(corpus)),
+        limits=ImageLimits(),
+        time_limit_s=30.0,
+        clips=ClipRules(frames=(5,)),
+    )
+    rows = [
+        ("a", 3.0, 4.0),
+        ("a", 5.0, None),
+        ("a", 1.0, 1.1),
+        ("page", 0.0, 1.0),
+        ("page", 1.0, 2.0),
+    ]
+    windows = [
+        ListedMedia(source=SourceRef(path=f"{name}.mp4"), start_s=start_s, end_s=end_s)
+        for name, start_s, end_s in rows
+    ]
+    refused = [file.samples[0] for file in probe_media(settings, windows)]
+    reasons = [each.reject.reason for each in refused if each.reject]
+    assert reasons[:3] == [
+        "the window from 3 to 4 s is not within the video's 2.000 s",
+        "the window from 5 to 2 s is not within the video's 2.000 s",
+        "the video has 3 frames at the clips' rate, the shortest clip 5",
+    ]
+    assert len({each.key for each in refused}) == len(reasons) == 5
