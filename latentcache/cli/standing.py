@@ -1,12 +1,13 @@
 """How far each encoding is, counted from commits: true while a run is on and after any death."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentcache.cli.status import quarantine_json
 from latentcache.core.errors import StoreError
 from latentcache.core.rejects import Reject
+from latentcache.decode import pixel_rules
 from latentcache.storage import map_ahead
 from latentcache.store import ColumnView, Commit, EncodingRecord, Generation, Snapshot, Store
 from latentcache.store.column_tables import PlanView
@@ -29,6 +30,7 @@ class Standing:
         is_served: By the snapshot that was asked for.
         planned: ``encoded + quarantined + missing``.
         num_bytes: Of tars.
+        pixels: Rules and libraries that made its pixels.
         recent: (landed at, rows) of the newest commits, in seconds since the epoch.
     """
 
@@ -41,6 +43,7 @@ class Standing:
     quarantined: int
     num_bytes: int
     num_units_missing: int
+    pixels: Mapping[str, str] = field(default_factory=dict)
     recent: Sequence[tuple[float, int]] = ()
 
     @property
@@ -64,7 +67,23 @@ class Standing:
             "quarantined": self.quarantined,
             "missing": self.missing,
             "bytes": self.num_bytes,
+            "pixels": dict(self.pixels),
         }
+
+
+def mixed_pixels(standings: Sequence[Standing]) -> str:
+    """Return a warning where served columns were made of pixels by different rules, else ""."""
+    served = [each for each in standings if each.is_served]
+    for each in served[1:]:
+        first, names = served[0], {*served[0].pixels} & {*each.pixels}
+        unlike = sorted(name for name in names if each.pixels[name] != first.pixels[name])
+        if unlike:
+            return (
+                f"columns {first.column} and {each.column} were made of pixels by different rules "
+                f"({', '.join(f'{n} {first.pixels[n]} and {each.pixels[n]}' for n in unlike)}); "
+                "encode one of them again where they have to see the same"
+            )
+    return ""
 
 
 def num_planned(store: Store) -> int:
@@ -128,6 +147,7 @@ def _standing(
         num_bytes=(entry.num_bytes if entry else 0)
         + sum(each.tar.size_bytes for each in commits if each.tar),
         num_units_missing=len(units) - len(known) - len(commits),
+        pixels=pixel_rules(record.transform),
         recent=[(landed_s[name], count) for name, count in rows.items()],
     )
 

@@ -175,6 +175,11 @@ def _print_standings(standings: "list[Standing]") -> None:
             for each in standings
         ],
     )
+    from latentcache.cli.standing import mixed_pixels
+
+    warning = mixed_pixels(standings)
+    if warning:
+        click.echo(warning)
     for each in standings:
         rate = each.rate(time.time())
         if each.missing and rate:

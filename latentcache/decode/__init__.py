@@ -7,6 +7,7 @@ from latentcache.decode.options import (
     ImageTransform,
     MediaTransform,
     VideoTransform,
+    pixel_rules,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "decode_image",
     "decode_isolated",
     "extend_time_limit",
+    "pixel_rules",
     "probe_image",
     "probe_video",
     "time_limit",

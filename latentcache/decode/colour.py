@@ -1,8 +1,8 @@
 """Every colour mode to 8-bit sRGB, by stated rules.
 
-Before resizing, a picture becomes L, LA, RGB, RGBA or CMYK with 8 bits (`to_resizable`);
-after it, on far fewer pixels, its ICC profile is applied and it is laid over the
-background (`to_srgb`). The rules are part of ``ImageTransform.version``:
+Before resizing, a picture becomes L, La, RGB, RGBa or CMYK with 8 bits (`to_resizable`),
+colours multiplied by their alpha; after it, on far fewer pixels, its ICC profile is applied and
+it is laid over the background (`to_srgb`). The rules are part of ``ImageTransform.version``:
 
 - 16 bits are scaled to 8, never clipped. ``I`` holds 16-bit values; others are refused.
 - Floats are read as 0 to 1; others are refused, since their white is anyone's guess.
@@ -21,14 +21,17 @@ from PIL import Image, ImageCms
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 
-_PLAIN_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA"}
+Pixels = NDArray[np.uint8]
+
+_PLAIN_MODES = {"1": "L", "L": "L", "LA": "La", "La": "La", "RGBA": "RGBa", "RGBa": "RGBa"}
 _PLAIN_MODES |= {"CMYK": "CMYK"}
+_WITH_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 _COLOUR_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 _MAX_16_BIT = 65535
 
 
 def to_resizable(image: Image.Image) -> Image.Image:
-    """Return a decoded picture as L, LA, RGB, RGBA or CMYK, profile not yet applied.
+    """Return a decoded picture as L, La, RGB, RGBa or CMYK, profile not yet applied.
 
     Raises:
         MediaError: ``unsupported``: the values have no known range.
@@ -39,32 +42,39 @@ def to_resizable(image: Image.Image) -> Image.Image:
     if mode == "F":
         return _from_floats(image)
     if mode == "LAB":
-        return _lab_to_rgb(image)
+        return lab_to_rgb(image)
     target = _PLAIN_MODES.get(mode, "RGB")
     if image.has_transparency_data and target in ("L", "RGB"):
-        target = "RGBA"
+        return image.convert("RGBA").convert("RGBa")
     return image if mode == target else image.convert(target)
 
 
 def to_srgb(
-    image: Image.Image, *, icc_profile: bytes | None, background: tuple[int, ...]
-) -> Image.Image:
-    """Return a picture that `to_resizable` made as opaque RGB in sRGB.
+    pixels_HWC: Pixels, mode: str, *, icc_profile: bytes | None, background: tuple[int, ...]
+) -> Pixels:
+    """Return pixels that `to_resizable` made as opaque sRGB, uint8 (H, W, 3), contiguous.
 
     Args:
-        image: L, LA, RGB, RGBA or CMYK.
+        pixels_HWC: uint8 of L, La, RGB, RGBa or CMYK.
+        mode: Which of them.
         icc_profile: What the file says about its colours.
         background: sRGB, shows through transparent pixels.
     """
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    opaque = image.convert(image.mode[:-1]) if alpha else image
+    if mode == "RGB" and not icc_profile:
+        return np.array(pixels_HWC, order="C")  # a copy: it may be part of something larger
+    height, width, _ = pixels_HWC.shape
+    image = Image.frombytes(mode, (width, height), pixels_HWC.tobytes())
+    alpha, opaque = None, image
+    if mode in _WITH_ALPHA:
+        straight = image.convert(_WITH_ALPHA[mode])
+        alpha, opaque = straight.getchannel("A"), straight.convert(straight.mode[:-1])
     transform = _srgb_transform(icc_profile, opaque.mode) if icc_profile else None
     rgb = _apply(opaque, transform) if transform else opaque.convert("RGB")
     if alpha is None:
-        return rgb
+        return np.array(rgb)  # a copy: a view of Pillow's memory is read-only
     canvas = Image.new("RGB", rgb.size, background)
     canvas.paste(rgb, mask=alpha)
-    return canvas
+    return np.array(canvas)
 
 
 @lru_cache(maxsize=64)
@@ -105,7 +115,8 @@ def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
     return int(np.abs(moved - lattice).max()) <= 1
 
 
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
+def lab_to_rgb(image: Image.Image) -> Image.Image:
+    """Return an LAB picture as sRGB."""
     return _apply(image, _lab_transform())
 
 
@@ -115,7 +126,7 @@ def _lab_transform() -> ImageCms.ImageCmsTransform:
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
-    """Return I, I;16, I;16B, ... as L, or LA where one value is declared transparent."""
+    """Return I, I;16, I;16B, ... as L, or La where one value is declared transparent."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > _MAX_16_BIT:
         raise _no_known_range("whole numbers beyond 16 bits")
@@ -123,7 +134,7 @@ def _from_integers(image: Image.Image) -> Image.Image:
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         alpha: NDArray[np.uint8] = np.where(values == transparent, 0, 255).astype(np.uint8)
-        return Image.merge("LA", (grey, Image.fromarray(alpha)))
+        return Image.merge("LA", (grey, Image.fromarray(alpha))).convert("La")
     return grey
 
 

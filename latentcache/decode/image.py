@@ -1,30 +1,32 @@
 """A picture's bytes to its bucket's pixels.
 
-Only the crop is resampled: `resize` takes the crop as a box of the source. The box is
-turned into stored pixels and the small result is turned upright, since turning 256 px is
-cheaper than turning 24 megapixels.
+The stored pixels are resized as they lie, cropped, and the small result is turned upright,
+since turning 256 px is cheaper than turning 24 megapixels.
 """
 
-import math
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.colour import to_resizable, to_srgb
+from latentcache.decode.jpeg import decode_plain_jpeg, load_reduced, reduced_size
 from latentcache.decode.opening import open_image
 from latentcache.decode.options import ImageLimits, ImageTransform
 from latentcache.decode.orient import (
-    TRANSPOSITIONS,
     Box,
     oriented_size,
     read_orientation,
     stored_box,
+    turned_upright,
 )
+from latentcache.decode.resize import resized
+
+Pixels = NDArray[np.uint8]
 
 
 def decode_image(
@@ -54,19 +56,15 @@ def decode_image(
     with open_image(BytesIO(data), size_bytes=len(data), limits=limits) as image:
         orientation = read_orientation(image)
         _check_size(oriented_size(image.size, orientation), geometry)
-        scale = _load(image, geometry, orientation, transform)
-        icc_profile = image.info.get("icc_profile")
-        pixels = to_resizable(image)
-        small = pixels.resize(
-            oriented_size((bucket.width_px, bucket.height_px), orientation),
-            Image.Resampling.LANCZOS,
-            box=_source_box(bucket, geometry, orientation, scale),
-            reducing_gap=transform.reducing_gap,
+        wanted_px = oriented_size(
+            (geometry.resized_width_px, geometry.resized_height_px), orientation
         )
-        if orientation in TRANSPOSITIONS:
-            small = small.transpose(TRANSPOSITIONS[orientation])
-        rgb = to_srgb(small, icc_profile=icc_profile, background=transform.background)
-        return np.array(rgb)  # a copy: a view of Pillow's memory is read-only
+        icc_profile = image.info.get("icc_profile")
+        mode, pixels_HWC, source_px = _stored_pixels(image, data, wanted_px, transform)
+        left, top, right, bottom = _crop_box(bucket, geometry, orientation)
+        small_HWC = resized(pixels_HWC, wanted_px, source_px=source_px, corner_px=(right, bottom))
+        upright_HWC = turned_upright(small_HWC[top:, left:], orientation)
+        return to_srgb(upright_HWC, mode, icc_profile=icc_profile, background=transform.background)
 
 
 def _check_size(found_px: tuple[int, int], geometry: Geometry) -> None:
@@ -79,40 +77,32 @@ def _check_size(found_px: tuple[int, int], geometry: Geometry) -> None:
         )
 
 
-def _load(
-    image: ImageFile.ImageFile, geometry: Geometry, orientation: int, transform: ImageTransform
-) -> float:
-    """Decode the pixels and return how much smaller than the source they are (1 to 8).
+def _stored_pixels(
+    image: ImageFile.ImageFile, data: bytes, wanted_px: tuple[int, int], transform: ImageTransform
+) -> tuple[str, Pixels, tuple[float, float]]:
+    """Return the picture as it is stored: mode, uint8 (H, W, C), and the size it stands for.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 in less time. That is done only if what comes
-    out is still ``reducing_gap`` times the resized picture.
+    out is still ``reducing_gap`` times the resized picture. An odd side is rounded up then, so
+    the pixels stand for a little less than they are.
     """
-    stored_px = image.size
-    scale = 1.0
+    size_px, divisor = image.size, 1
     if image.format in ("JPEG", "MPO"):
-        wanted = (geometry.resized_width_px, geometry.resized_height_px)
-        width_px, height_px = oriented_size(wanted, orientation)
-        gap = transform.reducing_gap
-        drafted = image.draft(None, (math.ceil(width_px * gap), math.ceil(height_px * gap)))
-        if drafted is not None:
-            scale = stored_px[0] / drafted[1][2]
-    expected_px = image.size
-    image.load()
-    if image.size != expected_px:
-        _check_size(oriented_size(image.size, orientation), geometry)
-    return scale
+        divisor, width, height = reduced_size(size_px, wanted_px, transform.reducing_gap)
+        plain = decode_plain_jpeg(data, image.mode, (width, height))
+        if plain is not None:
+            return image.mode, plain, (size_px[0] / divisor, size_px[1] / divisor)
+        load_reduced(image, divisor)
+    else:
+        image.load()
+    resizable = to_resizable(image)
+    pixels_HWC = np.asarray(resizable).reshape(resizable.height, resizable.width, -1)
+    return resizable.mode, pixels_HWC, (size_px[0] / divisor, size_px[1] / divisor)
 
 
-def _source_box(bucket: Bucket, geometry: Geometry, orientation: int, scale: float) -> Box:
-    """Return the crop in the decoded pixels' own coordinates."""
-    x_ratio = geometry.source_width_px / geometry.resized_width_px
-    y_ratio = geometry.source_height_px / geometry.resized_height_px
-    upright = (
-        geometry.crop_left_px * x_ratio,
-        geometry.crop_top_px * y_ratio,
-        min((geometry.crop_left_px + bucket.width_px) * x_ratio, geometry.source_width_px),
-        min((geometry.crop_top_px + bucket.height_px) * y_ratio, geometry.source_height_px),
-    )
-    size = (geometry.source_width_px, geometry.source_height_px)
-    left, top, right, bottom = stored_box(upright, size, orientation)
-    return (max(0.0, left / scale), max(0.0, top / scale), right / scale, bottom / scale)
+def _crop_box(bucket: Bucket, geometry: Geometry, orientation: int) -> Box:
+    """Return the crop in the resized picture that is not upright yet."""
+    left, top = geometry.crop_left_px, geometry.crop_top_px
+    upright = (left, top, left + bucket.width_px, top + bucket.height_px)
+    size = (geometry.resized_width_px, geometry.resized_height_px)
+    return stored_box(upright, size, orientation)

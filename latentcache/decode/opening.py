@@ -62,7 +62,7 @@ def open_image(
         MediaError: The file is no picture we read, breaks a limit, or its pixels are damaged.
     """
     head, name = b"", ""
-    with _pillow_rules(limits):
+    with pillow_rules(limits):
         try:
             file.seek(0)
             head = file.read(HEAD_BYTES)
@@ -99,7 +99,7 @@ def _is_whole_jpeg2000(file: BinaryIO, head: bytes, size_bytes: int) -> bool:
 
 
 @contextmanager
-def _pillow_rules(limits: ImageLimits) -> Iterator[None]:
+def pillow_rules(limits: ImageLimits) -> Iterator[None]:
     """Set Pillow's process-wide switches for one picture, and put them back.
 
     Not safe for two threads at once; decoding is done by processes of one thread.

@@ -1,13 +1,29 @@
 """What a user may set about decoding; plain values that travel in recipes and fingerprints."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from latentcache.core.errors import StoreError
 from latentcache.core.inputs import INPUTS, Input
 
-TRANSFORM_VERSION = 1
-"""Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out."""
+TRANSFORM_VERSION = 2
+"""Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out.
+
+1 was Pillow's lanczos, whose bits depended on Pillow's version.
+"""
+
+
+def _picture_facts() -> dict[str, str]:
+    from latentcache.decode.facts import picture_facts  # noqa: PLC0415  it loads all codecs
+
+    return picture_facts()
+
+
+def _clip_facts() -> dict[str, str]:
+    from latentcache.decode.clip_facts import clip_facts  # noqa: PLC0415  PyAV
+
+    return clip_facts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +47,12 @@ class ImageTransform:
     background: tuple[int, ...] = (255, 255, 255)
     """sRGB, 0 to 255; what shows through transparent pixels."""
     reducing_gap: float = 2.0
-    """A picture far too large is first shrunk by a whole factor (a JPEG while it is decoded),
-    as long as it stays this many times larger than wanted; lanczos does the rest. At 2 the
-    result is 53 dB or more from lanczos alone and large photos take less than half the time;
-    see docs/benchmarks/decode_cpu_202611.md."""
+    """A JPEG far too large is decoded at 1/2, 1/4 or 1/8, as long as it stays this many times
+    larger than wanted; lanczos does the rest. At 2 most photos are 53 dB or more from lanczos
+    alone, sharp ones at exactly 4 or 8 times the wanted size 40 to 46 dB, and 12 megapixels take
+    half the time; see docs/benchmarks/decode_cpu_202611.md."""
+    libraries: Mapping[str, str] = field(default_factory=_picture_facts)
+    """What the installed libraries make of fixed inputs (``decode.facts``)."""
 
     def __post_init__(self) -> None:
         if self.version != TRANSFORM_VERSION:
@@ -51,7 +69,7 @@ class ImageTransform:
         return {"kind": "image", "resize": "lanczos", **asdict(self)}
 
 
-VIDEO_TRANSFORM_VERSION = 1
+VIDEO_TRANSFORM_VERSION = 2
 """Raised when a rule of ``decode.clip``, ``decode.video_pixels`` or ``decode.tone`` changes."""
 
 
@@ -64,6 +82,8 @@ class VideoTransform:
     """sRGB, 0 to 255; what shows through transparent pixels."""
     hdr: Literal["tone_map", "refuse"] = "tone_map"
     """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
+    libraries: Mapping[str, str] = field(default_factory=_clip_facts)
+    """What the installed libraries make of fixed inputs (``decode.clip_facts``)."""
 
     def __post_init__(self) -> None:
         if self.version != VIDEO_TRANSFORM_VERSION:
@@ -106,6 +126,29 @@ class MediaTransform:
             identity["video"] = self.video.identity()
         return identity if self.input == "all" else {**identity, "input": self.input}
 
+    def check_libraries(self) -> None:
+        """Refuse to go on where this machine's libraries make other pixels than were asked for.
+
+        Raises:
+            StoreError: They do; both sides are in the sentence.
+        """
+        here: dict[str, str] = _picture_facts()
+        asked = dict(self.image.libraries)
+        if self.video is not None:
+            here, asked = here | _clip_facts(), asked | dict(self.video.libraries)
+        if here == asked:
+            return
+        names = sorted(name for name in here | asked if here.get(name) != asked.get(name))
+        then, now = (
+            ", ".join(f"{name} {facts.get(name, 'unknown')}" for name in names)
+            for facts in (asked, here)
+        )
+        raise StoreError(
+            f"libraries must make the pixels that the encoding began with ({then}), got others "
+            f"on this machine ({now}); install the same Pillow, simplejpeg, torch and PyAV on "
+            "all machines"
+        )
+
     @classmethod
     def from_identity(cls, recorded: Mapping[str, Any]) -> "MediaTransform":
         """Return the transform that ``identity`` described.
@@ -135,3 +178,17 @@ def _plain(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {name: _plain(value) for name, value in values.items()}
     return list(values) if isinstance(values, tuple) else values
+
+
+def pixel_rules(recorded: Mapping[str, Any]) -> dict[str, str]:
+    """Return which rules and libraries made an encoding's pixels, by name, as it is recorded.
+
+    Args:
+        recorded: What ``MediaTransform.identity`` returned, in this release or another.
+    """
+    rules = {"version": str(recorded.get("version", "unknown")), **recorded.get("libraries", {})}
+    video = recorded.get("video", {})
+    rules.update(
+        {f"video {name}": value for name, value in pixel_rules(video).items()} if video else {}
+    )
+    return rules

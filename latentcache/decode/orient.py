@@ -1,22 +1,13 @@
 """EXIF orientation: how stored pixels are turned before anyone looks at them."""
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from latentcache.decode.reasons import DECODER_ERRORS
 
-Box = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
-
-#: How stored pixels become upright, by EXIF orientation; 1 needs nothing.
-TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -33,7 +24,21 @@ def read_orientation(image: Image.Image) -> int:
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS:
         return 1
-    return orientation if orientation in TRANSPOSITIONS else 1
+    return orientation if orientation in range(2, 9) else 1
+
+
+def turned_upright(pixels_HWC: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return stored pixels as they are looked at; a view.
+
+    Source: Exif 3.0, table "Orientation": which corner the first stored row and column are at.
+    """
+    if swaps_axes(orientation):
+        pixels_HWC = pixels_HWC.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels_HWC = pixels_HWC[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels_HWC = pixels_HWC[:, ::-1]
+    return pixels_HWC
 
 
 def swaps_axes(orientation: int) -> bool:
@@ -46,7 +51,7 @@ def oriented_size(size_px: tuple[int, int], orientation: int) -> tuple[int, int]
     return (size_px[1], size_px[0]) if swaps_axes(orientation) else size_px
 
 
-def stored_box(box: Box, upright_size: tuple[float, float], orientation: int) -> Box:
+def stored_box(box: Box, upright_size: tuple[int, int], orientation: int) -> Box:
     """Return where a box of the upright picture lies in the stored pixels.
 
     Args:

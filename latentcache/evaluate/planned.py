@@ -1,7 +1,9 @@
 """Planned samples: where a stored latent came from, and the pixels its encoder saw."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from latentcache.store import ColumnView, EncodingRecord
 from latentcache.store.plan_tables import find_clip, find_key, read_rows
 from latentcache.store.records import UnitEntry
 from latentcache.store.unit_reader import read_unit_meta
+
+logger = logging.getLogger(__name__)
 
 _KEY_DIGITS = 20
 _GEOMETRY = tuple(field.name for field in fields(Geometry))
@@ -228,12 +232,22 @@ def recorded_transform(recorded: dict[str, Any]) -> MediaTransform:
         StoreError: This version has other rules.
     """
     try:
-        return MediaTransform.from_identity(recorded)
+        transform = MediaTransform.from_identity(recorded)
+        transform.check_libraries()
+    except StoreError as error:
+        # Some levels of 255 matter to a cache, not to who looks at it.
+        _warn_once(f"originals are decoded a little differently here: {error}")
     except ValueError as error:
         raise StoreError(
             f"transform must be one that this version knows, got {recorded} ({error}); "
             "use the release that wrote the store"
         ) from None
+    return transform
+
+
+@lru_cache(maxsize=8)
+def _warn_once(sentence: str) -> None:
+    logger.warning(sentence)
 
 
 def read_stored(column: ColumnView, sample: PlannedSample) -> dict[str, Any]:

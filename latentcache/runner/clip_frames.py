@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import (
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.rejects import Reject
@@ -138,6 +144,10 @@ class ClipFrames:
                 group: FrameGroup = ray.get(ref, timeout=1.0)
             except GetTimeoutError:
                 continue
+            except RayTaskError as error:
+                if isinstance(error.cause, LatentCacheError):
+                    raise error.cause from None  # a sentence, without Ray's wrapping
+                raise
             except RayActorError as error:
                 raise ClipWorkerDiedError(is_strike=not error.preempted) from error
             except OutOfMemoryError as error:

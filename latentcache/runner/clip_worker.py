@@ -70,9 +70,14 @@ class ClipWorker:
         """Return the next frames of the clip, or why there are none.
 
         A group that takes too long ends the process.
+
+        Raises:
+            StoreError: This machine's libraries make other pixels than the run's.
         """
         started_s = time.perf_counter()
         is_first = not self._digest
+        if is_first:
+            self._order.settings.transform.check_libraries()
         limit_s = self._order.settings.time_limit_s
         group = FrameGroup()
         try:

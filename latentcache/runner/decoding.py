@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 import ray
+import torch
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry, SourceRef
@@ -134,8 +135,13 @@ def rows_per_task(bucket: Bucket) -> int:
 
 
 def decode_rows(order: DecodeOrder) -> DecodedRows:
-    """Return the pixels of ``order``'s rows; a bad row costs itself alone."""
+    """Return the pixels of ``order``'s rows; a bad row costs itself alone.
+
+    Raises:
+        StoreError: This machine's libraries make other pixels than the run's.
+    """
     started = time.perf_counter()
+    order.settings.transform.check_libraries()
     bucket = order.bucket
     shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     decoded = DecodedRows(
@@ -287,8 +293,15 @@ def _isolated(
             yield index, None
 
 
+def decode_rows_alone(order: DecodeOrder) -> DecodedRows:
+    """Return what ``decode_rows`` returns, in a process that does nothing else."""
+    # There is one decode worker per core already; the bits do not depend on it.
+    torch.set_num_threads(1)
+    return decode_rows(order)
+
+
 # Ray's own retry would run a task again unseen by the actor that counts its strikes.
-decode_task = ray.remote(num_cpus=1, max_retries=0, max_calls=0)(decode_rows)
+decode_task = ray.remote(num_cpus=1, max_retries=0, max_calls=0)(decode_rows_alone)
 
 
 def split_rows(rows: Sequence[DecodeRow], bucket: Bucket) -> list[tuple[DecodeRow, ...]]:

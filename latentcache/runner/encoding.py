@@ -15,6 +15,7 @@ from latentcache.runner.guards import (
     check_corpora,
     check_swap,
     final_limit_sentence,
+    other_pixels,
     quarantine_limit,
 )
 from latentcache.runner.options import Resources
@@ -171,6 +172,9 @@ class _ColumnRun:
                 f"{request.encode.encoder} (column {request.column}); give the encoder and "
                 "options that wrote it"
             )
+        said = other_pixels(self._store, asked)
+        if said:
+            self._reporter.message(said)
         record = self._store.write_encoding(asked)
         if record.threads != request.resources.threads and record.device_type == "cpu":
             self._reporter.message(

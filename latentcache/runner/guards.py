@@ -4,6 +4,7 @@ from collections import Counter
 
 from latentcache.core.errors import QuarantineLimitError, StoreError
 from latentcache.core.rejects import BY_OPTION
+from latentcache.decode import pixel_rules
 from latentcache.runner.dispatch import DispatchResult, QuarantineLimit
 from latentcache.runner.options import Resources
 from latentcache.runner.request import EncodeRequest
@@ -55,6 +56,33 @@ def check_swap(
             f"{sentence}; column {request.column} is still served by encoding "
             f"{served.record.fingerprint}"
         )
+
+
+def other_pixels(store: Store, record: EncodingRecord) -> str:
+    """Return what to say where a new encoding differs from one there only by how pixels are made.
+
+    A release, or a library, that makes other pixels begins an encoding of its own, so what was
+    meant as an addition becomes a second encoding of everything. "" where nothing is to be said.
+    """
+    there = store.encodings(record.column)
+    if any(other.fingerprint == record.fingerprint for other in there):
+        return ""
+    asked = {**record.identity, "transform": None}
+    here = pixel_rules(record.transform)
+    for other in there:
+        then = pixel_rules(other.transform)
+        if {**other.identity, "transform": None} == asked and then != here:
+            names = sorted(name for name in then | here if then.get(name) != here.get(name))
+            told = (
+                ", ".join(f"{name} {rules.get(name, 'unknown')}" for name in names)
+                for rules in (then, here)
+            )
+            return (
+                f"{record.column}: encoding {other.fingerprint[:12]} of this store was made of "
+                f"other pixels ({' there; '.join(told)} here), so every sample is encoded anew; "
+                "to add to it instead, stop and use the release and libraries that wrote it"
+            )
+    return ""
 
 
 def quarantine_limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:

@@ -20,11 +20,12 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayError,
     RaySystemError,
+    RayTaskError,
     TaskCancelledError,
     WorkerCrashedError,
 )
 
-from latentcache.core.errors import RunError
+from latentcache.core.errors import LatentCacheError, RunError
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.runner.decoding import (
     MID_GREY,
@@ -144,6 +145,10 @@ class PixelStream:
                 return decoded
             except GetTimeoutError:
                 continue
+            except RayTaskError as error:
+                if isinstance(error.cause, LatentCacheError):
+                    raise error.cause from None  # a sentence, without Ray's wrapping
+                raise
 
     def _collect_isolated(self, order: DecodeOrder) -> DecodedRows:
         """Return the rows of a task whose worker died, each run alone."""

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from latentcache.cli.standing import Standing, mixed_pixels
+from latentcache.decode.options import TRANSFORM_VERSION
 from latentcache.store import Store
 from tests.cli.conftest import Cli
 from tests.evaluate.drawn_store import (
@@ -25,7 +27,8 @@ def test_the_sum_adds_up(cli: Cli, drawn_store: Store) -> None:
         1,
         ["latents"],
     )
-    assert set(column) == {"encoding", "encoded", "quarantined", "missing", "bytes"}
+    assert set(column) == {"encoding", "encoded", "quarantined", "missing", "bytes", "pixels"}
+    assert column["pixels"]["version"] == str(TRANSFORM_VERSION)
     assert (column["encoded"], column["quarantined"], column["missing"]) == (NUM_GOOD, 3, 0)
     tars = Path(drawn_store.folder.url).rglob("*.tar")
     assert column["bytes"] == sum(path.stat().st_size for path in tars)
@@ -115,6 +118,20 @@ def test_after_a_swap_both_encodings_are_shown(cli: Cli, own_store: Store) -> No
     before = cli("status", own_store.folder.url, "--snapshot", "1", "--json").json
     assert before["columns"]["latents"]["encoding"] != other.fingerprint
     assert "dct:block=4" in cli("status", own_store.folder.url).out
+
+
+def test_columns_of_different_pixels_are_said() -> None:
+    def standing(column: str, is_served: bool = True, **pixels: str) -> Standing:
+        return Standing(column=column, encoder="dct", fingerprint="ab", is_served=is_served,
+                        planned=1, encoded=1, quarantined=0, num_bytes=1, num_units_missing=0,
+                        pixels=pixels)  # fmt: skip
+
+    old, new = standing("latents", version="1"), standing("dino", version="2", resize="aa")
+    assert "latents and dino were made of pixels by different rules (version 1 and 2)" in (
+        mixed_pixels([old, new])
+    )
+    assert mixed_pixels([new, standing("latents", is_served=False, version="1")]) == ""
+    assert mixed_pixels([new, standing("clip", version="2", resize="aa")]) == ""
 
 
 def test_an_empty_store_says_what_to_do(cli: Cli, tmp_path: Path) -> None:

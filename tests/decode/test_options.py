@@ -35,7 +35,7 @@ def test_what_changes_pixels_changes_the_fingerprint() -> None:
         ({"background": (0, 0)}, "three numbers"),
         ({"background": (0, 0, 256)}, "0 to 255"),
         ({"reducing_gap": 0.5}, "at least 1"),
-        ({"version": 99}, "version must be 1"),
+        ({"version": 99}, "version must be 2"),
     ],
 )
 def test_wrong_transforms_are_refused(options, words) -> None:

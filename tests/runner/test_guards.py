@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latentcache.core.errors import QuarantineLimitError, StoreError
+from latentcache.core.fingerprint import fingerprint
 from latentcache.runner import (
     EncodeOptions,
     EncodeRequest,
@@ -16,8 +18,10 @@ from latentcache.runner import (
     encode_column,
 )
 from latentcache.runner.dispatch import DispatchResult, QuarantineLimit
-from latentcache.store import Store
+from latentcache.runner.guards import other_pixels
+from latentcache.store import EncodingRecord, Store
 from latentcache.testing.drawn import marked_picture
+from tests.golden.make_format1 import record_of
 
 Build = Callable[..., EncodeResult]
 _FAKES = "latentcache.testing.fakes"
@@ -50,6 +54,33 @@ def test_samples_refused_while_planning_count() -> None:
     sentence = limit.passed(_result(100, 0))
     assert sentence is not None
     assert "got 50 of 200" in sentence
+
+
+def test_an_encoding_of_other_pixels_is_said_and_of_other_options_not(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    identity = {"encoder": {"name": "dct"}, "policy": "mode"}
+    old, new = {"version": 1}, {"version": 2, "libraries": {"resize": "aa", "webp": "bb"}}
+
+    def record(transform: dict[str, object], **others: object) -> EncodingRecord:
+        asked = {**identity, **others, "transform": transform}
+        return replace(
+            record_of("latents"),
+            fingerprint=fingerprint(asked),
+            identity=asked,
+            transform=transform,
+        )
+
+    there = store.write_encoding(record(old))
+    assert other_pixels(store, there) == ""
+    assert other_pixels(store, record(new, policy="sample")) == ""
+    said = other_pixels(store, record(new))
+    assert there.fingerprint[:12] in said
+    assert (
+        "resize unknown, version 1, webp unknown there; resize aa, version 2, webp bb here" in said
+    )
+    assert "use the release and libraries that wrote it" in said
+    store.write_encoding(record(new))
+    assert other_pixels(store, record(new)) == ""
 
 
 @pytest.mark.ray
