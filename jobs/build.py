@@ -17,9 +17,9 @@ import click
 
 from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
-from latentcache.cli.progress import LineReporter
+from latentcache.cli.progress_bar import LineReporter
 from latentcache.core.errors import ConfigError, LatentCacheError
-from latentcache.runner.recipe import Recipe, parse_setting, read_recipe
+from latentcache.runner import Recipe, parse_setting, read_recipe
 
 LIMIT_PASSED = 3
 

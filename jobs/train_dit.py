@@ -27,15 +27,11 @@ from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.errors import ConfigError, LatentCacheError
 from latentcache.core.media import Bucket
 from latentcache.evaluate import load_recorded_encoder
-from latentcache.loader.normalise import primary_field
-from latentcache.loader.sources import as_sources
-from latentcache.report.pictures import latent_picture, png_bytes
-from latentcache.runner.recipe import lay_over, parse_setting
-from latentcache.train.dit import Condition
-from latentcache.train.here import train_here
-from latentcache.train.recipe import TrainRecipe
-from latentcache.train.session import SessionResult
-from latentcache.train.trainer import Trainer
+from latentcache.loader.select import as_sources
+from latentcache.loader.transform import primary_field
+from latentcache.report import latent_picture, png_bytes
+from latentcache.runner import lay_over, parse_setting
+from latentcache.train import Condition, SessionResult, Trainer, TrainRecipe, train_here
 
 MAX_FRAMES = 5
 
@@ -79,7 +75,7 @@ def run(recipe: TrainRecipe, *, resume: bool, on_ray: bool) -> SessionResult:
     is_submitted = "RAY_ADDRESS" in os.environ and "RANK" not in os.environ
     if not (on_ray or is_submitted):
         return train_here(recipe, resume=resume, tell=tell, draw=make_draw(recipe))
-    from latentcache.runner.training import train_on_cluster  # noqa: PLC0415  loads Ray
+    from latentcache.runner import train_on_cluster  # noqa: PLC0415  loads Ray
 
     if is_submitted:
         recipe = on_cluster(recipe)

@@ -14,10 +14,10 @@ HEAVY = ("torch", "ray", "av", "diffusers", "pyarrow", "numpy", "PIL", "fsspec",
 HOMES = {
     "ray": {"runner"},
     "av": {"decode", "evaluate", "testing"},
-    "PIL": {"decode", "testing", "report", "evaluate", "cli"},
+    "PIL": {"decode", "testing", "report", "evaluate", "demo"},
     "fsspec": {"storage"},
     "diffusers": {"encoders", "train"},
-    "click": {"cli"},
+    "click": {"cli", "demo"},
 }
 
 

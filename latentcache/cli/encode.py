@@ -11,7 +11,7 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.progress import reporting
+from latentcache.cli.progress_bar import reporting
 from latentcache.cli.results import print_encode_result
 
 

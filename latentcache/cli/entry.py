@@ -10,7 +10,7 @@ import click
 
 from latentcache import __version__
 from latentcache.cli.build import build
-from latentcache.cli.demo_command import demo
+from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
 from latentcache.cli.gc import gc

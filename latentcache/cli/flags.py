@@ -17,7 +17,7 @@ from latentcache.cli.values import COLOUR, COUNTS, SHARE
 from latentcache.core.inputs import INPUTS
 
 if TYPE_CHECKING:
-    from latentcache.runner.recipe import Recipe
+    from latentcache.runner import Recipe
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def _default_of(key: str) -> Any:
-    from latentcache.runner.recipe import Recipe
+    from latentcache.runner import Recipe
 
     return reduce(getattr, key.split("."), Recipe())
 
@@ -306,7 +306,7 @@ def recipe_of(context: click.Context, **given: str | None) -> "Recipe":
     Raises:
         ConfigError: A key or value is wrong.
     """
-    from latentcache.runner.recipe import parse_setting, read_recipe
+    from latentcache.runner import parse_setting, read_recipe
 
     overrides = dict(parse_setting(text) for text in context.meta.get(_SETTINGS, ()))
     overrides |= context.meta.get(_OVERRIDES, {})

@@ -39,8 +39,7 @@ def gc(
 
     Snapshots are kept unless retired by number, encodings unless dropped by fingerprint.
     """  # fmt: skip
-    from latentcache.store import Store, collect_garbage
-    from latentcache.store.gc import GRACE_S
+    from latentcache.store import GRACE_S, Store, collect_garbage
 
     opened = Store.open(store)
     grace_s = GRACE_S if grace is None else grace

@@ -14,7 +14,7 @@ from latentcache.cli.flags import (
     was_given,
 )
 from latentcache.cli.output import print_json
-from latentcache.cli.progress import reporting
+from latentcache.cli.progress_bar import reporting
 from latentcache.cli.results import plan_json, print_plan_result
 
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from latentcache.cli.flags import DecodingOptions, decoding_of, recipe_of
-from latentcache.cli.progress import reporting
+from latentcache.cli.progress_bar import reporting
 from latentcache.core.fields import FLOAT_DTYPES
 from latentcache.core.units import UnitId
 
 if TYPE_CHECKING:
     from latentcache.runner import EncodeOptions
-    from latentcache.store import EncodingRecord, Snapshot, Store
-    from latentcache.store.verify import Damage
+    from latentcache.store import Damage, EncodingRecord, Snapshot, Store
 
 
 def repair_damage(

@@ -12,8 +12,7 @@ from latentcache.cli.flags import decoding_flags, decoding_of
 from latentcache.core.errors import ConfigError, MediaError, StoreError
 
 if TYPE_CHECKING:
-    from latentcache.evaluate import PlannedSample
-    from latentcache.evaluate.fidelity import Pixels
+    from latentcache.evaluate import Pixels, PlannedSample
 
 
 _FIRST_AND_REST = (slice(0, 1), slice(1, None))

@@ -9,11 +9,18 @@ from latentcache.core.errors import StoreError
 from latentcache.core.rejects import Reject
 from latentcache.decode import pixel_rules
 from latentcache.storage import map_ahead
-from latentcache.store import ColumnView, Commit, EncodingRecord, Generation, Snapshot, Store
-from latentcache.store.column_tables import PlanView
-from latentcache.store.commits import CommitRef, commit_mismatch, rank_commits
-from latentcache.store.layout import encoding_folder
-from latentcache.store.meta import read_meta
+from latentcache.store import (
+    ColumnView,
+    Commit,
+    CommitRef,
+    EncodingRecord,
+    Generation,
+    Snapshot,
+    Store,
+)
+from latentcache.store.format import encoding_folder, read_meta
+from latentcache.store.snapshots import PlanView
+from latentcache.store.units import commit_mismatch, rank_commits
 
 _LATELY_S = 120.0
 """A run whose last commit is older is not shown as running."""

@@ -20,8 +20,7 @@ from latentcache.cli.results import DAMAGED
 
 if TYPE_CHECKING:
     from latentcache.evaluate import FidelityReport
-    from latentcache.store import Snapshot, VerifyReport
-    from latentcache.store.verify import Damage
+    from latentcache.store import Damage, Snapshot, VerifyReport
 
 _SHOWN_DAMAGE = 50
 
@@ -158,7 +157,7 @@ def _psnr_json(report: "FidelityReport") -> dict[str, Any]:
 
 
 def _part_json(by_key: dict[str, float]) -> dict[str, Any]:
-    from latentcache.evaluate.fidelity import mean_of
+    from latentcache.evaluate import mean_of
 
     return {"mean": mean_of(by_key), "min": min(by_key.values()), "samples": by_key}
 
@@ -181,7 +180,7 @@ def _print_report(
 
 
 def _print_fidelity(name: str, found: "FidelityReport") -> None:
-    from latentcache.evaluate.fidelity import mean_of
+    from latentcache.evaluate import mean_of
 
     for key, psnr in found.psnr_db.items():
         line = f"{name} {key} {psnr:.2f} dB"

@@ -14,8 +14,8 @@ from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import STATISTICS_FIELDS
 from latentcache.encoders.arithmetic import pinned_arithmetic
-from latentcache.encoders.facts import NO_FP16, EncoderFacts
-from latentcache.encoders.options import EncoderOptions, choose_device, choose_dtype
+from latentcache.encoders.declared import NO_FP16, EncoderFacts
+from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.shapes import check_batch
 from latentcache.encoders.spec import EncoderSpec, Normalizer, SampleMeta

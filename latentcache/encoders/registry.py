@@ -15,8 +15,8 @@ from typing import cast
 
 from latentcache.core.config import unknown_name
 from latentcache.core.errors import ConfigError, EncoderError
-from latentcache.encoders.facts import EncoderFacts
-from latentcache.encoders.options import EncoderOptions
+from latentcache.encoders.declared import EncoderFacts
+from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
 
@@ -26,27 +26,27 @@ EncoderFactory = Callable[[EncoderOptions], Encoder]
 
 # Modules are named, not imported: diffusers takes seconds to import.
 _FACTORIES = {
-    "dct": "latentcache.encoders.dct:DctEncoder",
-    "dct-video": "latentcache.encoders.dct_video:DctVideoEncoder",
-    "sd": "latentcache.encoders.kl:load_sd",
-    "sdxl": "latentcache.encoders.kl:load_sdxl",
-    "sd3": "latentcache.encoders.kl:load_sd3",
-    "flux": "latentcache.encoders.kl:load_flux",
-    "kl": "latentcache.encoders.kl:load_kl",
-    "flux2": "latentcache.encoders.flux2:load_flux2",
-    "dc": "latentcache.encoders.dc:load_dc",
-    "tiny": "latentcache.encoders.tiny:load_tiny",
-    "wan": "latentcache.encoders.wan:load_wan",
-    "wan22": "latentcache.encoders.wan:load_wan22",
-    "qwen": "latentcache.encoders.wan:load_qwen",
-    "hunyuan": "latentcache.encoders.hunyuan:load_hunyuan",
-    "hunyuan15": "latentcache.encoders.hunyuan:load_hunyuan15",
-    "ltx": "latentcache.encoders.ltx:load_ltx",
-    "ltx2": "latentcache.encoders.ltx:load_ltx2",
-    "cogvideox": "latentcache.encoders.cogvideox:load_cogvideox",
-    "cosmos": "latentcache.encoders.cosmos:load_cosmos",
-    "mochi": "latentcache.encoders.mochi:load_mochi",
-    "svd": "latentcache.encoders.per_frame:load_svd",
+    "dct": "latentcache.encoders.dct.image:DctEncoder",
+    "dct-video": "latentcache.encoders.dct.video:DctVideoEncoder",
+    "sd": "latentcache.encoders.families.kl:load_sd",
+    "sdxl": "latentcache.encoders.families.kl:load_sdxl",
+    "sd3": "latentcache.encoders.families.kl:load_sd3",
+    "flux": "latentcache.encoders.families.kl:load_flux",
+    "kl": "latentcache.encoders.families.kl:load_kl",
+    "flux2": "latentcache.encoders.families.flux2:load_flux2",
+    "dc": "latentcache.encoders.families.dc:load_dc",
+    "tiny": "latentcache.encoders.families.tiny:load_tiny",
+    "wan": "latentcache.encoders.families.wan:load_wan",
+    "wan22": "latentcache.encoders.families.wan:load_wan22",
+    "qwen": "latentcache.encoders.families.wan:load_qwen",
+    "hunyuan": "latentcache.encoders.families.hunyuan:load_hunyuan",
+    "hunyuan15": "latentcache.encoders.families.hunyuan:load_hunyuan15",
+    "ltx": "latentcache.encoders.families.ltx:load_ltx",
+    "ltx2": "latentcache.encoders.families.ltx:load_ltx2",
+    "cogvideox": "latentcache.encoders.families.cogvideox:load_cogvideox",
+    "cosmos": "latentcache.encoders.families.cosmos:load_cosmos",
+    "mochi": "latentcache.encoders.families.mochi:load_mochi",
+    "svd": "latentcache.encoders.families.svd:load_svd",
 }
 _ALIASES = {"sana": "dc", "flux1": "flux"}
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

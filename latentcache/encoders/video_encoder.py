@@ -15,14 +15,14 @@ from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import STATISTICS_FIELDS
 from latentcache.encoders.arithmetic import pinned_arithmetic
-from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups
 from latentcache.encoders.diffusers_encoder import (
     DiffusersKnobs,
     ReadOutput,
     read_gaussian,
     resolve_dtypes,
 )
-from latentcache.encoders.options import EncoderOptions, choose_device, choose_dtype
+from latentcache.encoders.frame_chunks import Fields, GroupCoder, GroupStream, encode_groups
+from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.shapes import check_batch
 from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec, Normalizer, SampleMeta

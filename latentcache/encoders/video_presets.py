@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentcache.core.frames import FrameRule
-from latentcache.encoders.facts import NO_FP16, EncoderFacts, posterior_fields
+from latentcache.encoders.declared import NO_FP16, EncoderFacts, posterior_fields
 from latentcache.encoders.spec import EncoderSpec, Posterior
 
 

@@ -23,10 +23,9 @@ from latentcache.decode import (
 )
 from latentcache.plan import open_source
 from latentcache.storage import Folder
-from latentcache.store import ColumnView, EncodingRecord
-from latentcache.store.plan_tables import find_clip, find_key, read_rows
-from latentcache.store.records import UnitEntry
-from latentcache.store.unit_reader import read_unit_meta
+from latentcache.store import ColumnView, EncodingRecord, UnitEntry
+from latentcache.store.rows import find_clip, find_key, read_rows
+from latentcache.store.units import read_unit_meta
 
 logger = logging.getLogger(__name__)
 

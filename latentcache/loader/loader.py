@@ -10,21 +10,21 @@ from typing import Any, NoReturn, Self
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.batch import Batch
-from latentcache.loader.batches import BatchSizes
-from latentcache.loader.cache import CacheProgress, ShardCache
-from latentcache.loader.making import BatchMaker, Position, state_at
-from latentcache.loader.mixture import Cursor
-from latentcache.loader.normalise import Normalise, NormalizeMode
-from latentcache.loader.opening import OpenSource, open_sources
-from latentcache.loader.order import OrderRule
+from latentcache.loader.batch_maker import BatchMaker, Position, state_at
+from latentcache.loader.batch_reader import Posterior, find_device
+from latentcache.loader.cache.shard_cache import CacheProgress, ShardCache
+from latentcache.loader.distributed import check_agreement, find_ranks, share_pins
+from latentcache.loader.latent_batch import Batch
+from latentcache.loader.order.batch_sizes import BatchSizes
+from latentcache.loader.order.epoch_order import OrderRule
+from latentcache.loader.order.mixture import Cursor
+from latentcache.loader.order.whole_numbers import whole
 from latentcache.loader.prefetch import Prefetcher
-from latentcache.loader.ranks import check_agreement, find_ranks, share_pins
-from latentcache.loader.reading import Posterior, find_device
-from latentcache.loader.resolved import Request, ResolvedRun
-from latentcache.loader.sources import Sources, as_sources
-from latentcache.loader.state import check_same, check_streams, check_within_step
-from latentcache.loader.whole import whole
+from latentcache.loader.run_config import Request, ResolvedRun
+from latentcache.loader.run_state import check_same, check_streams, check_within_step
+from latentcache.loader.select.source import Sources, as_sources
+from latentcache.loader.streams.open_sources import OpenSource, open_sources
+from latentcache.loader.transform.normalizer import Normalise, NormalizeMode
 from latentcache.store import Pin
 
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from latentcache.loader.copying import use_one_thread
+from latentcache.loader.gather.copying import use_one_thread
 
 _Item = TypeVar("_Item")
 _Place = TypeVar("_Place")

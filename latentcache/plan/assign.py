@@ -32,7 +32,7 @@ from latentcache.plan.scan_table import (
 )
 from latentcache.plan.scanned import ScannedMedia
 from latentcache.plan.spill import FLUSH_ROWS, Partitioner, TableFile
-from latentcache.store.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
+from latentcache.store.rows import PLAN_SCHEMA, REJECTS_SCHEMA
 
 _MAX_LENGTH_PX = 2**31 - 1
 

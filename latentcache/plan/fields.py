@@ -10,7 +10,7 @@ from typing import Any
 from latentcache.core.errors import ConfigError
 from latentcache.plan.listing import Annotation, storable_text
 from latentcache.plan.options import PlanOptions
-from latentcache.store.plan_tables import PLAN_SCHEMA
+from latentcache.store.rows import PLAN_SCHEMA
 
 Annotations = dict[str, Annotation]
 

@@ -19,7 +19,7 @@ from latentcache.core.errors import ConfigError, MediaError
 from latentcache.core.media import SourceRef
 from latentcache.plan.reading import is_cell, locate, read_failure, read_source
 from latentcache.storage import FileSpan, Folder, ObjectSpan, Progress, map_ahead
-from latentcache.store.meta import SOURCE_DIGEST_BYTES
+from latentcache.store.format import SOURCE_DIGEST_BYTES
 
 _BLOCK_BYTES = 4 * 2**20
 _NUM_READERS = 4

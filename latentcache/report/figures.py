@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from latentcache.report.facts import BucketFacts, ChannelFacts, UnitDigests
 from latentcache.report.markup import Markup, element
+from latentcache.report.store_facts import BucketFacts, ChannelFacts
 from latentcache.report.svg import line, rect, svg, text
-from latentcache.report.units import SIGMA, TIMES, format_count, format_number
+from latentcache.report.wording import SIGMA, TIMES, format_count, format_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,20 +114,6 @@ def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
         at += length
     label = f"{encoded} encoded, {quarantined} quarantined, {missing} missing"
     return svg(width, 14, label, marks)
-
-
-def units_svg(units: Sequence[UnitDigests]) -> Markup:
-    """Return a square per unit, in order: committed when the kill came or not, equal or not."""
-    per_line, pitch = 40, 14
-    lines = -(-len(units) // per_line)
-    marks = []
-    for index, unit in enumerate(units):
-        style = "bar" if unit.was_committed_before_kill else "pale"
-        left, top = index % per_line * pitch, index // per_line * pitch
-        marks.append(rect(style if unit.is_equal else "bad", left, top, pitch - 3, pitch - 3))
-    before = sum(unit.was_committed_before_kill for unit in units)
-    label = f"{before} of {len(units)} units committed before the kill"
-    return svg(per_line * pitch, max(1, lines) * pitch, label, marks)
 
 
 def _area(bars: Floats) -> Markup:

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from latentcache.report.facts import Reconstruction, Rgb
 from latentcache.report.markup import Markup, element
-from latentcache.report.training_facts import SampleGrid
+from latentcache.report.store_facts import Reconstruction, Rgb
 
 _SHEET_CELL_PX, _SHEET_GAP_PX = 176, 10
 _SHEET_PAPER = (251, 250, 247)
@@ -81,25 +80,6 @@ def pair_grid(
     pairs = [np.concatenate(pair, axis=1) for pair in zip(samples, nearest, strict=True)]
     starts = range(0, len(pairs), num_columns)
     return mosaic([pairs[start : start + num_columns] for start in starts], scale=scale)
-
-
-def training_strip(grids: Sequence[SampleGrid], *, num_colours: int, scale: int = 1) -> Rgb:
-    """Return a line of samples per stage, and below them what the last ones are nearest to.
-
-    Two colours of every shape are shown, taking turns.
-
-    Args:
-        grids: Stages, their samples shape by shape.
-        num_colours: Samples of one shape.
-        scale: See ``mosaic``.
-    """
-    chosen = [
-        index
-        for index in range(len(grids[-1].samples))
-        if index % num_colours % 2 == index // num_colours % 2
-    ]
-    lines = [grid.samples for grid in grids] + [grids[-1].nearest]
-    return mosaic([[line[index] for index in chosen] for line in lines], scale=scale)
 
 
 def mosaic(lines: Sequence[Sequence[Rgb]], *, scale: int) -> Rgb:

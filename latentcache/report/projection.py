@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from latentcache.core.media import Bucket
 from latentcache.encoders import EncoderFacts
-from latentcache.report.facts import ProjectedEncoder, Projection
-from latentcache.report.units import TIMES
+from latentcache.report.store_facts import ProjectedEncoder, Projection
+from latentcache.report.wording import TIMES
 
 PROJECTED = ("sdxl", "sd3", "flux", "flux2", "dc", "wan", "wan22")
 SIZES_PX = (512, 1024)

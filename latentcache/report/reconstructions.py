@@ -8,8 +8,8 @@ from latentcache.core.fields import STATISTICS_FIELDS
 from latentcache.core.media import SourceRef
 from latentcache.encoders import DecodingEncoder
 from latentcache.evaluate import PlannedSample, choose_samples, psnr_db, reconstruct
-from latentcache.report.facts import Reconstruction, Rgb
 from latentcache.report.pictures import latent_picture
+from latentcache.report.store_facts import Reconstruction, Rgb
 from latentcache.store import ColumnView, Snapshot, TensorBytes
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 
-from latentcache.report.facts import (
+from latentcache.report.figures import bucket_svg, histogram_svg, sum_svg
+from latentcache.report.markup import Content, Markup, element, join
+from latentcache.report.pictures import picture
+from latentcache.report.store_facts import (
     BucketFacts,
     ColumnFacts,
     FieldFacts,
-    KillTest,
     Projection,
     QuarantinedSample,
     Reconstruction,
-    Step,
-    UnitDigests,
 )
-from latentcache.report.figures import bucket_svg, histogram_svg, sum_svg, units_svg
-from latentcache.report.markup import Content, Markup, element, join
-from latentcache.report.pictures import picture
 from latentcache.report.tables import (
     TableColumn,
     long_table,
@@ -23,21 +20,19 @@ from latentcache.report.tables import (
     table,
     text_columns,
 )
-from latentcache.report.units import (
+from latentcache.report.wording import (
     DASH,
     SIGMA,
     TIMES,
     format_bytes,
     format_count,
     format_number,
-    format_seconds,
     format_share,
 )
 
 MAX_CHANNELS_DRAWN = 64
 """Histograms on a page; the table below them has every channel."""
 _ROWS_SHOWN = 12
-_DIGEST_DIGITS = 12
 
 
 def section(title: str, lead: Content, *content: Content) -> Markup:
@@ -205,54 +200,6 @@ def _field_section(field: FieldFacts) -> Markup:
     )
 
 
-def kill_section(test: KillTest) -> Markup:
-    """Return the digests of a killed and resumed build beside an undisturbed one."""
-    total = len(test.units)
-    lead = (
-        f"A second build was killed with SIGKILL when {test.num_committed_at_kill} of {total} "
-        "units were committed, and then the same command was simply run again. "
-        f"{test.num_equal} of {total} units have the same bytes as in the build that was never "
-        "disturbed, tar and metadata."
-    )
-    command = element("pre", None, test.command)
-    columns = [
-        TableColumn(heading="unit", kind="code"),
-        *text_columns("bucket"),
-        *number_columns("samples"),
-        TableColumn(heading="undisturbed: tar, meta", kind="code"),
-        TableColumn(heading="killed: tar, meta", kind="code"),
-        *text_columns("committed"),
-        TableColumn(heading="bytes", kind="good" if test.num_equal == total else "bad"),
-    ]
-    strip = figure(
-        element("div", {"class": "plot"}, units_svg(test.units)),
-        "One square a unit, in plan order. Strong: committed when the kill came. Faint: made by "
-        "the second run. Red, if there is any: bytes that differ.",
-    )
-    rows = [_digest_row(unit) for unit in test.units]
-    caption = (
-        "First digits of SHA-256, taken from the files themselves. A unit is one tar and the "
-        "metadata that belongs to it."
-    )
-    return section(
-        "Killed in the middle, same bytes in the end",
-        lead,
-        command,
-        strip,
-        figure(long_table(columns, rows, num_shown=_ROWS_SHOWN), caption),
-    )
-
-
-def _digest_row(unit: UnitDigests) -> tuple[Content, ...]:
-    first, second = (
-        f"{unit.tar[side][:_DIGEST_DIGITS] or 'no tar'} {unit.meta[side][:_DIGEST_DIGITS]}"
-        for side in (0, 1)
-    )
-    when = "before the kill" if unit.was_committed_before_kill else "after"
-    verdict = "equal" if unit.is_equal else "DIFFERENT"
-    return (unit.unit, unit.bucket, unit.num_samples, first, second, when, verdict)
-
-
 def projection_section(projection: Projection) -> Markup:
     """Return what a million images would take, and what that assumes."""
     sizes = [f"{size} px" for size in projection.sizes_px]
@@ -287,16 +234,6 @@ def projection_section(projection: Projection) -> Markup:
 
 def _described(title: str, is_available: bool) -> str:
     return title if is_available else f"{title}; estimate only in this version"
-
-
-def steps_section(steps: Sequence[Step]) -> Markup:
-    """Return what was done, in order, with times."""
-    columns = [*text_columns("step", "result"), *number_columns("time")]
-    rows = [(step.what, step.result, format_seconds(step.elapsed_s)) for step in steps]
-    total = ("all", "", format_seconds(sum(step.elapsed_s for step in steps)))
-    return section(
-        "What was done", "In this order, by one command.", table(columns, rows, total=total)
-    )
 
 
 def column_section(column: ColumnFacts, *, store: str, snapshot: int) -> Markup:

@@ -10,11 +10,11 @@ from latentcache.core.errors import RunError
 from latentcache.encoders import check_encoder_name
 from latentcache.plan import open_corpus
 from latentcache.runner.cluster import ClusterFacts, connected
-from latentcache.runner.encoding import EncodeResult, encode_into, loaded_pool
-from latentcache.runner.options import Resources
+from latentcache.runner.encode.column_run import EncodeResult, encode_into, loaded_pool
+from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.planning import PlanRequest, PlanResult, plan_into
-from latentcache.runner.progress import Reporter
-from latentcache.runner.request import EncodeRequest
+from latentcache.runner.run_options import Resources
+from latentcache.runner.run_progress import Reporter
 from latentcache.store import Store
 
 

@@ -18,8 +18,8 @@ from latentcache.plan import (
     open_corpus,
 )
 from latentcache.runner.cluster import ClusterFacts
-from latentcache.runner.options import Resources
-from latentcache.runner.progress import Reporter
+from latentcache.runner.run_options import Resources
+from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, VideoTotals, scan
 from latentcache.store import Generation, GenerationDraft, Store
 

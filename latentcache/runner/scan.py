@@ -37,7 +37,7 @@ from latentcache.plan import (
     peek_source,
     read_captions,
 )
-from latentcache.runner.progress import Reporter, RunProgress
+from latentcache.runner.run_progress import Reporter, RunProgress
 from latentcache.storage import Folder
 
 _OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)

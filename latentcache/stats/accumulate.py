@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from latentcache.stats.batch import BatchReducer
+from latentcache.stats.batch_moments import BatchReducer
+from latentcache.stats.channel_axis import as_rows
 from latentcache.stats.covariance import Comoments
 from latentcache.stats.histogram import HistogramCounter
 from latentcache.stats.latents import LatentStatistics, merge_present
-from latentcache.stats.layout import as_rows
 from latentcache.stats.moments import Floats, Moments
-from latentcache.stats.posterior import PosteriorReducer, PosteriorSums
+from latentcache.stats.posterior_moments import PosteriorReducer, PosteriorSums
 
 
 class LatentAccumulator:

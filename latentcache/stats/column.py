@@ -8,9 +8,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from latentcache.stats.channel_axis import FRAME_CLASSES, FrameClass
 from latentcache.stats.codes import CodeUsage, is_code_usage
 from latentcache.stats.latents import SAMPLED_FIELD, LatentStatistics, merge_present
-from latentcache.stats.layout import FRAME_CLASSES, FrameClass
 from latentcache.stats.moments import Arrays
 from latentcache.stats.unit import primary_field
 

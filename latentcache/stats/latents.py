@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latentcache.stats.covariance import Comoments
 from latentcache.stats.histogram import Histogram
 from latentcache.stats.moments import Arrays, Floats, Moments, divide
-from latentcache.stats.posterior import PosteriorSums
+from latentcache.stats.posterior_moments import PosteriorSums
 
 
 class _Mergeable(Protocol):

@@ -12,7 +12,7 @@ from latentcache.stats.column import ColumnStatistics, FieldCodes, FieldLatents
 from latentcache.stats.covariance import participation_ratio
 from latentcache.stats.histogram import Histogram
 from latentcache.stats.latents import LatentStatistics
-from latentcache.stats.published import published_z_scores
+from latentcache.stats.published_check import published_z_scores
 
 Json = dict[str, Any]
 

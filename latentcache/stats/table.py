@@ -9,7 +9,7 @@ from latentcache.stats.column import ColumnStatistics, FieldLatents
 from latentcache.stats.covariance import participation_ratio
 from latentcache.stats.latents import LatentStatistics
 from latentcache.stats.moments import Floats
-from latentcache.stats.published import PublishedScores, published_z_scores
+from latentcache.stats.published_check import PublishedScores, published_z_scores
 
 TABLE_HEADER = (
     "frames",

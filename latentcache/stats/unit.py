@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from latentcache.core.fields import STATISTICS_FIELDS, Field
 from latentcache.stats.accumulate import LatentAccumulator
-from latentcache.stats.codes import CodeUsage
-from latentcache.stats.covariance import MAX_COVARIANCE_CHANNELS
-from latentcache.stats.latents import LatentStatistics
-from latentcache.stats.layout import (
+from latentcache.stats.channel_axis import (
     FRAME_CLASSES,
     FrameClass,
     num_latent_frames,
     split_frames,
 )
+from latentcache.stats.codes import CodeUsage
+from latentcache.stats.covariance import MAX_COVARIANCE_CHANNELS
+from latentcache.stats.latents import LatentStatistics
 
 _SKIPPED_KINDS = frozenset({"logvar", "std"})
 """The spread of a posterior is reported as such, beside its mean."""

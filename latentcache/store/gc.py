@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from latentcache.core.errors import StoreError
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder, ObjectInfo
-from latentcache.store import layout
-from latentcache.store.commits import CommitRef, newer_than, rank_commits
-from latentcache.store.layout import UnitObject
-from latentcache.store.records import SnapshotRecord
-from latentcache.store.snapshot_tables import read_units
-from latentcache.store.snapshots import list_snapshots, read_snapshot
+from latentcache.store.format import object_names as layout
+from latentcache.store.format.object_names import UnitObject
+from latentcache.store.format.records import SnapshotRecord
+from latentcache.store.snapshots.numbers import list_snapshots, read_snapshot
+from latentcache.store.snapshots.snapshot_tables import read_units
 from latentcache.store.store import Store
+from latentcache.store.units.commits import CommitRef, newer_than, rank_commits
 
 GRACE_S = 24 * 3600.0
 """Twice what a writer may take between uploading and committing; see ``UnitWriter``."""

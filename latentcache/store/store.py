@@ -11,31 +11,26 @@ from latentcache.core.errors import StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import CreateIfAbsentSupport, Folder, StorageError
-from latentcache.store import (
-    annotations,
-    choices,
-    commits,
-    layout,
-    plan_tables,
-    publish,
-    snapshots,
-)
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.commits import CommitRef
-from latentcache.store.records import (
+from latentcache.store.format import object_names
+from latentcache.store.format.records import (
     Commit,
     EncodingRecord,
     Generation,
     SnapshotRecord,
     StoreRecord,
 )
-from latentcache.store.snapshots import Pin
+from latentcache.store.rows import annotations, plan_tables
+from latentcache.store.snapshots import numbers, publish
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.numbers import Pin
+from latentcache.store.units import commit_choices, commits
+from latentcache.store.units.commits import CommitRef
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from latentcache.store.plan_draft import GenerationDraft
-    from latentcache.store.reader import Snapshot
+    from latentcache.store.rows.plan_draft import GenerationDraft
+    from latentcache.store.snapshots.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +58,8 @@ class Store:
         store = cls._open(folder)
         if store is None:
             raise StoreError(
-                f"store must be a folder with a {layout.STORE_NAME}, got {folder.label} without "
-                f"one; create a store with latentcache build or plan"
+                f"store must be a folder with a {object_names.STORE_NAME}, "
+                f"got {folder.label} without one; create a store with latentcache build or plan"
             )
         return store
 
@@ -93,7 +88,7 @@ class Store:
     @classmethod
     def _open(cls, folder: Folder) -> "Store | None":
         try:
-            data = folder.read(layout.STORE_NAME)
+            data = folder.read(object_names.STORE_NAME)
         except FileNotFoundError:
             return None
         except StorageError:
@@ -103,7 +98,7 @@ class Store:
                 f"store must be a readable folder, got {(error.strerror or str(error)).lower()!r} "
                 f"({folder.label}); choose another or change its permissions"
             ) from error
-        record = StoreRecord.parse(data, where=f"{folder.label}/{layout.STORE_NAME}")
+        record = StoreRecord.parse(data, where=f"{folder.label}/{object_names.STORE_NAME}")
         return cls(folder, record.store_id)
 
     @classmethod
@@ -120,7 +115,7 @@ class Store:
             _warn_if_weak(folder)
         write_id = new_write_id()
         record = StoreRecord(write_id=write_id, store_id=write_id)
-        folder.create_if_absent(layout.STORE_NAME, record.to_bytes(), write_id=write_id)
+        folder.create_if_absent(object_names.STORE_NAME, record.to_bytes(), write_id=write_id)
         # Whoever won, the store is the one that can be read now.
         store = cls._open(folder)
         assert store is not None
@@ -134,7 +129,7 @@ class Store:
         """
         found: list[Generation] = []
         while True:
-            name = layout.plan_name(len(found))
+            name = object_names.plan_name(len(found))
             try:
                 data = self.folder.read(name)
             except FileNotFoundError:
@@ -157,7 +152,7 @@ class Store:
         Raises:
             StoreError: Another run planned this generation meanwhile, and otherwise.
         """
-        from latentcache.store.plan_draft import write_tables  # noqa: PLC0415  loads pyarrow
+        from latentcache.store.rows.plan_draft import write_tables  # noqa: PLC0415  loads pyarrow
 
         before = self.generations()
         number = len(before)
@@ -171,7 +166,7 @@ class Store:
         ours = write_tables(self.folder, draft, number=number, parent=parent)
         for annotation, tables in draft.annotations.items():
             annotations.write_annotations(self.folder, ours, annotation, tables)
-        name = layout.plan_name(number)
+        name = object_names.plan_name(number)
         if self.folder.create_if_absent(name, ours.to_bytes(), write_id=ours.write_id):
             return ours
         theirs = Generation.parse(self.folder.read(name), where=name)
@@ -204,21 +199,21 @@ class Store:
 
     def write_encoding(self, record: EncodingRecord) -> EncodingRecord:
         """Pin an encoding and return what is pinned: ``record``, or what was there before."""
-        name = layout.encoding_name(record.column, record.fingerprint)
+        name = object_names.encoding_name(record.column, record.fingerprint)
         if self.folder.create_if_absent(name, record.to_bytes(), write_id=record.write_id):
             return record
         return EncodingRecord.parse(self.folder.read(name), where=name)
 
     def columns(self) -> list[str]:
         """Return the names of the columns that have any encoding, sorted."""
-        return list(self.folder.list_folders(layout.ENCODINGS_FOLDER))
+        return list(self.folder.list_folders(object_names.ENCODINGS_FOLDER))
 
     def encodings(self, column: str) -> list[EncodingRecord]:
         """Return all encodings of a column, by fingerprint."""
-        prefix = f"{layout.ENCODINGS_FOLDER}/{layout.checked_column(column)}"
+        prefix = f"{object_names.ENCODINGS_FOLDER}/{object_names.checked_column(column)}"
         found = []
         for fingerprint in self.folder.list_folders(prefix):
-            name = layout.encoding_name(column, fingerprint)
+            name = object_names.encoding_name(column, fingerprint)
             try:
                 data = self.folder.read(name)
             except FileNotFoundError:  # dropped by gc, or not pinned yet
@@ -232,7 +227,7 @@ class Store:
         Raises:
             StoreError: There is none; those that exist are shown.
         """
-        name = layout.encoding_name(column, fingerprint)
+        name = object_names.encoding_name(column, fingerprint)
         try:
             return EncodingRecord.parse(self.folder.read(name), where=name)
         except FileNotFoundError:
@@ -262,7 +257,7 @@ class Store:
         every commit, so it is for when a snapshot could not be published.
         """
         found = commits.list_candidates(self.folder, record.column, record.fingerprint)
-        chosen = choices.choose_units(self.folder, record, self.generations(), ())
+        chosen = commit_choices.choose_units(self.folder, record, self.generations(), ())
         return {
             choice.unit.unit: max(ref.rev for ref in found[choice.unit.unit]) + 1
             for choice in chosen
@@ -295,15 +290,15 @@ class Store:
             folder=self.folder, store_id=self.store_id, generations=self.generations()
         )
         if base is None:
-            seen = snapshots.read_newest_snapshot(self.folder)
+            seen = numbers.read_newest_snapshot(self.folder)
         else:
-            seen = snapshots.read_snapshot(self.folder, base) if base else None
+            seen = numbers.read_snapshot(self.folder, base) if base else None
         record = publish.publish_snapshot(target, changes, allow_partial=allow_partial, base=seen)
         return self._open_snapshot(record)
 
     def snapshots(self) -> list[int]:
         """Return the numbers of the snapshots that exist, ascending."""
-        return snapshots.list_snapshots(self.folder)
+        return numbers.list_snapshots(self.folder)
 
     def snapshot(self, number: int | None = None) -> "Snapshot":
         """Return snapshot ``number``, or the newest.
@@ -312,8 +307,8 @@ class Store:
             StoreError: There is none.
         """
         if number is not None:
-            return self._open_snapshot(snapshots.read_snapshot(self.folder, number))
-        record = snapshots.read_newest_snapshot(self.folder)
+            return self._open_snapshot(numbers.read_snapshot(self.folder, number))
+        record = numbers.read_newest_snapshot(self.folder)
         if record is None:
             raise StoreError(
                 f"store must have a snapshot, got none yet ({self.folder.label}); run "
@@ -327,15 +322,15 @@ class Store:
         Raises:
             StoreError: The store is another one, or its snapshot differs; both are shown.
         """
-        return self._open_snapshot(snapshots.read_pinned_snapshot(self.folder, pin))
+        return self._open_snapshot(numbers.read_pinned_snapshot(self.folder, pin))
 
     def _open_snapshot(self, record: SnapshotRecord) -> "Snapshot":
-        from latentcache.store.reader import open_snapshot  # noqa: PLC0415  reader needs Store
+        from latentcache.store.snapshots.snapshot import open_snapshot  # noqa: PLC0415  reader needs Store
 
         return open_snapshot(self, record)
 
     def _generation(self, number: int) -> Generation:
-        name = layout.plan_name(number)
+        name = object_names.plan_name(number)
         return _parsed(self.folder.read(name), name)
 
 

@@ -11,10 +11,16 @@ from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder, map_ahead
-from latentcache.store.landing import object_sha256
-from latentcache.store.reader import ColumnView, Snapshot
-from latentcache.store.records import AnnotationEntry, Generation, PlanPart, TableRef, UnitEntry
-from latentcache.store.unit_check import Layout, UnitProblems, check_unit
+from latentcache.store.format.records import (
+    AnnotationEntry,
+    Generation,
+    PlanPart,
+    TableRef,
+    UnitEntry,
+)
+from latentcache.store.format.write_check import object_sha256
+from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
+from latentcache.store.units.unit_check import Layout, UnitProblems, check_unit
 
 Progress = Callable[[int, int], None]
 """Called with (units done, units in all)."""

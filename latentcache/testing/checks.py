@@ -13,8 +13,7 @@ import torch
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
-from latentcache.encoders.shapes import field_shape
-from latentcache.encoders.spec import Encoder, QuantizingEncoder
+from latentcache.encoders import Encoder, QuantizingEncoder, field_shape
 from latentcache.testing.normalizing import denormalize, normalize
 from latentcache.testing.trial import (
     CLOSE,

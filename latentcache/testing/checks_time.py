@@ -12,7 +12,7 @@ import torch
 
 from latentcache.core.errors import EncoderError, LatentCacheError
 from latentcache.core.media import Bucket
-from latentcache.encoders.spec import EncoderStream, StreamingEncoder
+from latentcache.encoders import EncoderStream, StreamingEncoder
 from latentcache.testing.trial import (
     CLOSE,
     ULP,

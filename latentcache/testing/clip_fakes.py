@@ -14,11 +14,17 @@ from dataclasses import replace
 import torch
 
 from latentcache.core.frames import FrameRule
-from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups
-from latentcache.encoders.facts import posterior_fields
-from latentcache.encoders.options import EncoderOptions
-from latentcache.encoders.shapes import check_batch
-from latentcache.encoders.spec import EncoderSpec, SampleMeta
+from latentcache.encoders import (
+    EncoderOptions,
+    EncoderSpec,
+    Fields,
+    GroupCoder,
+    GroupStream,
+    SampleMeta,
+    check_batch,
+    encode_groups,
+    posterior_fields,
+)
 from latentcache.testing.fakes import FACTOR, FakeEncoder, is_marked
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 
 from latentcache.core.errors import LatentCacheError
-from latentcache.encoders.spec import Encoder
+from latentcache.encoders import Encoder
 from latentcache.testing import checks, checks_time
 from latentcache.testing.trial import (
     CheckFailedError,

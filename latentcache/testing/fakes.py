@@ -17,11 +17,16 @@ from dataclasses import replace
 
 import torch
 
-from latentcache.encoders.facts import posterior_fields
-from latentcache.encoders.options import EncoderOptions, choose_device
-from latentcache.encoders.registry import parse_knobs
-from latentcache.encoders.shapes import check_batch
-from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec, SampleMeta
+from latentcache.encoders import (
+    PLAIN_SCALAR,
+    EncoderOptions,
+    EncoderSpec,
+    SampleMeta,
+    check_batch,
+    choose_device,
+    parse_knobs,
+    posterior_fields,
+)
 
 FACTOR = 8
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from latentcache.encoders.spec import NormalizerOp
+from latentcache.encoders import NormalizerOp
 
 
 def normalize(latents: torch.Tensor, ops: Sequence[NormalizerOp], axes: str) -> torch.Tensor:

@@ -19,16 +19,24 @@ from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun, UnitRange
 from latentcache.stats import UnitStatistics
 from latentcache.store import EncodingRecord, Generation, Snapshot, Store, UnitEntry
-from latentcache.store.layout import (
+from latentcache.store.format import (
+    END_OF_ARCHIVE,
+    ColumnEntry,
+    MemberLayout,
+    ObjectRef,
+    RecordRef,
+    SnapshotRecord,
     TableKind,
+    TableRef,
     UnitObject,
+    as_tensor_bytes,
+    member_layout,
     plan_name,
     snapshot_name,
     snapshot_table_name,
     unit_object_name,
 )
-from latentcache.store.records import ColumnEntry, ObjectRef, RecordRef, SnapshotRecord, TableRef
-from latentcache.store.snapshot_tables import (
+from latentcache.store.snapshots import (
     QUARANTINE_SCHEMA,
     STATISTICS_SCHEMA,
     UNITS_SCHEMA,
@@ -36,8 +44,6 @@ from latentcache.store.snapshot_tables import (
     statistics_rows,
     unit_row,
 )
-from latentcache.store.tar import END_OF_ARCHIVE, MemberLayout, member_layout
-from latentcache.store.tensors import as_tensor_bytes
 from latentcache.testing.synthetic import (
     SPATIAL_FACTOR,
     TEMPORAL_FACTOR,

@@ -32,7 +32,7 @@ from latentcache.store import (
     TensorBytes,
     UnitWriter,
 )
-from latentcache.store.plan_tables import PLAN_SCHEMA
+from latentcache.store.rows import PLAN_SCHEMA
 
 SPATIAL_FACTOR, TEMPORAL_FACTOR = 8, 4
 _ROWS_PER_TABLE = 65_536

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from latentcache.core.media import Bucket
-from latentcache.encoders.posterior import stack_fields
-from latentcache.encoders.spec import Encoder, EncoderSpec, SampleMeta
+from latentcache.encoders import Encoder, EncoderSpec, SampleMeta, stack_fields
 
 EncoderFactory = Callable[[], Encoder]
 Batch = dict[str, torch.Tensor]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from latentcache.core.errors import ConfigError, RunError
 from latentcache.core.seeds import new_write_id
-from latentcache.loader.normalise import Normalise
+from latentcache.loader import Normalise
 from latentcache.train.dit import DiT, DiTConfig
 from latentcache.train.weights import part_of
 

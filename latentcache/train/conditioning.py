@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.noise import keyed_normal
+from latentcache.loader.transform import keyed_normal
 from latentcache.train.dit import Condition
 from latentcache.train.flow import DROP_STREAM
 

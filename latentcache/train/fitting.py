@@ -8,7 +8,7 @@ from torch import nn
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader
-from latentcache.train.ranks import world
+from latentcache.train.rank_group import world
 
 
 def find_device(device: str | torch.device) -> torch.device:

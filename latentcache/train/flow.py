@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentcache.loader.noise import keyed_normal
+from latentcache.loader.transform import keyed_normal
 from latentcache.train.dit import Condition
 
 TIME_STREAM, NOISE_STREAM, DROP_STREAM = 1, 2, 3

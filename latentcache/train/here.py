@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.fitting import find_device
-from latentcache.train.recipe import TrainRecipe
 from latentcache.train.session import Session, SessionResult
+from latentcache.train.train_recipe import TrainRecipe
 from latentcache.train.trainer import Trainer
 
 _GROUP_TIMEOUT = timedelta(minutes=30)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from latentcache.core.errors import ConfigError
-from latentcache.train.progress import StepFacts
-from latentcache.train.ranks import shared, world
-from latentcache.train.recipe import TrainRecipe
+from latentcache.train.rank_group import shared, world
+from latentcache.train.train_progress import StepFacts
+from latentcache.train.train_recipe import TrainRecipe
 from latentcache.train.trainer import Trainer
 
 _TELL_EVERY_S, _LOOK_EVERY_S = 5.0, 1.0

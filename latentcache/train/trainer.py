@@ -28,9 +28,9 @@ from latentcache.train.flow import (
     flow_loss,
     sample_euler,
 )
-from latentcache.train.options import TrainOptions
-from latentcache.train.progress import Meter, SampleLoss, StepFacts
-from latentcache.train.ranks import collected, in_parallel, on_first_rank, summed
+from latentcache.train.rank_group import collected, in_parallel, on_first_rank, summed
+from latentcache.train.train_options import TrainOptions
+from latentcache.train.train_progress import Meter, SampleLoss, StepFacts
 from latentcache.train.weights import Weights
 
 _NUM_STREAMS = 8

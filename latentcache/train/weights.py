@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from latentcache.train.options import TrainOptions
+from latentcache.train.train_options import TrainOptions
 
 _SLOTS = ("step", "exp_avg", "exp_avg_sq")
 

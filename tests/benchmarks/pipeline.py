@@ -37,9 +37,14 @@ from latentcache.runner import (
     SilentReporter,
     build,
 )
-from latentcache.runner.batch_encoder import scaled_pixels
-from latentcache.runner.collector import decode_rows_of
-from latentcache.runner.decoding import DecodeOrder, DecodeSettings, decode_rows, rows_per_task
+from latentcache.runner.decode.batch_collector import decode_rows_of
+from latentcache.runner.decode.decode_tasks import (
+    DecodeOrder,
+    DecodeSettings,
+    decode_rows,
+    rows_per_task,
+)
+from latentcache.runner.encode.batch_encoder import scaled_pixels
 from latentcache.storage import Folder
 from latentcache.store import Store
 

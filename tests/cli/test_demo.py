@@ -12,17 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from latentcache.cli.demo import run_demo
-from latentcache.cli.demo_folder import DemoFolder
-from latentcache.cli.demo_kill import Build, kill_in_the_middle
-from latentcache.cli.demo_motion import MOTION_RECIPE, count_right
-from latentcache.cli.demo_race import FileFolder
-from latentcache.cli.demo_set import TrainingSet
-from latentcache.cli.demo_threads import torch_threads
-from latentcache.cli.demo_train import train_classes
 from latentcache.core.errors import ConfigError, RunError
-from latentcache.report.pages import MIN_ACCURACY
-from latentcache.report.training_facts import SampleGrid
+from latentcache.demo.folder import DemoFolder
+from latentcache.demo.kill_test import Build, kill_in_the_middle
+from latentcache.demo.motion import MOTION_RECIPE, count_right
+from latentcache.demo.page.demo_page import MIN_ACCURACY
+from latentcache.demo.page.training_facts import SampleGrid
+from latentcache.demo.race import FileFolder
+from latentcache.demo.run import run_demo
+from latentcache.demo.threads import torch_threads
+from latentcache.demo.training import train_classes
+from latentcache.demo.training_set import TrainingSet
 from latentcache.testing.drawn_classes import CLASSES
 from latentcache.testing.drawn_motion import MOTION_CLASSES
 

@@ -8,8 +8,8 @@ from latentcache.cli.build import build
 from latentcache.cli.flags import recipe_of, was_given
 from latentcache.core.errors import ConfigError
 from latentcache.plan.options import PlanOptions
-from latentcache.runner.options import EncodeOptions, Resources
-from latentcache.runner.recipe import Recipe
+from latentcache.runner.build_recipe import Recipe
+from latentcache.runner.run_options import EncodeOptions, Resources
 
 
 def recipe(*arguments: str) -> Recipe:

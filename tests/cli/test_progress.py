@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from latentcache.cli.progress import LineReporter, TerminalReporter, facts_of, reporting
-from latentcache.runner.progress import RunProgress
+from latentcache.cli.progress_bar import LineReporter, TerminalReporter, facts_of, reporting
+from latentcache.runner.run_progress import RunProgress
 
 
 def progress(done: int, stage: str = "encode", **changes: object) -> RunProgress:

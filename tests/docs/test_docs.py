@@ -10,8 +10,8 @@ import pytest
 
 from latentcache.cli.entry import cli
 from latentcache.plan import PlanOptions
-from latentcache.runner.options import EncodeOptions, Resources
-from latentcache.runner.recipe import parse_setting, read_recipe
+from latentcache.runner.build_recipe import parse_setting, read_recipe
+from latentcache.runner.run_options import EncodeOptions, Resources
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]

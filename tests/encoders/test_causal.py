@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import EncoderError
-from latentcache.encoders import FrameRule, list_encoders
-from latentcache.encoders.causal import Fields, GroupCoder, GroupStream, encode_groups, group_ends
+from latentcache.core.frames import FrameRule
+from latentcache.encoders import list_encoders
+from latentcache.encoders.frame_chunks import (
+    Fields,
+    GroupCoder,
+    GroupStream,
+    encode_groups,
+    group_ends,
+)
 
 SPEC = {facts.name: facts.spec for facts in list_encoders()}["wan"]
 

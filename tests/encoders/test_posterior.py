@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.encoders import apply_policy, list_encoders, stored_fields
-from latentcache.encoders.facts import posterior_fields
+from latentcache.encoders.declared import posterior_fields
 from latentcache.encoders.posterior import Piece, posterior_noise
 from latentcache.encoders.spec import EncoderSpec
 

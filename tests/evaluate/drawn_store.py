@@ -23,7 +23,7 @@ from latentcache.encoders import (
     stored_fields,
 )
 from latentcache.plan import Listing, PlanOptions, assign, open_corpus, read_source
-from latentcache.runner.collector import PLAN_COLUMNS, decode_rows_of
+from latentcache.runner.decode.batch_collector import PLAN_COLUMNS, decode_rows_of
 from latentcache.runner.scan import ScanSettings, probe_media
 from latentcache.stats import UnitStatistics, merge_arrays
 from latentcache.store import (

@@ -17,13 +17,13 @@ from latentcache.core.fields import Field
 from latentcache.core.media import Bucket, SourceRef, sample_key
 from latentcache.core.rejects import Reject
 from latentcache.core.units import BucketRun, UnitRange
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.plan_draft import GenerationDraft
-from latentcache.store.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
-from latentcache.store.records import BatchRule, Commit, EncodingRecord
+from latentcache.store.format.records import BatchRule, Commit, EncodingRecord
+from latentcache.store.format.tensors import TensorBytes
+from latentcache.store.rows.plan_draft import GenerationDraft
+from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
+from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.store import Store
-from latentcache.store.tensors import TensorBytes
-from latentcache.store.unit_writer import Provenance, UnitWriter
+from latentcache.store.units.unit_writer import Provenance, UnitWriter
 
 GOLDEN = Path(__file__).parent / "format1"
 

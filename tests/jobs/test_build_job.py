@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from latentcache.core.errors import ConfigError
-from latentcache.runner.recipe import read_recipe
+from latentcache.runner.build_recipe import read_recipe
 from latentcache.store import Store
 from latentcache.testing.drawn import write_drawn_corpus
 

@@ -2,7 +2,7 @@ import pytest
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
-from latentcache.loader.batches import BatchSizes, Ranks, num_tokens
+from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, num_tokens
 
 SQUARE, WIDE, CLIP = Bucket(1, 512, 512), Bucket(1, 256, 1024), Bucket(17, 256, 256)
 SHAPES = {SQUARE: (4, 64, 64), WIDE: (4, 32, 128), CLIP: (4, 5, 32, 32)}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.loader.bitmap import BitmapWriter, RowBitmap
+from latentcache.loader.select.bitmap import BitmapWriter, RowBitmap
 
 
 @given(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from latentcache.loader.buffers import Buffers
+from latentcache.loader.gather.buffers import Buffers
 
 SHAPE = (4, 2, 8)
 

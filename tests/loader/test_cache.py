@@ -14,7 +14,7 @@ import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import LatentLoader, LoaderOptions, Source
-from latentcache.loader.cache import ShardCache
+from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.store import Store, UnitEntry
 from tests.loader.conftest import make_store
 
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path) -> None:
-    from latentcache.loader.gather import RangeGather  # noqa: PLC0415
+    from latentcache.loader.gather.unit_gather import RangeGather  # noqa: PLC0415
     from tests.loader.test_gather import grid_of, keys_of, read_template  # noqa: PLC0415
 
     column = store.snapshot().column("latents")

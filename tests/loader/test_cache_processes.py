@@ -15,18 +15,18 @@ import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import LatentLoader, LoaderOptions
-from latentcache.loader.cache import ShardCache
+from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.storage import Folder
 from latentcache.store import Store, UnitEntry
-from latentcache.store.records import ObjectRef
+from latentcache.store.format.records import ObjectRef
 from tests.loader.conftest import make_store
 
 FETCH = """
 import json, sys
 from pathlib import Path
-from latentcache.loader.cache import ShardCache
+from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.storage import Folder
-from latentcache.store.records import ObjectRef
+from latentcache.store.format.records import ObjectRef
 
 url, cache_path, refs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 cache = ShardCache(Path(cache_path), 10**9)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader, LoaderOptions, Source
-from latentcache.loader.stream_column import Access
-from latentcache.loader.unit_grid import ColumnUnits
-from latentcache.loader.window_column import WindowColumn, WindowRule
-from latentcache.loader.window_gather import WindowUnitGather
-from latentcache.loader.window_starts import window_starts
+from latentcache.loader.gather.clip_window_gather import WindowUnitGather
+from latentcache.loader.index.unit_index import ColumnUnits
+from latentcache.loader.order.window_starts import window_starts
+from latentcache.loader.streams.clip_window_column import WindowColumn, WindowRule
+from latentcache.loader.streams.stream_column import Access
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
 

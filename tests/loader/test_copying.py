@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from latentcache.loader import copying
-from latentcache.loader.copying import LARGE_ROW_BYTES, copy_rows, in_threads
+from latentcache.loader.gather import copying
+from latentcache.loader.gather.copying import LARGE_ROW_BYTES, copy_rows, in_threads
 
 
 @pytest.mark.parametrize("row_bytes", [512, LARGE_ROW_BYTES, LARGE_ROW_BYTES + 512])

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.filters import parse_filter
+from latentcache.loader.select.filters import parse_filter
 
 VALUES = {
     "score": pa.array([1.0, 5.0, None, 9.0]),

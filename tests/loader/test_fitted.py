@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.loader.fitted import Affine, fit
-from latentcache.loader.normalise import Normalise
+from latentcache.loader.transform.fused import Affine, fit
+from latentcache.loader.transform.normalizer import Normalise
 
 CHANNELS, FRAMES = 4, 3
 

@@ -9,9 +9,9 @@ import torch
 
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader
-from latentcache.loader.frame_times import latent_frame_spans
+from latentcache.loader.index.frame_times import latent_frame_spans
 from latentcache.store import Store
-from latentcache.store.tensor_file import TensorEntry
+from latentcache.store.format.tensor_file import TensorEntry
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 
 CAUSAL = {"first": 1, "step": 4, "latent_first": 1, "latent_step": 1}

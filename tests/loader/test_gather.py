@@ -10,11 +10,17 @@ import torch
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
-from latentcache.loader import gather as gather_module
-from latentcache.loader.gather import FindTar, Gather, RangeGather, UnitGather, keys_as_text
-from latentcache.loader.member import read_template
-from latentcache.loader.permutation import Indices
-from latentcache.loader.unit_grid import ColumnUnits, UnitGrid
+from latentcache.loader.gather import unit_gather as gather_module
+from latentcache.loader.gather.unit_gather import (
+    FindTar,
+    Gather,
+    RangeGather,
+    UnitGather,
+    keys_as_text,
+)
+from latentcache.loader.index.sample_layout import read_template
+from latentcache.loader.index.unit_index import ColumnUnits, UnitGrid
+from latentcache.loader.order.feistel import Indices
 from latentcache.store import ColumnView, Snapshot, Store, TensorBytes, UnitEntry
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 

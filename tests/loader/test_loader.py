@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, StoreError
-from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source, address_range
+from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source
+from latentcache.loader.gather import address_range
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_generation, unit_values
 from tests.loader.conftest import DINO, LATENTS, SQUARE, WIDE, add_column, make_store

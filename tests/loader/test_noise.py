@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentcache.loader.noise import keyed_normal, noise_seeds, sample_posterior
+from latentcache.loader.transform.noise import keyed_normal, noise_seeds, sample_posterior
 
 PINNED = [0.011129, 0.228696, -0.543038, -0.713919, -0.604814, 0.191494]
 PINNED_SEED = 9172139523258636983

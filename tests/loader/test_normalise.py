@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
-from latentcache.loader.normalise import Normalise, resolve_normalise
+from latentcache.loader.transform.normalizer import Normalise, resolve_normalise
 from latentcache.store import ColumnView, Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
 

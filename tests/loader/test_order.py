@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.mixture import Cursor, Member, Mixture
-from latentcache.loader.order import OrderRule, StreamOrder, rank_part
+from latentcache.loader.order.epoch_order import OrderRule, StreamOrder, rank_part
+from latentcache.loader.order.mixture import Cursor, Member, Mixture
 
 rules = st.builds(
     OrderRule,

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.loader import permutation
-from latentcache.loader.permutation import Permutation
+from latentcache.loader.order import feistel as permutation
+from latentcache.loader.order.feistel import Permutation
 
 PINNED = [280, 35, 864, 921, 211, 85, 901, 434]
 

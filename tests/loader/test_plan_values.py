@@ -7,11 +7,12 @@ import pytest
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
-from latentcache.loader import plan_values
-from latentcache.loader.plan_values import PlanValues
-from latentcache.store import Generation, Store, plan_draft
-from latentcache.store.arrow_numbers import numbers
-from latentcache.store.plan_tables import iter_rows
+from latentcache.loader.index import plan_values
+from latentcache.loader.index.plan_values import PlanValues
+from latentcache.store import Generation, Store
+from latentcache.store.format.arrow_numbers import numbers
+from latentcache.store.rows import plan_draft
+from latentcache.store.rows.plan_tables import iter_rows
 from latentcache.testing.synthetic import add_generation
 
 FIELDS = ("crop_left_px", "crop_top_px", "start_s", "frame_rate_fps")

@@ -12,7 +12,7 @@ import torch
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import Batch, LatentLoader, LoaderOptions
-from latentcache.loader.copying import in_threads
+from latentcache.loader.gather.copying import in_threads
 from latentcache.loader.prefetch import THREAD_NAME, Prefetcher
 from latentcache.store import Store
 from tests.loader.conftest import make_store

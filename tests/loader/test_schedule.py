@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.schedule import Schedule
+from latentcache.loader.order.schedule import Schedule
 
 shares_lists = st.lists(st.integers(0, 50), min_size=1, max_size=6).filter(any)
 

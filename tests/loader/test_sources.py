@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
-from latentcache.loader import LatentLoader, selection
-from latentcache.loader.cache import ShardCache
-from latentcache.loader.selection import select_rows
-from latentcache.loader.sources import Source, as_sources
+from latentcache.loader import LatentLoader
+from latentcache.loader.cache.shard_cache import ShardCache
+from latentcache.loader.select import selection
+from latentcache.loader.select.selection import select_rows
+from latentcache.loader.select.source import Source, as_sources
 from latentcache.store import Snapshot, Store
 from latentcache.testing.synthetic import add_generation
 from tests.loader.conftest import LATENTS, SQUARE, add_column, make_store

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.loader.unit_grid import join_spans, points_outside
+from latentcache.loader.index.unit_index import join_spans, points_outside
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=8)
 

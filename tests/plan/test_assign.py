@@ -17,7 +17,7 @@ from latentcache.plan.clips import VideoLength
 from latentcache.plan.listing import ListedMedia
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.scanned import ScannedMedia
-from latentcache.store.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
+from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
 
 
 def scanned(path: str, size: tuple[int, int] = (600, 400), **listed: Any) -> ScannedMedia:

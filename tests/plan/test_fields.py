@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from latentcache.plan.fields import annotations_of, plain_value, safe_name
 from latentcache.plan.options import PlanOptions
-from latentcache.store.layout import checked_column
+from latentcache.store.format.object_names import checked_column
 
 
 @given(st.text())

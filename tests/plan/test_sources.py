@@ -14,7 +14,7 @@ from latentcache.plan import (
     assign,
     open_corpus,
 )
-from latentcache.store.plan_draft import GenerationDraft
+from latentcache.store.rows.plan_draft import GenerationDraft
 from tests.plan.conftest import listed, paths, tar_bytes
 
 Tree = Callable[..., Path]

@@ -4,29 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from latentcache.encoders import list_encoders
-from latentcache.report.demo_facts import DemoPage
-from latentcache.report.facts import (
-    BucketFacts,
-    ChannelFacts,
-    ColumnFacts,
-    FieldFacts,
-    KillTest,
-    QuarantinedSample,
-    Reconstruction,
-    Step,
-    StorePage,
-    UnitDigests,
-)
-from latentcache.report.motion_facts import MotionFacts
-from latentcache.report.projection import project
-from latentcache.report.training_facts import (
+from latentcache.demo.page.demo_facts import DemoPage, KillTest, Step, UnitDigests
+from latentcache.demo.page.motion_facts import MotionFacts
+from latentcache.demo.page.training_facts import (
     LoaderRace,
     LoaderSpeed,
     OrderRun,
     OrderTest,
     SampleGrid,
     TrainingFacts,
+)
+from latentcache.encoders import list_encoders
+from latentcache.report.projection import project
+from latentcache.report.store_facts import (
+    BucketFacts,
+    ChannelFacts,
+    ColumnFacts,
+    FieldFacts,
+    QuarantinedSample,
+    Reconstruction,
+    StorePage,
 )
 from latentcache.stats.histogram import HistogramCounter
 

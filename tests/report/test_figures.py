@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from latentcache.report.facts import BucketFacts
 from latentcache.report.figures import bucket_svg, display_range, histogram_svg, rebin, sum_svg
 from latentcache.report.pictures import latent_picture, sheet
+from latentcache.report.store_facts import BucketFacts
 from tests.report.pages import channels, store_page
 
 VALUES = arrays(

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentcache.cli.demo_kill import Build, compare
+from latentcache.demo.kill_test import Build, compare
 from latentcache.evaluate import load_recorded_encoder
-from latentcache.report.gather import read_store_page
 from latentcache.report.pages import stats_page
+from latentcache.report.read_facts import read_store_page
 from latentcache.report.reconstructions import read_reconstructions
 from latentcache.store import Store
 from tests.evaluate.drawn_store import NUM_BROKEN, NUM_GOOD, build_drawn_store

@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from latentcache.demo.page.demo_page import demo_page
 from latentcache.report.markup import _VOID
-from latentcache.report.pages import demo_page, stats_page
+from latentcache.report.pages import stats_page
 from tests.report.pages import HOSTILE, demo_facts, store_page, training_facts
 
 PAGES = [

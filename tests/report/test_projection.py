@@ -6,7 +6,7 @@ import pytest
 
 from latentcache.encoders import list_encoders
 from latentcache.report.projection import member_bytes, project
-from latentcache.report.units import (
+from latentcache.report.wording import (
     format_bytes,
     format_count,
     format_number,

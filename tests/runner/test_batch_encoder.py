@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentcache.encoders import Encoder, EncoderOptions, load_encoder, stored_fields
-from latentcache.runner.batch_encoder import (
+from latentcache.runner.encode.batch_encoder import (
     BatchEncoder,
     EncodeBatch,
     EncodePolicy,

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.media import Bucket, Geometry, SourceRef
-from latentcache.runner.collector import BatchCollector
-from latentcache.runner.decoding import MID_GREY, DecodedRows, DecodeRow
+from latentcache.runner.decode.batch_collector import BatchCollector
+from latentcache.runner.decode.decode_tasks import MID_GREY, DecodedRows, DecodeRow
 
 _BUCKET = Bucket(1, 2, 2)
 _GEOMETRY = Geometry(

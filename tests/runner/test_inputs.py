@@ -20,7 +20,7 @@ from latentcache.encoders import (
     stored_fields,
 )
 from latentcache.runner import EncodeOptions, EncodeRequest, Resources
-from latentcache.runner.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
 
 TINY_WAN = {
     "base_dim": 8,

@@ -30,11 +30,11 @@ from latentcache.runner import (
     encode_column,
     plan_corpus,
 )
-from latentcache.runner.batch_encoder import scaled_pixels
-from latentcache.runner.encode_actor import ActorSetup, EncodeWorker
-from latentcache.runner.pinning import encoding_record, planned_buckets
-from latentcache.runner.pixel_stream import UnitCancelledError
-from latentcache.runner.unit_order import UnitOrder, UnitOutcome
+from latentcache.runner.decode.pixel_stream import UnitCancelledError
+from latentcache.runner.encode.batch_encoder import scaled_pixels
+from latentcache.runner.encode.encode_actor import ActorSetup, EncodeWorker
+from latentcache.runner.encode.pinning import encoding_record, planned_buckets
+from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnChange, ColumnView, Store, verify_snapshot
 from latentcache.testing.drawn import MARK_RGB
@@ -75,7 +75,7 @@ def write_video(path: Path, num_frames: int, *, marked: range = range(0)) -> Non
 def _short_clips_are_long() -> Iterator[None]:
     """Let clips come from an actor that one task of the real size would hold."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentcache.runner.clip_frames.MAX_TASK_BYTES", TASK_BYTES)
+        patch.setattr("latentcache.runner.clips.clip_frames.MAX_TASK_BYTES", TASK_BYTES)
         yield
 
 

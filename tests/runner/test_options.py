@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latentcache.runner.options import EncodeOptions
+from latentcache.runner.run_options import EncodeOptions
 
 
 @pytest.mark.parametrize(

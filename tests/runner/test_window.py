@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.runner.window import ByteWindow
+from latentcache.runner.decode.byte_budget import ByteWindow
 
 
 @given(st.integers(1, 100), st.lists(st.integers(1, 150), max_size=30))

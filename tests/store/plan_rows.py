@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from latentcache.core.media import Bucket, SourceRef, sample_key
 from latentcache.core.units import BucketRun
-from latentcache.store.plan_draft import GenerationDraft
-from latentcache.store.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
+from latentcache.store.rows.plan_draft import GenerationDraft
+from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
 
 
 def runs_of(*counts: tuple[Bucket, int, int], first_shard: int = 0) -> tuple[BucketRun, ...]:

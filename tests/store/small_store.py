@@ -10,12 +10,12 @@ from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import BucketRun, UnitRange
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.reader import Snapshot
-from latentcache.store.records import BatchRule, Commit, EncodingRecord, Generation
+from latentcache.store.format.records import BatchRule, Commit, EncodingRecord, Generation
+from latentcache.store.format.tensors import TensorBytes
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
-from latentcache.store.tensors import TensorBytes
-from latentcache.store.unit_writer import Provenance, UnitWriter
+from latentcache.store.units.unit_writer import Provenance, UnitWriter
 from tests.store.plan_rows import draft_of, reject_table, runs_of
 
 SQUARE, WIDE = Bucket(1, 64, 64), Bucket(1, 32, 96)

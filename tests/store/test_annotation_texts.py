@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentcache.store.annotation_texts import TextFile, opened_texts
+from latentcache.store.rows.annotation_texts import TextFile, opened_texts
 
 # Many are read at once, apart from each other by the one character that is among these.
 TEXTS = st.lists(

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from latentcache.core.errors import StoreError
 from latentcache.core.media import Bucket
 from latentcache.storage import Folder
-from latentcache.store import annotations
-from latentcache.store.annotations import (
+from latentcache.store.format.records import Generation
+from latentcache.store.rows import annotations
+from latentcache.store.rows.annotations import (
     Annotation,
     PlanIndex,
     list_annotations,
     open_annotation,
     write_annotations,
 )
-from latentcache.store.plan_draft import write_tables
-from latentcache.store.records import Generation
+from latentcache.store.rows.plan_draft import write_tables
 from tests.store.plan_rows import draft_of, runs_of
 
 RUNS = runs_of((Bucket(1, 256, 256), 50, 16), (Bucket(1, 192, 320), 9, 32))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.units import UnitId
-from latentcache.store.commits import best_commits, newer_than, rank_commits
-from latentcache.store.layout import UnitObject, unit_object_name
+from latentcache.store.format.object_names import UnitObject, unit_object_name
+from latentcache.store.units.commits import best_commits, newer_than, rank_commits
 from tests.store.small_store import encoding_record, make_store, write_unit
 
 writes = st.builds(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentcache.store.meta import meta_bytes
-from latentcache.store.records import Generation
+from latentcache.store.format.records import Generation
+from latentcache.store.format.tensors import TensorBytes
+from latentcache.store.format.unit_meta import meta_bytes
 from latentcache.store.store import Store
-from latentcache.store.tensors import TensorBytes
-from latentcache.store.unit_reader import read_unit_meta
+from latentcache.store.units.unit_reader import read_unit_meta
 from latentcache.store.verify import verify_snapshot
 from tests.golden import make_format1 as golden
 from tests.store import small_store, standalone_reader

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentcache.core.errors import StoreError
-from latentcache.store.column_tables import ColumnChange
+from latentcache.store.format.object_names import parse_snapshot_name, parse_unit_object
+from latentcache.store.format.records import EncodingRecord
 from latentcache.store.gc import GRACE_S, GcReport, collect_garbage
-from latentcache.store.layout import parse_snapshot_name, parse_unit_object
-from latentcache.store.reader import Snapshot
-from latentcache.store.records import EncodingRecord
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
 from tests.store.small_store import build, count, encoding_record, make_store, write_unit
 from tests.store.stopping import StoppedError, stopping

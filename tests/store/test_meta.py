@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.rejects import Reject, RejectCode
-from latentcache.store.meta import FixedLayout, UnitMeta, meta_bytes, read_meta
-from latentcache.store.tensor_file import write_tensors
-from latentcache.store.tensors import as_tensor_bytes
+from latentcache.store.format.tensor_file import write_tensors
+from latentcache.store.format.tensors import as_tensor_bytes
+from latentcache.store.format.unit_meta import FixedLayout, UnitMeta, meta_bytes, read_meta
 
 LAYOUT = FixedLayout(first_payload=600, stride=1536, payload_bytes=888)
 WORDS = [code.word for code in RejectCode if code is not RejectCode.NONE]

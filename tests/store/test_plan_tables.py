@@ -12,9 +12,9 @@ from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import Folder
-from latentcache.store import plan_draft
-from latentcache.store.plan_draft import write_tables
-from latentcache.store.plan_tables import (
+from latentcache.store.rows import plan_draft
+from latentcache.store.rows.plan_draft import write_tables
+from latentcache.store.rows.plan_tables import (
     PLAN_SCHEMA,
     REJECTS_SCHEMA,
     find_key,

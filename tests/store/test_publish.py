@@ -12,13 +12,13 @@ import pytest
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.rejects import Reject
-from latentcache.store import publish
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.plan_tables import RETIRED_SCHEMA
-from latentcache.store.reader import Snapshot
-from latentcache.store.records import EncodingRecord, ObjectRef
-from latentcache.store.snapshot_tables import read_units
-from latentcache.store.snapshots import Pin, pin_of, read_snapshot
+from latentcache.store.format.records import EncodingRecord, ObjectRef
+from latentcache.store.rows.plan_tables import RETIRED_SCHEMA
+from latentcache.store.snapshots import publish
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.numbers import Pin, pin_of, read_snapshot
+from latentcache.store.snapshots.snapshot import Snapshot
+from latentcache.store.snapshots.snapshot_tables import read_units
 from latentcache.store.store import Store
 from tests.store.plan_rows import draft_of, key_of, runs_of
 from tests.store.small_store import (

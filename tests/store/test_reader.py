@@ -9,10 +9,10 @@ import webdataset
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.media import SourceRef, sample_key
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.reader import ColumnView, Snapshot
+from latentcache.store.format.tensors import TensorBytes, float32_values
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
 from latentcache.store.store import Store
-from latentcache.store.tensors import TensorBytes, float32_values
 from tests.store.plan_rows import key_of
 from tests.store.small_store import (
     REJECTED,

@@ -11,9 +11,9 @@ from latentcache.core.fields import Field
 from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun, UnitId
-from latentcache.store import layout
-from latentcache.store.envelope import Record
-from latentcache.store.records import (
+from latentcache.store.format import object_names as layout
+from latentcache.store.format.envelope import Record
+from latentcache.store.format.records import (
     AnnotationEntry,
     BatchRule,
     ColumnEntry,

@@ -8,10 +8,10 @@ import pytest
 
 from latentcache.core.errors import ShardCorruptError
 from latentcache.storage import Folder
-from latentcache.store import landing
-from latentcache.store.annotations import open_annotation
-from latentcache.store.reader import Snapshot
-from latentcache.store.records import ObjectRef
+from latentcache.store.format import write_check as landing
+from latentcache.store.format.records import ObjectRef
+from latentcache.store.rows.annotations import open_annotation
+from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
 from latentcache.store.verify import verify_snapshot
 from tests.golden import make_format1 as golden

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latentcache.store import SpooledTensor, TensorBytes
-from latentcache.store.tar import TarWriter
+from latentcache.store.format.tar import TarWriter
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -16,9 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.store.tar import MemberHeader, TarWriter, iter_members, member_layout
-from latentcache.store.tensor_file import read_tensors, write_tensors
-from latentcache.store.tensors import RAW_DTYPES, SAFETENSORS_NAMES, TensorBytes, as_tensor_bytes
+from latentcache.store.format.tar import MemberHeader, TarWriter, iter_members, member_layout
+from latentcache.store.format.tensor_file import read_tensors, write_tensors
+from latentcache.store.format.tensors import (
+    RAW_DTYPES,
+    SAFETENSORS_NAMES,
+    TensorBytes,
+    as_tensor_bytes,
+)
 
 KEYS = [f"{number:020x}" for number in (7, 3, 0xFFFFFFFFFFFFFFFFFFFF)]
 

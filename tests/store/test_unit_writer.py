@@ -16,10 +16,10 @@ from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import Folder, StorageError
-from latentcache.store.meta import read_meta
-from latentcache.store.records import BatchRule, Commit, EncodingRecord, UnitEntry
-from latentcache.store.unit_reader import iter_unit, read_row
-from latentcache.store.unit_writer import STALE_AFTER_S, Provenance, UnitWriter
+from latentcache.store.format.records import BatchRule, Commit, EncodingRecord, UnitEntry
+from latentcache.store.format.unit_meta import read_meta
+from latentcache.store.units.unit_reader import iter_unit, read_row
+from latentcache.store.units.unit_writer import STALE_AFTER_S, Provenance, UnitWriter
 
 UNIT = UnitRange(unit=UnitId(3, 1), generation=0, bucket=Bucket(1, 32, 32), first_row=4, num_rows=4)
 PROVENANCE = Provenance(generation_digest="ab" * 32, software={"latentcache": "0"})

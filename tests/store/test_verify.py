@@ -11,13 +11,13 @@ import pytest
 
 from latentcache.core.fields import Field
 from latentcache.core.units import UnitId
-from latentcache.store.column_tables import ColumnChange
-from latentcache.store.layout import UnitObject, unit_object_name
-from latentcache.store.reader import Snapshot
+from latentcache.store.format.object_names import UnitObject, unit_object_name
+from latentcache.store.format.tensors import TensorBytes
+from latentcache.store.snapshots.column_tables import ColumnChange
+from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
-from latentcache.store.tensors import TensorBytes
-from latentcache.store.unit_check import num_non_finite
-from latentcache.store.unit_writer import Provenance, UnitWriter
+from latentcache.store.units.unit_check import num_non_finite
+from latentcache.store.units.unit_writer import Provenance, UnitWriter
 from latentcache.store.verify import VerifyReport, verify_snapshot
 from tests.store import small_store
 from tests.store.plan_rows import key_of

@@ -1,0 +1,5 @@
+from .run import run_demo as run_demo
+
+__all__ = [
+    "run_demo",
+]

@@ -1,0 +1,67 @@
+from .declared import EncoderFacts as EncoderFacts
+from .declared import posterior_fields as posterior_fields
+from .frame_chunks import Fields as Fields
+from .frame_chunks import GroupCoder as GroupCoder
+from .frame_chunks import GroupStream as GroupStream
+from .frame_chunks import encode_groups as encode_groups
+from .identity import encoding_identity as encoding_identity
+from .load_options import EncoderOptions as EncoderOptions
+from .load_options import choose_device as choose_device
+from .posterior import Piece as Piece
+from .posterior import apply_policy as apply_policy
+from .posterior import effective_policy as effective_policy
+from .posterior import stack_fields as stack_fields
+from .posterior import stored_fields as stored_fields
+from .registry import check_encoder_name as check_encoder_name
+from .registry import list_encoders as list_encoders
+from .registry import load_encoder as load_encoder
+from .registry import parse_knobs as parse_knobs
+from .shapes import check_batch as check_batch
+from .shapes import field_shape as field_shape
+from .shapes import sample_bytes as sample_bytes
+from .spec import PLAIN_SCALAR as PLAIN_SCALAR
+from .spec import DecodingEncoder as DecodingEncoder
+from .spec import Encoder as Encoder
+from .spec import EncoderSpec as EncoderSpec
+from .spec import EncoderStream as EncoderStream
+from .spec import Normalizer as Normalizer
+from .spec import NormalizerOp as NormalizerOp
+from .spec import PosteriorPolicy as PosteriorPolicy
+from .spec import QuantizingEncoder as QuantizingEncoder
+from .spec import SampleMeta as SampleMeta
+from .spec import StreamingEncoder as StreamingEncoder
+
+__all__ = [
+    "PLAIN_SCALAR",
+    "DecodingEncoder",
+    "Encoder",
+    "EncoderFacts",
+    "EncoderOptions",
+    "EncoderSpec",
+    "EncoderStream",
+    "Fields",
+    "GroupCoder",
+    "GroupStream",
+    "Normalizer",
+    "NormalizerOp",
+    "Piece",
+    "PosteriorPolicy",
+    "QuantizingEncoder",
+    "SampleMeta",
+    "StreamingEncoder",
+    "apply_policy",
+    "check_batch",
+    "check_encoder_name",
+    "choose_device",
+    "effective_policy",
+    "encode_groups",
+    "encoding_identity",
+    "field_shape",
+    "list_encoders",
+    "load_encoder",
+    "parse_knobs",
+    "posterior_fields",
+    "sample_bytes",
+    "stack_fields",
+    "stored_fields",
+]

@@ -1,0 +1,1 @@
+"""The built-in, weight-free encoders: a block DCT, and one with a causal temporal Haar."""

@@ -1,0 +1,60 @@
+"""``AutoencoderKLCosmos`` (CV8x8x8): deterministic, normalised per channel and latent frame."""
+
+from typing import Any
+
+import torch
+
+from latentcache.core.errors import EncoderError
+from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.published_normalizer import scaled
+from latentcache.encoders.spec import Normalizer, NormalizerOp
+from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
+from latentcache.encoders.weights import LoadedModel
+
+SIGMA_DATA = 0.5
+"""Of the pipelines' scheduler, ``EDMEulerScheduler``; the VAE's config does not hold it."""
+
+
+def read_identity(output: Any) -> dict[str, torch.Tensor]:
+    """Return ``z``: the class wraps a point in a distribution without mean or variance."""
+    return {"z": output.latent_dist.mode()}
+
+
+def cosmos_normalizer(model: LoadedModel) -> Normalizer | None:
+    """Return ``(z - mean) * sigma_data / std`` with a table of channels x latent frames.
+
+    The released table ends at 16 latent frames: longer clips cannot be normalised by it.
+
+    Raises:
+        EncoderError: The table has another shape.
+    """
+    mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
+    if not (mean and std):
+        return scaled(SIGMA_DATA, source="preset")
+    channels = int(model.module.config.latent_channels)
+    if len(mean) != len(std) or len(mean) % channels:
+        raise EncoderError(
+            f"latents_mean and latents_std must be tables of {channels} channels, got "
+            f"{len(mean)} and {len(std)} values (config.json); download it again"
+        )
+    table = len(mean) // channels
+    return Normalizer(
+        ops=(
+            NormalizerOp(op="subtract", values=tuple(map(float, mean)), axis="CT", size=table),
+            NormalizerOp(op="multiply", values=(SIGMA_DATA,)),
+            NormalizerOp(op="divide", values=tuple(map(float, std)), axis="CT", size=table),
+        ),
+        source="config",
+    )
+
+
+FAMILY = VideoFamily(
+    class_name="AutoencoderKLCosmos",
+    read_normalizer=cosmos_normalizer,
+    read_output=read_identity,
+)
+
+
+def load_cosmos(options: EncoderOptions) -> VideoEncoder:
+    """Return the ``AutoencoderKLCosmos`` at ``options.location``."""
+    return build_video_encoder("cosmos", FAMILY, options)

@@ -1,0 +1,29 @@
+from .clip_picture import contact_sheet_png as contact_sheet_png
+from .clip_picture import stacked_mp4 as stacked_mp4
+from .fidelity import FidelityReport as FidelityReport
+from .fidelity import Pixels as Pixels
+from .fidelity import mean_of as mean_of
+from .fidelity import measure_fidelity as measure_fidelity
+from .fidelity import psnr_db as psnr_db
+from .fidelity import reconstruct as reconstruct
+from .picture import side_by_side_png as side_by_side_png
+from .planned import PlannedSample as PlannedSample
+from .planned import choose_samples as choose_samples
+from .planned import find_sample as find_sample
+from .recorded import load_recorded_encoder as load_recorded_encoder
+
+__all__ = [
+    "FidelityReport",
+    "Pixels",
+    "PlannedSample",
+    "choose_samples",
+    "contact_sheet_png",
+    "find_sample",
+    "load_recorded_encoder",
+    "mean_of",
+    "measure_fidelity",
+    "psnr_db",
+    "reconstruct",
+    "side_by_side_png",
+    "stacked_mp4",
+]

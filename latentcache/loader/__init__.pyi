@@ -1,0 +1,15 @@
+from .latent_batch import Batch as Batch
+from .loader import LatentLoader as LatentLoader
+from .loader import LoaderOptions as LoaderOptions
+from .loader import StreamCoverage as StreamCoverage
+from .select.source import Source as Source
+from .transform.normalizer import Normalise as Normalise
+
+__all__ = [
+    "Batch",
+    "LatentLoader",
+    "LoaderOptions",
+    "Normalise",
+    "Source",
+    "StreamCoverage",
+]

@@ -1,0 +1,275 @@
+"""Reading a batch: gather, move to the device, draw from the posterior, normalise."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.loader.gather.buffers import Buffers
+from latentcache.loader.gather.copying import LARGE_ROW_BYTES, in_threads
+from latentcache.loader.gather.unit_gather import Places
+from latentcache.loader.latent_batch import Batch, BatchFacts
+from latentcache.loader.metadata_columns import SideValues
+from latentcache.loader.streams.sample_picks import Located
+from latentcache.loader.streams.stream import Picked, Stream
+from latentcache.loader.streams.stream_column import StreamColumn
+from latentcache.loader.transform.cuda_stream import CudaStream
+from latentcache.loader.transform.fused import Fitted
+from latentcache.loader.transform.noise import noise_seeds, sample_posterior
+from latentcache.loader.transform.normalizer import Normalise, primary_field
+from latentcache.store.format import TensorEntry
+
+Posterior = Literal["sample", "mode"]
+
+_CHUNK_BYTES = 2**18
+"""Stored bytes that are drawn and normalised in one go: a float32 copy of them, and what
+lies between, stays in the processor's cache."""
+
+_NUM_HELD = 3
+"""Batches whose memory is kept to be used again, beside those made ahead: the one that is
+made, the one that is trained on, and the one before it, which a loop lets go of last."""
+
+_Piece = tuple[Places, TensorEntry, Fitted, torch.Tensor]
+"""Samples, a field or some channels of it, what is done to them, and where they go."""
+
+_Job = TypeVar("_Job")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a batch holds.
+
+    Attributes:
+        columns: Names asked for, in order.
+        latents: The column that is drawn from its posterior and normalised.
+        normalise: Of that column.
+        posterior: ``sample`` draws where a log-variance is stored, ``mode`` never does.
+        seed: Of all draws.
+        device: Where tensors go; None leaves them where they are.
+        window_frames: Latent frames taken of each clip that has as many; 0 takes all.
+    """
+
+    columns: tuple[str, ...]
+    latents: str
+    normalise: Normalise
+    posterior: Posterior
+    seed: int
+    device: torch.device | None
+    window_frames: int = 0
+
+
+def find_device(given: str | torch.device | None) -> torch.device | None:
+    """Return the device of a name, once something could be put there.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if given is None:
+        return None
+    try:
+        device = torch.device(given)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"device must be one of this machine's, got {given!r} ({reason}); pass cpu, or "
+            f"leave it out"
+        ) from None
+    return device
+
+
+def is_sampled(fields: Collection[str], posterior: Posterior) -> bool:
+    """Return whether latents are drawn: wanted, and a mean and a log-variance are stored."""
+    return posterior == "sample" and "mean" in fields and "logvar" in fields
+
+
+class BatchReader:
+    """Turns located rows into a batch; used by one thread at a time."""
+
+    def __init__(self, recipe: Recipe, side: SideValues, *, num_ahead: int = 0) -> None:
+        """Read nothing yet.
+
+        Args:
+            recipe: What a batch holds.
+            side: Reads what is no tensor.
+            num_ahead: Batches that wait to be taken.
+        """
+        self._recipe, self._side = recipe, side
+        self._buffers = Buffers(num_ahead + _NUM_HELD)
+        device = recipe.device
+        self._is_here = device is None or device.type == "cpu"
+        self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
+        self._fits: dict[tuple[int, ...], Fitted] = {}
+
+    def read(
+        self,
+        stream: Stream,
+        located: Located,
+        *,
+        facts: BatchFacts,
+        state: Callable[[], dict[str, Any]],
+    ) -> Batch:
+        """Return the batch; tensors are read now, everything else when it is looked at."""
+        if self._cuda is None:
+            values, arrive = self._tensors(stream, located), None
+        else:
+            with self._cuda.current():
+                values = self._tensors(stream, located)
+            arrive = self._cuda.arrival(_flat(values.values()))
+        picked = located.picked
+        pending: dict[str, Callable[[], Any]] = {
+            name: partial(values.__getitem__, name)
+            if name in values
+            else partial(self._side.read, name, stream, picked)
+            for name in self._recipe.columns
+        }
+        pending["row"] = lambda: torch.from_numpy(stream.numbers(picked.rows))
+        pending["key"] = partial(stream.keys, picked.rows)
+        pending["noise_seed"] = partial(self._seeds, stream, located)
+        if self._recipe.window_frames:
+            pending["window_start"] = partial(_window_start, picked)
+        return Batch(pending, facts=facts, state=state, arrive=arrive)
+
+    def shape(self, stream: Stream, name: str, batch_size: int) -> tuple[int, ...]:
+        """Return the shape that a tensor column has in a batch, without reading any."""
+        column = stream.columns[name]
+        assert not column.is_varying, "samples of many shapes make a list"
+        stored = column.field(primary_field(column.view).name).shape
+        if name != self._recipe.latents:
+            return (batch_size, *stored)
+        return (batch_size, *self._fitted(stored).shape)
+
+    def _fitted(self, stored: tuple[int, ...]) -> Fitted:
+        found = self._fits.get(stored)
+        if found is None:
+            device = self._recipe.device
+            found = self._fits[stored] = self._recipe.normalise.fitted(stored, device)
+        return found
+
+    def _tensors(self, stream: Stream, located: Located) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, column in stream.columns.items():
+            places = located.places[name]
+            if column.is_varying:
+                samples = column.varying.samples(places, primary_field(column.view).name)
+                device = self._recipe.device
+                values[name] = samples if self._is_here else [one.to(device) for one in samples]
+            elif name == self._recipe.latents:
+                values[name] = self._latents(column, places, partial(self._seeds, stream, located))
+            else:
+                values[name] = self._field(column, places, primary_field(column.view).name)
+        return values
+
+    def _latents(
+        self, column: StreamColumn, places: Places, seeds: Callable[[], torch.Tensor]
+    ) -> torch.Tensor:
+        is_drawn = is_sampled(column.template.fields, self._recipe.posterior)
+        if self._is_here and (is_drawn or self._recipe.normalise.ops):
+            return self._latents_here(column, places, seeds() if is_drawn else None)
+        latents = self._field(column, places, primary_field(column.view).name)
+        if is_drawn:
+            logvar = self._field(column, places, "logvar")
+            latents = sample_posterior(latents, logvar, seeds().to(latents.device))
+        elif not self._recipe.normalise.ops:
+            return latents
+        fitted = self._fitted(tuple(latents.shape[1:]))
+        out = latents.new_empty((len(latents), *fitted.shape), dtype=torch.float32)
+        starts = None if places.starts is None else places.starts.to(latents.device)
+        return fitted.write(latents, out, starts)
+
+    def _latents_here(
+        self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return latents drawn and normalised a piece at a time, in the processor's cache."""
+        stored = column.field(primary_field(column.view).name)
+        fitted = self._fitted(stored.shape)
+        shape = (len(places), *fitted.shape)
+        out = self._buffers.take(column.view.name, shape, torch.float32)
+        row_bytes = stored.stop - stored.start
+        step = max(1, _CHUNK_BYTES // row_bytes)
+
+        def write(job: _Piece) -> None:
+            some, entry, part, target = job
+            part.write(column.gather.field(some, entry), target, some.starts)
+
+        def draw(start: int) -> None:
+            some, target = places.part(start, start + step), out[start : start + step]
+            mean = column.gather.field(some, stored)
+            logvar = column.gather.field(some, column.field("logvar"))
+            assert seeds is not None, "drawn by their seeds"
+            latents = sample_posterior(mean, logvar, seeds[start : start + step])
+            fitted.write(latents, target, some.starts)
+
+        starts = range(0, len(places), step)
+        if seeds is not None:
+            _do(draw, starts, in_parallel=row_bytes >= LARGE_ROW_BYTES)
+        elif row_bytes >= LARGE_ROW_BYTES and fitted.is_pointwise and places.starts is None:
+            _do(write, _channels(places, stored, fitted, out), in_parallel=True)
+        else:
+            some = (places.part(start, start + step) for start in starts)
+            pieces = [
+                (one, stored, fitted, target)
+                for one, target in zip(some, torch.split(out, step), strict=True)
+            ]
+            _do(write, pieces, in_parallel=row_bytes >= LARGE_ROW_BYTES)
+        return out
+
+    def _field(self, column: StreamColumn, places: Places, name: str) -> torch.Tensor:
+        """Return a field as it is stored, on the device."""
+        entry, device = column.field(name), self._recipe.device
+        shape, dtype = (len(places), *entry.shape), getattr(torch, entry.dtype)
+        if self._cuda is not None:
+            # Straight into pinned memory, which torch keeps until it was copied.
+            pinned = torch.empty(shape, dtype=dtype, pin_memory=True)
+            return column.gather.field(places, entry, pinned).to(device, non_blocking=True)
+        if not self._is_here:
+            return column.gather.field(places, entry).to(device)
+        out = self._buffers.take(column.view.name, shape, dtype)
+        return column.gather.field(places, entry, out)
+
+    def _seeds(self, stream: Stream, located: Located) -> torch.Tensor:
+        name, column = next(iter(stream.columns.items()))
+        keys = column.keys(located.places[name])
+        return noise_seeds(keys, located.picked.draws, seed=self._recipe.seed)
+
+
+def _channels(
+    places: Places, entry: TensorEntry, fitted: Fitted, out: torch.Tensor
+) -> list[_Piece]:
+    """Return the channels of each sample, as many at a time as fit into the processor's cache."""
+    each = (entry.stop - entry.start) // entry.shape[0]
+    step = max(1, _CHUNK_BYTES // each)
+    pieces = []
+    for first in range(0, entry.shape[0], step):
+        inside = slice(first, min(first + step, entry.shape[0]))
+        shape = (inside.stop - first, *entry.shape[1:])
+        start, stop = entry.start + first * each, entry.start + inside.stop * each
+        part = replace(entry, shape=shape, start=start, stop=stop)
+        pieces.append((part, fitted.of_channels(inside), out[:, inside]))
+    return [
+        (places.part(at, at + 1), part, fit, target[at : at + 1])
+        for at in range(len(places))
+        for part, fit, target in pieces
+    ]
+
+
+def _do(function: Callable[[_Job], None], jobs: Sequence[_Job], *, in_parallel: bool) -> None:
+    if in_parallel:
+        in_threads(function, jobs)
+        return
+    for job in jobs:
+        function(job)
+
+
+def _window_start(picked: Picked) -> torch.Tensor:
+    """Return the first latent frame of each sample in its clip, int64 [B]."""
+    starts = np.zeros(len(picked.rows), np.int64) if picked.starts is None else picked.starts
+    return torch.from_numpy(starts)
+
+
+def _flat(values: Iterable[torch.Tensor | list[torch.Tensor]]) -> list[torch.Tensor]:
+    return [one for value in values for one in (value if isinstance(value, list) else [value])]

@@ -1,0 +1,1 @@
+"""A bounded cache of remote shards, shared by a machine's processes."""

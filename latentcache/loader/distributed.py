@@ -1,0 +1,92 @@
+"""Data-parallel ranks: finding out which we are, and that all of them run the same thing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.distributed as dist
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.fingerprint import fingerprint
+from latentcache.loader.order.batch_sizes import Ranks
+from latentcache.loader.run_state import difference
+from latentcache.store import Pin
+
+
+def find_ranks(rank: int | None, world_size: int | None, micro_batches: int) -> Ranks:
+    """Return what was given, else what ``torch.distributed`` says, else one rank.
+
+    Raises:
+        ConfigError: Only one of the two is given.
+    """
+    if (rank is None) != (world_size is None):
+        raise ConfigError(
+            f"rank and world_size must be given together, got {rank} and {world_size}; give both"
+        )
+    if rank is None or world_size is None:
+        rank, world_size = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+    return Ranks(rank=rank, world_size=world_size, micro_batches=micro_batches)
+
+
+def share_pins(pins: Sequence[Pin]) -> list[Pin]:
+    """Return rank 0's pins on every rank: what was newest there is what all read.
+
+    Raises:
+        ConfigError: Ranks differ in how many sources they have.
+    """
+    if not _is_distributed():
+        return list(pins)
+    everyone = _gathered([str(pin) for pin in pins])
+    for rank, theirs in enumerate(everyone):
+        if len(theirs) != len(everyone[0]):
+            raise ConfigError(
+                f"sources must be equal on all ranks, got {len(theirs)} on rank {rank} and "
+                f"{len(everyone[0])} on rank 0; start all ranks with the same arguments"
+            )
+    return [Pin.parse(text) for text in everyone[0]]
+
+
+def check_agreement(static: Mapping[str, Any], ranks: Ranks) -> None:
+    """Compare what this rank is about to do with what the others are.
+
+    Args:
+        static: What does not move in the state.
+        ranks: Of this process. Neighbours may share a rank, but each rank must be there.
+
+    Raises:
+        ConfigError: A rank differs; shows in what, and both sides.
+    """
+    if not _is_distributed():
+        return
+    parts = {name: fingerprint(value) for name, value in static.items()}
+    everyone = _gathered((parts, ranks.rank))
+    if any(theirs != everyone[0][0] for theirs, _ in everyone):
+        # All ranks see the same digests, so all come here; values are sent only to be shown.
+        _refuse(_gathered(dict(static)))
+    given = [rank for _, rank in everyone]
+    if set(given) != set(range(ranks.world_size)):
+        raise ConfigError(
+            f"rank must be each of 0 to {ranks.world_size - 1} somewhere, got {given} on the "
+            f"processes; pass each process its own data-parallel rank, or none at all"
+        )
+
+
+def _refuse(everyone: Sequence[Mapping[str, Any]]) -> None:
+    first = everyone[0]
+    for rank, theirs in enumerate(everyone):
+        for name in first:
+            if fingerprint(theirs.get(name)) != fingerprint(first[name]):
+                zeroth, other = difference(first[name], theirs.get(name))
+                raise ConfigError(
+                    f"{name} must be equal on all ranks, got {zeroth} on rank 0 and {other} on "
+                    f"rank {rank}; start all ranks with the same arguments on the same store"
+                )
+
+
+def _gathered(value: Any) -> list[Any]:
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, value)
+    return everyone
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

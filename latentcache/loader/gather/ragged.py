@@ -1,0 +1,121 @@
+"""Columns whose samples vary in size within a bucket, such as texts embedded unpadded.
+
+Such a batch is a list of tensors, one per sample: padding, or packing for attention over
+varying lengths, is the model's business. Samples are read one by one, which is slower than a
+gather and right for what is a few kilobytes a sample.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import torch
+
+from latentcache.loader.gather.unit_gather import FindTar, Places, map_tar, whole_file
+from latentcache.loader.index.unit_index import Grid, Slots, UnitGrid
+from latentcache.storage import Folder
+from latentcache.store import ColumnView
+from latentcache.store.format import (
+    BLOCK_BYTES,
+    END_OF_ARCHIVE,
+    KEY_DIGITS,
+    TensorEntry,
+    read_header,
+)
+from latentcache.store.units import Array, member_ranges, read_unit_meta
+
+_MAX_OPEN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    tar: torch.Tensor
+    ranges: Array  # int64 [present, 2]: start and size of each member's tensor file
+
+
+def may_vary(view: ColumnView) -> bool:
+    """Return whether samples of one pixel shape may differ in size.
+
+    Pixels decide the size of what has channels, frames, height and width alone.
+    """
+    return any(set(field.axes) - set("CTHW") for field in view.record.fields)
+
+
+def varies(folder: Folder, grid: UnitGrid, *, stride: int) -> bool:
+    """Return whether a bucket's samples differ in size: by the tars' sizes, and one meta.
+
+    Args:
+        folder: The store.
+        grid: The bucket's units.
+        stride: Bytes from one member to the next, if all were like the first.
+    """
+    expected = grid.num_present * stride + len(END_OF_ARCHIVE)
+    if (grid.tar_bytes[grid.num_present > 0] != expected[grid.num_present > 0]).any():
+        return True
+    first = next(entry for entry in grid.entries.values() if entry.tar is not None)
+    return read_unit_meta(folder, first).offsets is not None
+
+
+class VaryingGather:
+    """Reads samples of any size; safe to be called by several threads."""
+
+    def __init__(
+        self, folder: Folder, grid: Grid, find_tar: FindTar, *, max_mapped: int | None = None
+    ) -> None:
+        self._folder, self._grid, self._find_tar = folder, grid, find_tar
+        self._max_open = min(_MAX_OPEN, max_mapped or _MAX_OPEN)
+        self._units: OrderedDict[int, _Unit] = OrderedDict()
+        self._headers: dict[bytes, dict[str, TensorEntry]] = {}
+        self._lock = Lock()
+
+    def places(self, slots: Slots) -> Places:
+        """Return where samples lie; touches none of them."""
+        return Places(slots.units, torch.from_numpy(slots.slots))
+
+    def samples(self, places: Places, name: str) -> list[torch.Tensor]:
+        """Return one field of some samples as fresh tensors, in order."""
+        return [self._sample(*place, name) for place in self._each(places)]
+
+    def keys(self, places: Places) -> torch.Tensor:
+        """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
+        found = torch.empty((len(places), KEY_DIGITS), dtype=torch.uint8)
+        for index, (number, slot) in enumerate(self._each(places)):
+            unit = self._unit(number)
+            start = int(unit.ranges[slot, 0]) - BLOCK_BYTES
+            found[index] = unit.tar[start : start + KEY_DIGITS]
+        return found
+
+    def _each(self, places: Places) -> list[tuple[int, int]]:
+        return list(zip(places.units.tolist(), places.at.tolist(), strict=True))
+
+    def _sample(self, number: int, slot: int, name: str) -> torch.Tensor:
+        unit = self._unit(number)
+        start, size = unit.ranges[slot].tolist()
+        member = unit.tar[start : start + size]
+        length = 8 + int.from_bytes(member[:8].numpy().tobytes(), "little")
+        header = member[:length].numpy().tobytes()
+        fields = self._headers.get(header)
+        if fields is None:  # lengths come again: a header is parsed once for each
+            entries = read_header(memoryview(header), where=f"{number}/{slot}").entries
+            fields = self._headers[header] = {entry.name: entry for entry in entries}
+        entry = fields[name]
+        payload = member[length + entry.start : length + entry.stop].clone()
+        return payload.view(getattr(torch, entry.dtype)).reshape(entry.shape)
+
+    def _unit(self, number: int) -> _Unit:
+        with self._lock:
+            found = self._units.get(number)
+            if found is None:
+                found = self._units[number] = self._open(number)
+            self._units.move_to_end(number)
+            if len(self._units) > self._max_open:
+                self._units.popitem(last=False)  # who still reads it keeps it mapped
+            return found
+
+    def _open(self, number: int) -> _Unit:
+        entry = self._grid.entries[number]
+        assert entry.tar is not None, "rows without a sample are never gathered"
+        size_bytes = entry.tar.size_bytes
+        tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))
+        return _Unit(tar, np.asarray(member_ranges(read_unit_meta(self._folder, entry))))

@@ -1,0 +1,160 @@
+"""What a batch carries beside tensors: captions and labels, sizes and crops, times of frames."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.seeds import keyed_uint64
+from latentcache.loader.index.frame_times import seconds_of_spans
+from latentcache.loader.index.plan_values import PlanValues
+from latentcache.loader.order.feistel import Indices
+from latentcache.loader.streams.open_sources import OpenSource
+from latentcache.loader.streams.stream import Picked, Stream
+from latentcache.store import Annotation
+from latentcache.store.format import numbers
+
+PLAN_VALUES: dict[str, tuple[str, ...]] = {
+    "original_size": ("source_height_px", "source_width_px"),
+    "resized_size": ("resized_height_px", "resized_width_px"),
+    "crop": ("crop_top_px", "crop_left_px"),
+    "frame_rate_fps": ("frame_rate_fps",),
+    "start_s": ("start_s",),
+    "end_s": ("end_s",),
+    "latent_times": ("start_s", "frame_rate_fps"),
+    "latent_spans": ("start_s", "frame_rate_fps"),
+}
+"""Names a column may have besides encoded columns and annotations: pixels as (vertical,
+horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says nothing."""
+
+
+class SideValues:
+    """Reads annotations and plan fields of the rows of a batch."""
+
+    def __init__(self, opened: Sequence[OpenSource], names: Sequence[str], *, seed: int) -> None:
+        """Check that the names exist; opens nothing.
+
+        Raises:
+            ConfigError: A source has no such annotation.
+        """
+        self._opened, self._seed = opened, seed
+        self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
+        self._plan: dict[tuple[int, int], PlanValues] = {}
+        self._rows_before: dict[tuple[int, int], int] = {}
+        self._fields = sorted({field for name in names for field in PLAN_VALUES.get(name, ())})
+        for one in opened:
+            known = set(one.snapshot.record.annotations)
+            for name in names:
+                if name not in known and name not in PLAN_VALUES:
+                    raise ConfigError(
+                        f"columns must be encoded ({', '.join(sorted(one.snapshot.columns))}), "
+                        f"annotations ({', '.join(sorted(known)) or 'none'}) or plan values "
+                        f"({', '.join(PLAN_VALUES)}), got {name!r} (source {one.source.name}); "
+                        f"correct it"
+                    )
+
+    def read(self, name: str, stream: Stream, picked: Picked) -> Any:
+        """Return a tensor [B, ...] of numbers, or a list of B other values."""
+        if name in self._opened[stream.place.source].snapshot.record.annotations:
+            annotation = self._annotation(name, stream)
+            if annotation is None:
+                return [None] * len(picked.rows)
+            if pa.types.is_string(annotation.type):
+                return annotation.texts(self._places(stream, picked.rows))
+            return self._annotation_values(annotation, name, stream, picked)
+        values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
+        if name in ("latent_times", "latent_spans"):
+            main = "latents" if "latents" in stream.columns else next(iter(stream.columns))
+            spans = stream.frame_spans(main, picked)
+            return _latent_values(name, spans, start_s=values[0], frame_rate_fps=values[1])
+        return torch.from_numpy(values[0] if len(values) == 1 else np.stack(values, axis=1))
+
+    def _annotation_values(
+        self, annotation: Annotation, name: str, stream: Stream, picked: Picked
+    ) -> Any:
+        values = annotation.take(*stream.shards_and_rows(picked.rows))
+        if not values.null_count and pa.types.is_boolean(values.type):
+            return torch.tensor(values.to_pylist(), dtype=torch.bool)
+        if not values.null_count and _is_number(values.type):
+            return torch.from_numpy(numbers(values).copy())
+        if _is_list(values.type) and pa.types.is_string(values.type.value_type):
+            plain = values.to_pylist()
+            return self._chosen(name, plain, stream.keys(picked.rows), picked.draws)
+        if _is_list(values.type) and not values.null_count and _is_number(values.type.value_type):
+            return _vectors(values)
+        return values.to_pylist()
+
+    def _annotation(self, name: str, stream: Stream) -> Annotation | None:
+        place = stream.place
+        key = (place.source, place.generation, name)
+        if key not in self._annotations:
+            one = self._opened[place.source]
+            snapshot, cache = one.snapshot, one.cache
+            fetch = partial(cache.fetch, snapshot.folder) if cache is not None else None
+            self._annotations[key] = snapshot.annotation(name, place.generation, fetch=fetch)
+        return self._annotations[key]
+
+    def _chosen(
+        self, name: str, several: list[Any], keys: Sequence[str], draws: Indices
+    ) -> list[Any]:
+        """Return one of each sample's values, another in each epoch."""
+        return [
+            values[keyed_uint64(self._seed, "choice", name, key, draw) % len(values)]
+            if values
+            else None
+            for values, key, draw in zip(several, keys, draws.tolist(), strict=True)
+        ]
+
+    def _plan_values(self, field: str, stream: Stream, rows: Indices) -> Any:
+        place = stream.place
+        one = self._opened[place.source]
+        key = (place.source, place.generation)
+        if key not in self._plan:
+            scratch: Path | None = one.cache.path if one.cache is not None else None
+            generation = one.snapshot.generations[place.generation]
+            self._plan[key] = PlanValues(
+                one.snapshot.folder, generation, self._fields, scratch=scratch
+            )
+        return self._plan[key].read(field, self._places(stream, rows))
+
+    def _places(self, stream: Stream, rows: Indices) -> Indices:
+        """Return the rows' places in their generation's plan."""
+        key = (stream.place.source, stream.place.generation)
+        if key not in self._rows_before:
+            generations = self._opened[key[0]].snapshot.generations[: key[1]]
+            self._rows_before[key] = sum(each.num_rows for each in generations)
+        return stream.numbers(rows) - self._rows_before[key]
+
+
+def _latent_values(name: str, spans: Any, *, start_s: Any, frame_rate_fps: Any) -> torch.Tensor:
+    """Return seconds in the medium: spans [B, T, 2], or when each one's last frame is [B, T]."""
+    spans = spans if name == "latent_spans" else spans - 1.0
+    found = seconds_of_spans(spans, start_s=start_s, frame_rate_fps=frame_rate_fps)
+    return torch.from_numpy(found if name == "latent_spans" else found[..., 1].copy())
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _vectors(values: Any) -> Any:
+    """Return lists of numbers as one tensor [B, n], or as a tensor each if lengths differ."""
+    flat = values.flatten()
+    if flat.null_count:
+        return values.to_pylist()
+    lengths = {len(one) for one in values}
+    whole = torch.from_numpy(numbers(flat).copy())
+    if len(lengths) == 1:
+        return whole.reshape(len(values), -1)
+    return list(torch.split(whole, [len(one) for one in values]))

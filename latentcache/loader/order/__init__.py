@@ -1,0 +1,1 @@
+"""Order as arithmetic: permutations, epochs, schedules, mixtures; no tables, no I/O."""

@@ -1,0 +1,152 @@
+"""How many samples a global batch of each bucket holds: a number, a table, or tokens per rank.
+
+A *global batch* is the samples of one optimizer step: ranks x micro-batches x samples each.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.media import Bucket
+from latentcache.loader.order.whole_numbers import whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """Who shares a global batch: data-parallel ranks only.
+
+    Attributes:
+        rank: Of this process; context- and tensor-parallel neighbours share it.
+        world_size: Data-parallel ranks.
+        micro_batches: Batches that a rank takes per optimizer step.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    micro_batches: int = 1
+
+    def __post_init__(self) -> None:
+        whole(self.world_size, name="world_size", least=1)
+        whole(self.micro_batches, name="micro_batches", least=1)
+        if not 0 <= whole(self.rank, name="rank") < self.world_size:
+            raise ConfigError(
+                f"rank must be 0 to {self.world_size - 1}, got {self.rank} of "
+                f"{self.world_size} ranks; pass the data-parallel rank and size"
+            )
+
+    @property
+    def num_parts(self) -> int:
+        """Micro-batches of all ranks."""
+        return self.world_size * self.micro_batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSizes:
+    """What the user asked for: exactly one of the two.
+
+    Attributes:
+        global_batch_size: Samples, for all buckets or by bucket (``"1x512x512"``).
+        tokens_per_rank: Tokens in a micro-batch of a rank; samples follow from the bucket.
+        patch: Latent cells (T, H, W) that the model makes one token of.
+    """
+
+    global_batch_size: int | Mapping[str, int] | None = None
+    tokens_per_rank: int | None = None
+    patch: tuple[int, int, int] = (1, 2, 2)
+
+    def __post_init__(self) -> None:
+        if (self.global_batch_size is None) == (self.tokens_per_rank is None):
+            raise ConfigError(
+                f"batch must be given as global_batch_size or as tokens_per_rank, got "
+                f"{self.global_batch_size} and {self.tokens_per_rank}; give one of them"
+            )
+        if self.tokens_per_rank is not None:
+            whole(self.tokens_per_rank, name="tokens_per_rank", least=1)
+        elif isinstance(self.global_batch_size, Mapping):
+            _parse_table(self.global_batch_size)
+        else:
+            whole(self.global_batch_size, name="global_batch_size", least=1)
+        if not (
+            isinstance(self.patch, Sequence)
+            and len(self.patch) == 3
+            and all(isinstance(edge, int) and edge > 0 for edge in self.patch)
+        ):
+            raise ConfigError(
+                f"patch must be three positive numbers of cells (T, H, W), got {self.patch!r}; "
+                f"use (1, 2, 2)"
+            )
+
+    def resolve(self, latents: Mapping[Bucket, tuple[int, ...]], ranks: Ranks) -> dict[Bucket, int]:
+        """Return the global batch of each bucket.
+
+        Args:
+            latents: Bucket to the shape of its latent: C, T (of clips), H, W.
+            ranks: Who shares it.
+
+        Raises:
+            ConfigError: A bucket has no size, or one that ranks cannot share.
+        """
+        sizes = {bucket: self._size(bucket, shape, ranks) for bucket, shape in latents.items()}
+        for bucket, size in sizes.items():
+            check_size(size, ranks, where=f"bucket {bucket}")
+        return sizes
+
+    def _size(self, bucket: Bucket, shape: tuple[int, ...], ranks: Ranks) -> int:
+        if self.tokens_per_rank is not None:
+            tokens = num_tokens(shape, self.patch)
+            each = self.tokens_per_rank // tokens
+            if not each:
+                raise ConfigError(
+                    f"tokens_per_rank must hold one sample, got {self.tokens_per_rank} where "
+                    f"one of {bucket} has {tokens}; use {tokens} or leave the bucket out"
+                )
+            return each * ranks.num_parts
+        if isinstance(self.global_batch_size, Mapping):
+            table = _parse_table(self.global_batch_size)
+            if bucket not in table:
+                known = ", ".join(map(str, sorted(table))) or "none"
+                raise ConfigError(
+                    f"global_batch_size must name every bucket, got none for {bucket} (has "
+                    f"{known}); add it or leave the bucket out"
+                )
+            return table[bucket]
+        assert self.global_batch_size is not None, "one of the two is given"
+        return self.global_batch_size
+
+
+def _parse_table(table: Mapping[str, int]) -> dict[Bucket, int]:
+    sizes = {}
+    for name, size in table.items():
+        try:
+            bucket = Bucket.parse(str(name))
+        except ValueError:
+            raise ConfigError(
+                f"global_batch_size must name buckets as TxHxW in pixels, got {name!r}; "
+                f"write for example 1x512x512"
+            ) from None
+        sizes[bucket] = whole(size, name=f"global_batch_size of {name}", least=1)
+    return sizes
+
+
+def num_tokens(shape: tuple[int, ...], patch: tuple[int, int, int]) -> int:
+    """Return the tokens of one latent (C, T, H, W) or (C, H, W); edges are padded."""
+    grid = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
+    return math.prod(-(-cells // edge) for cells, edge in zip(grid, patch, strict=False))
+
+
+def check_size(size: int, ranks: Ranks, *, where: str) -> None:
+    """Refuse a global batch that ranks cannot share equally.
+
+    Raises:
+        ConfigError: It does not divide; names the next that does.
+    """
+    parts = ranks.num_parts
+    if size < 1 or size % parts:
+        fitting = max(1, -(-size // parts)) * parts
+        micro = f" x {ranks.micro_batches} micro-batches" if ranks.micro_batches > 1 else ""
+        plural = "s" if ranks.world_size > 1 else ""
+        raise ConfigError(
+            f"global batch {size} does not divide by {ranks.world_size} rank{plural}{micro} "
+            f"({where}); use {fitting}"
+        )

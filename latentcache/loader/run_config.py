@@ -1,0 +1,229 @@
+"""Everything that a run pins, resolved once from its sources: streams, sizes, numbers."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.media import Bucket
+from latentcache.loader.batch_reader import BatchReader, Posterior, Recipe, is_sampled
+from latentcache.loader.gather.address_range import max_maps
+from latentcache.loader.metadata_columns import SideValues
+from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
+from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, StreamOrder
+from latentcache.loader.order.mixture import Member, Mixture, StepDraw
+from latentcache.loader.run_state import STATE_FORMAT
+from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
+from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
+from latentcache.loader.streams.stream import Stream
+from latentcache.loader.streams.stream_column import share_maps
+from latentcache.loader.transform.normalizer import (
+    Normalise,
+    NormalizeMode,
+    primary_field,
+    resolve_normalise,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, beside the sources.
+
+    Attributes:
+        columns: Encoded columns, annotations and plan values.
+        sizes: Of global batches.
+        ranks: Who shares them.
+        rule: Of the order.
+        posterior: ``sample`` or ``mode``.
+        normalize: A mode or operations.
+        device: Where tensors go.
+        num_ahead: Batches that are made before they are taken.
+        window_frames: Latent frames taken of each clip that has as many; 0 takes all.
+    """
+
+    columns: tuple[str, ...]
+    sizes: BatchSizes
+    ranks: Ranks
+    rule: OrderRule
+    posterior: Posterior
+    normalize: NormalizeMode | Sequence[Mapping[str, Any]]
+    device: torch.device | None
+    num_ahead: int = 0
+    window_frames: int = 0
+
+
+class ResolvedRun:
+    """What is drawn, from where, and what is done to it; fixed for a run.
+
+    Attributes:
+        opened: The sources.
+        streams: All of them, in the order of the mixture's members.
+        mixture: Which stream serves which step.
+        recipe: What is done to tensors.
+        reader: Makes batches.
+        static: The part of the state that does not move.
+    """
+
+    def __init__(
+        self, request: Request, opened: Sequence[OpenSource], state: Mapping[str, Any] | None
+    ) -> None:
+        """Resolve.
+
+        Args:
+            request: Of the user.
+            opened: The sources.
+            state: Of a run to go on with; what must not change is taken from it.
+
+        Raises:
+            ConfigError: Something asked for does not fit the sources or the run.
+        """
+        self._request, self.opened = request, tuple(opened)
+        self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
+        columns = [column for stream in self.streams for column in stream.columns.values()]
+        share_maps(columns, _max_tars())
+        self._encoded = tensor_columns(opened[0].snapshot, request.columns)
+        self.recipe = self._make_recipe(state)
+        rest = [name for name in request.columns if name not in self._encoded]
+        side = SideValues(opened, rest, seed=request.rule.seed)
+        self.reader = BatchReader(self.recipe, side, num_ahead=request.num_ahead)
+        for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
+            self.reader.shape(stream, self.recipe.latents, 1)
+        self.mixture = self._make_mixture(self._make_sizes(state))
+        members = self.mixture.members
+        check_cache_holds_windows(self.streams, members, request.rule, request.ranks)
+        self._windows = WindowsAhead(self.streams, members, request.rule)
+        self.static = self._make_static()
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether what comes a window later is to be fetched ahead."""
+        return self._request.rule.window_blocks > 0
+
+    def fetch_ahead(self, draw: StepDraw, part: slice) -> None:
+        """Have fetched what the same part of this stream needs one window later."""
+        self._windows.fetch(draw, part)
+
+    def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
+        request = self._request
+        latents = "latents" if "latents" in self._encoded else next(iter(self._encoded))
+        for stream in self.streams:
+            if stream.columns[latents].is_varying:
+                raise ConfigError(
+                    f"{latents} must have one shape in bucket {stream.bucket} to be trained on, "
+                    f"got samples of many; add a column of latents before it"
+                )
+        views = [one.snapshot.columns[latents] for one in self.opened]
+        fields = [field.name for field in views[0].record.fields]
+        is_float = "float" in primary_field(views[0]).dtype
+        found = resolve_normalise(
+            views,
+            request.normalize if is_float else "none",
+            is_sampled=is_sampled(fields, request.posterior),
+        )
+        return Recipe(
+            columns=request.columns,
+            latents=latents,
+            normalise=found if state is None else _kept_normalise(state["normalise"], found),
+            posterior=request.posterior,
+            seed=request.rule.seed,
+            device=request.device,
+            window_frames=request.window_frames,
+        )
+
+    def _make_sizes(self, state: Mapping[str, Any] | None) -> dict[Bucket, int]:
+        request, latents = self._request, self.recipe.latents
+        shapes = {}
+        for stream in self.streams:
+            column = stream.columns[latents]
+            shapes[stream.bucket] = column.field(primary_field(column.view).name).shape
+        sizes = request.sizes.resolve(shapes, request.ranks)
+        if state is not None and request.sizes.tokens_per_rank is not None:
+            # Tokens per rank were turned into samples once: other ranks share the same.
+            pinned = {facts["bucket"]: facts["batch"] for facts in state["streams"].values()}
+            sizes = {bucket: pinned.get(str(bucket), size) for bucket, size in sizes.items()}
+            for bucket, size in sizes.items():
+                check_size(size, request.ranks, where=f"bucket {bucket}")
+        return sizes
+
+    def _make_mixture(self, sizes: Mapping[Bucket, int]) -> Mixture:
+        members = []
+        weights = [weight for one in self.opened for weight in one.weights()]
+        for stream, weight in zip(self.streams, weights, strict=True):
+            num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
+            if num_rows < size:
+                logger.warning(
+                    "stream %s has %d rows for batches of %d: its batches hold a sample more "
+                    "than once; give the bucket a smaller batch, or leave it out with a filter",
+                    stream.place.name,
+                    num_rows,
+                    size,
+                )
+            order = StreamOrder(
+                stream.place.name, num_rows, self._request.rule, block_rows=stream.block_rows
+            )
+            members.append(Member(order=order, weight=weight, batch_size=size))
+        return Mixture(members, seed=self._request.rule.seed)
+
+    def _make_static(self) -> dict[str, Any]:
+        request = self._request
+        return {
+            "format": STATE_FORMAT,
+            "order": {
+                "version": ORDER_VERSION,
+                "seed": request.rule.seed,
+                "partitions": request.rule.partitions,
+                "window_shards": request.rule.window_blocks,
+                **({"window_frames": request.window_frames} if request.window_frames else {}),
+            },
+            "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
+            "posterior": request.posterior,
+            "normalise": self.recipe.normalise.to_json(),
+            "sources": [_source_json(one) for one in self.opened],
+            "streams": {
+                stream.place.name: {
+                    "bucket": str(stream.bucket),
+                    "rows": stream.selection.num_rows,
+                    "selection": stream.selection.digest,
+                    "batch": member.batch_size,
+                }
+                for stream, member in zip(self.streams, self.mixture.members, strict=True)
+            },
+            "parts": [request.ranks.world_size, request.ranks.micro_batches],
+        }
+
+
+def _max_tars() -> int | None:
+    """Return half of what the system lets a process map: there are other loaders and libraries."""
+    most = max_maps()
+    return None if most is None else most // 2
+
+
+def _source_json(one: OpenSource) -> dict[str, Any]:
+    source = one.source
+    return {
+        "name": source.name,
+        "pin": str(one.snapshot.pin),
+        "selection": source.selection_key(),
+        "weight": source.weight,
+        "repeats": source.repeats,
+    }
+
+
+def _kept_normalise(state: Mapping[str, Any], ours: Normalise) -> Normalise:
+    """Return the run's normalisation, by value; refuse one that was found another way.
+
+    Measured figures change as a store grows: the run's stay what they were.
+    """
+    theirs = Normalise.from_json(state)
+    is_measured = theirs.source == ours.source == "measured"
+    if theirs.mode != ours.mode or (theirs.to_json() != ours.to_json() and not is_measured):
+        raise ConfigError(
+            f"normalize must be that of the run, got {ours.to_json()} where the run has "
+            f"{theirs.to_json()}; pass the run's operations, or start a new run"
+        )
+    return theirs

@@ -1,0 +1,1 @@
+"""One bucket of one source, ready to be drawn from: rows in, samples out."""

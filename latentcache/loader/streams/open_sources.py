@@ -1,0 +1,170 @@
+"""Opening sources: their snapshots, the streams in them, and that all speak of one encoding."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.units import BucketRun
+from latentcache.loader.cache.shard_cache import ShardCache
+from latentcache.loader.index.unit_index import ColumnUnits
+from latentcache.loader.order.feistel import Indices
+from latentcache.loader.select.selection import select_rows
+from latentcache.loader.select.source import Source
+from latentcache.loader.streams.make_streams import SelectedRun, make_streams
+from latentcache.loader.streams.stream import Stream, StreamPlace
+from latentcache.loader.streams.stream_column import Access
+from latentcache.store import ColumnView, Pin, Snapshot
+from latentcache.store.format import numbers
+from latentcache.store.rows import read_retired
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source with the snapshot it is read from.
+
+    Attributes:
+        source: As asked for.
+        snapshot: Pinned.
+        streams: Those with any selected row.
+        cache: Holds objects of remote stores, or None.
+    """
+
+    source: Source
+    snapshot: Snapshot
+    streams: tuple[Stream, ...]
+    cache: ShardCache | None = None
+
+    def weights(self) -> list[Fraction]:
+        """Return the share of samples of each stream."""
+        rows = [stream.selection.num_rows for stream in self.streams]
+        if self.source.weight is None:
+            return [Fraction(self.source.repeats) * count for count in rows]
+        if not 0 <= self.source.weight < float("inf"):
+            raise ConfigError(
+                f"weight must be finite and not negative, got {self.source.weight} "
+                f"(source {self.source.name})"
+            )
+        return [Fraction(self.source.weight) * count / sum(rows) for count in rows]
+
+
+def open_sources(
+    sources: Sequence[Source],
+    pins: Sequence[Pin | None],
+    columns: Sequence[str],
+    cache: ShardCache | None = None,
+    *,
+    is_verified: bool = False,
+    window_frames: int = 0,
+) -> list[OpenSource]:
+    """Return the sources, open.
+
+    Args:
+        sources: At least one.
+        pins: Per source, the snapshot that stands in for the newest, or None.
+        columns: Names of tensor columns; annotations among them are passed over.
+        cache: Holds tars of remote stores.
+        is_verified: Compare local tars with their checksums when they are first needed.
+        window_frames: Latent frames to take of each longer clip; 0 takes all.
+
+    Raises:
+        ConfigError: A source selects nothing, or columns differ in encoding.
+    """
+    opened = [
+        _open_source((number, source), pin, columns, Access(cache, is_verified), window_frames)
+        for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
+    ]
+    for name in columns:
+        _check_one_encoding(name, opened)
+    return opened
+
+
+def tensor_columns(snapshot: Snapshot, columns: Sequence[str]) -> dict[str, ColumnView]:
+    """Return those columns that an encoder made."""
+    return {name: snapshot.columns[name] for name in columns if name in snapshot.columns}
+
+
+def _open_source(
+    numbered: tuple[int, Source],
+    pin: Pin | None,
+    columns: Sequence[str],
+    access: Access,
+    window_frames: int,
+) -> OpenSource:
+    number, source = numbered
+    snapshot = source.open(pin)
+    views = tensor_columns(snapshot, columns)
+    if not views:
+        raise ConfigError(
+            f"columns must hold one that is encoded ({', '.join(sorted(snapshot.columns))}), got "
+            f"{', '.join(columns)} (source {source.name}); add it"
+        )
+    units = {name: ColumnUnits.read(view) for name, view in views.items()}
+    streams = []
+    for runs in _selected_runs(source, snapshot, views, access.cache):
+        place = StreamPlace(name=source.name, source=number, generation=runs[0], first_place=0)
+        streams += list(make_streams(place, runs[1], units, access, window_frames=window_frames))
+    if not streams:
+        raise ConfigError(
+            f"filter and split must select a row, got none (source {source.name}, "
+            f"{source.selection_key()}); correct the filter"
+        )
+    return OpenSource(source, snapshot, tuple(streams), access.cache)
+
+
+def _selected_runs(
+    source: Source, snapshot: Snapshot, views: Mapping[str, ColumnView], cache: ShardCache | None
+) -> Iterator[tuple[int, list[SelectedRun]]]:
+    """Yield each generation's number, and its runs of which the source selects any row."""
+    retired = _retired(snapshot)
+    first_place = 0
+    # A snapshot published before the plan grew does not cover what was planned since.
+    num_generations = min(view.entry.num_generations for view in views.values())
+    for generation in snapshot.generations[:num_generations]:
+        found = []
+        selections = select_rows(source, snapshot, generation, cache)
+        for run, selection in zip(generation.runs, selections, strict=True):
+            if selection.num_rows:
+                gone = _places(run, retired)
+                found.append(SelectedRun(run, first_place, selection, gone))
+            first_place += run.num_rows
+        yield generation.number, found
+
+
+def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:
+    # Most generations retire nothing, and an empty table costs more than none (pandas).
+    tables = [read_retired(snapshot.folder, one) for one in snapshot.generations if one.retired]
+    empty = np.zeros(0, np.int64)
+    return {
+        name: np.concatenate([empty, *(numbers(table[name]).astype(np.int64) for table in tables)])
+        for name in ("shard", "row")
+    }
+
+
+def _places(run: BucketRun, retired: Mapping[str, Indices]) -> Indices:
+    shards = retired["shard"] - run.first_shard
+    inside = (shards >= 0) & (shards < run.num_shards)
+    places: Indices = np.unique(shards[inside] * run.rows_per_shard + retired["row"][inside])
+    return places
+
+
+def _check_one_encoding(name: str, opened: Sequence[OpenSource]) -> None:
+    found = {
+        one.source.name: one.snapshot.columns[name].record.fingerprint
+        for one in opened
+        if name in one.snapshot.columns
+    }
+    if found and len(found) < len(opened):
+        lacking = [one.source.name for one in opened if one.source.name not in found]
+        raise ConfigError(
+            f"column {name} must be in all sources, got none in {', '.join(lacking)}; "
+            f"encode it there"
+        )
+    if len(set(found.values())) > 1:
+        raise ConfigError(
+            f"column {name} must have one encoding in all sources, got "
+            f"{', '.join(f'{digest} in {source}' for source, digest in found.items())}; "
+            f"encode one of them again"
+        )

@@ -1,0 +1,253 @@
+"""From the encoder's space to the model's, and back: a list of operations, carried by value.
+
+Dimension letters: B batch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.loader.transform.fused import Fitted, axes_after, fit
+from latentcache.stats import ColumnStatistics, merge_arrays
+from latentcache.store import ColumnView
+
+NormalizeMode = Literal["auto", "published", "measured", "measured-global", "none", "given"]
+
+Ops = tuple[Mapping[str, Any], ...]
+
+_ARGUMENTS = {
+    "subtract": "values",
+    "divide": "values",
+    "multiply": "values",
+    "add": "values",
+    "patchify": "size",
+    "pack": "size",
+    "permute": "axes",
+}
+"""Operations there are, and what each must be given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalise:
+    """What is done to a column's latents; plain values, so that it can be kept beside weights.
+
+    Attributes:
+        mode: How the operations were found.
+        source: Where their numbers came from.
+        axes: Letters of the stored latent's dimensions.
+        ops: ``op`` with ``values`` and ``axis``, ``size`` or ``axes``; in order, as an
+            encoder publishes them (docs/encoders.md).
+    """
+
+    mode: NormalizeMode
+    source: str
+    axes: str
+    ops: Ops
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "mode": self.mode,
+            "source": self.source,
+            "axes": self.axes,
+            "ops": [dict(op) for op in self.ops],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Normalise":
+        """Return what ``to_json`` wrote."""
+        return cls(
+            mode=values["mode"],
+            source=values["source"],
+            axes=values["axes"],
+            ops=tuple(values["ops"]),
+        )
+
+    def fitted(self, shape: Sequence[int], device: torch.device | None = None) -> Fitted:
+        """Return what is done to stored samples of one shape.
+
+        Raises:
+            ConfigError: The operations do not fit that shape.
+        """
+        return fit(self.ops, self.axes, shape, device)
+
+    def apply(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return latents (B, *axes) in the model's space; float32 if there is any operation."""
+        if not self.ops:
+            return latents
+        fitted = self.fitted(latents.shape[1:], latents.device)
+        shape = (len(latents), *fitted.shape)
+        return fitted.write(latents, latents.new_empty(shape, dtype=torch.float32))
+
+    def invert(self, latents: torch.Tensor, *, shape: Sequence[int] | None = None) -> torch.Tensor:
+        """Return latents in the encoder's own space, to decode them.
+
+        Args:
+            latents: (B, ...) as ``apply`` returns them.
+            shape: Of one stored latent, as ``axes`` names its dimensions; needed where
+                tokens were packed, whose number does not tell height from width.
+
+        Raises:
+            ConfigError: Tokens were packed, and no shape that fits them is given.
+        """
+        if not self.ops:
+            return latents
+        if any(op["op"] == "pack" for op in self.ops):
+            if shape is None or len(shape) != len(self.axes):
+                raise ConfigError(
+                    f"shape must be that of one stored latent ({self.axes}) to unpack tokens, got "
+                    f"{shape}; pass for example normalise.invert(latents, shape=(16, 64, 64))"
+                )
+        else:
+            shape = self._stored_shape(tuple(latents.shape[1:]))
+        fitted = self.fitted(shape, latents.device)
+        if tuple(latents.shape[1:]) != fitted.shape:
+            raise ConfigError(
+                f"latents of stored shape {shape} must be {fitted.shape} each to be brought back, "
+                f"got {tuple(latents.shape[1:])}; pass the shape they were stored in"
+            )
+        return fitted.invert(latents)
+
+    def _stored_shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the stored shape of what was not packed."""
+        before = [self.axes]
+        for op in self.ops:
+            before.append(axes_after(op, before[-1]))
+        for op, axes in zip(reversed(self.ops), reversed(before[:-1]), strict=True):
+            if op["op"] == "patchify":
+                edge = int(op["size"])
+                channels, *frames, height, width = sizes
+                sizes = (channels // edge**2, *frames, height * edge, width * edge)
+            elif op["op"] == "permute":
+                sizes = tuple(sizes[str(op["axes"]).index(letter)] for letter in axes)
+        return sizes
+
+
+def resolve_normalise(
+    views: Sequence[ColumnView],
+    mode: NormalizeMode | Sequence[Mapping[str, Any]],
+    *,
+    is_sampled: bool,
+) -> Normalise:
+    """Return a column's normalisation, its numbers resolved.
+
+    Args:
+        views: The column in each source, of one encoding; measured figures are those of all.
+        mode: ``auto`` takes published figures where there are any and else measured ones;
+            ``measured-global`` has a mean per channel and one scale for all; or operations.
+        is_sampled: Whether the posterior is sampled, which widens the measured variance.
+
+    Raises:
+        ConfigError: There are no such figures.
+    """
+    view = views[0]
+    axes = primary_field(view).axes
+    if not isinstance(mode, str):
+        given = _checked_ops(mode)
+        return Normalise(mode="given", source="given", axes=axes, ops=given)
+    published = view.record.normalizer
+    if mode == "none":
+        return Normalise(mode=mode, source="none", axes=axes, ops=())
+    if mode == "published" or (mode == "auto" and published is not None):
+        if published is None:
+            raise ConfigError(
+                f"normalize must not be published for {view.name}, whose encoder publishes "
+                f"nothing; use measured"
+            )
+        ops = tuple(_plain(op) for op in published["ops"])
+        source = f"published ({published.get('source', 'unknown')})"
+        return Normalise(mode=mode, source=source, axes=axes, ops=ops)
+    if mode not in ("auto", "measured", "measured-global"):
+        raise ConfigError(
+            f"normalize must be auto, published, measured, measured-global, none or operations, "
+            f"got {mode!r}"
+        )
+    return _measured(views, mode, axes, is_sampled=is_sampled)
+
+
+def primary_field(view: ColumnView) -> Any:
+    """Return the field that a model trains on: ``mean``, ``z`` or ``sample``, else the first."""
+    fields = {field.name: field for field in view.record.fields}
+    for name in ("mean", "z", "sample"):
+        if name in fields:
+            return fields[name]
+    return view.record.fields[0]
+
+
+def _measured(
+    views: Sequence[ColumnView], mode: NormalizeMode, axes: str, *, is_sampled: bool
+) -> Normalise:
+    view = views[0]
+    merged = merge_arrays(one.statistics() for one in views)
+    statistics = ColumnStatistics.from_arrays(merged).primary
+    if statistics is None or not int(statistics.pooled.moments.count.sum()):
+        raise ConfigError(
+            f"normalize must be none or operations for {view.name}, whose statistics hold no "
+            f"latents; use none"
+        )
+    pooled = statistics.pooled
+    variance = pooled.moments.variance
+    if is_sampled and pooled.posterior is not None:
+        variance = pooled.latent_variance(is_sampled=statistics.is_sampled)
+    if mode == "measured-global":
+        # The root mean square about the channels' means keeps their relative sizes.
+        scales = [math.sqrt(float(variance.mean()))]
+    else:
+        scales = [math.sqrt(float(value)) for value in variance]
+    if not all(math.isfinite(scale) and scale > 0 for scale in scales):
+        raise ConfigError(
+            f"normalize must not be {mode} for {view.name}, a channel of which is constant; "
+            f"use measured-global or operations"
+        )
+    means = [float(value) for value in pooled.moments.mean]
+    ops = (
+        {"op": "subtract", "values": means, "axis": "C"},
+        {"op": "divide", "values": scales, "axis": "C"},
+    )
+    return Normalise(mode=mode, source="measured", axes=axes, ops=ops)
+
+
+def _checked_ops(given: Any) -> Ops:
+    """Return operations a user gave, as plain values; those that lose latents are refused."""
+    is_list = isinstance(given, Sequence) and all(isinstance(op, Mapping) for op in given)
+    if not is_list:
+        raise ConfigError(
+            f"normalize must be True, False, a mode or a list of operations, got {given!r}; write "
+            f'for example [{{"op": "divide", "values": [0.18215]}}]'
+        )
+    for op in given:
+        _check_op(op)
+    return tuple(_plain(op) for op in given)
+
+
+def _check_op(op: Mapping[str, Any]) -> None:
+    kind = op.get("op")
+    if kind not in _ARGUMENTS:
+        raise ConfigError(
+            f"op must be {', '.join(_ARGUMENTS)}, got {kind!r}; give the operations yourself"
+        )
+    name = _ARGUMENTS[kind]
+    value = op.get(name)
+    if name == "values":
+        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+        is_right = bool(numbers) and all(
+            isinstance(one, int | float) and math.isfinite(one) for one in numbers
+        )
+        # What cannot be undone cannot be decoded.
+        is_right &= kind not in ("multiply", "divide") or all(numbers)
+        rule = "finite numbers, not 0 where they multiply or divide"
+    elif name == "size":
+        is_right, rule = isinstance(value, int) and value > 0, "a positive whole number"
+    else:
+        is_right, rule = isinstance(value, str), "letters of the latent's dimensions"
+    if not is_right:
+        raise ConfigError(f"{name} of {kind} must be {rule}, got {value!r}; correct them")
+
+
+def _plain(op: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in op.items() if value not in ("", 0, (), [])}
+    return {**kept, **({"values": list(kept["values"])} if "values" in kept else {})}

@@ -1,0 +1,45 @@
+from .build_recipe import Recipe as Recipe
+from .build_recipe import lay_over as lay_over
+from .build_recipe import parse_setting as parse_setting
+from .build_recipe import read_recipe as read_recipe
+from .encode.column_run import EncodeResult as EncodeResult
+from .encode_request import EncodeRequest as EncodeRequest
+from .estimate_build import Calibration as Calibration
+from .estimate_build import Estimate as Estimate
+from .estimate_build import estimate as estimate
+from .jobs import RunStoppedError as RunStoppedError
+from .jobs import build as build
+from .jobs import encode_column as encode_column
+from .jobs import plan_corpus as plan_corpus
+from .planning import PlanRequest as PlanRequest
+from .planning import PlanResult as PlanResult
+from .ray_train import train_on_cluster as train_on_cluster
+from .run_options import EncodeOptions as EncodeOptions
+from .run_options import Resources as Resources
+from .run_progress import Reporter as Reporter
+from .run_progress import RunProgress as RunProgress
+from .run_progress import SilentReporter as SilentReporter
+
+__all__ = [
+    "Calibration",
+    "EncodeOptions",
+    "EncodeRequest",
+    "EncodeResult",
+    "Estimate",
+    "PlanRequest",
+    "PlanResult",
+    "Recipe",
+    "Reporter",
+    "Resources",
+    "RunProgress",
+    "RunStoppedError",
+    "SilentReporter",
+    "build",
+    "encode_column",
+    "estimate",
+    "lay_over",
+    "parse_setting",
+    "plan_corpus",
+    "read_recipe",
+    "train_on_cluster",
+]

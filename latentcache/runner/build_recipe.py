@@ -1,0 +1,118 @@
+"""Recipes: everything a run is told, from a TOML file and overrides, with each key checked.
+
+A recipe has ``corpus``, ``store`` and ``column`` at the top and the tables ``[plan]``,
+``[encode]`` and ``[resources]``. A flag of the command line is an override of one key, so
+a run can be written down, launched on a cluster and repeated.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentcache.core.config import config_from_mapping, read_toml
+from latentcache.core.errors import ConfigError
+from latentcache.plan.options import PlanOptions
+from latentcache.runner.run_options import EncodeOptions, Resources
+
+if TYPE_CHECKING:
+    from latentcache.runner.encode_request import EncodeRequest
+    from latentcache.runner.planning import PlanRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One run, written down."""
+
+    corpus: str = ""
+    """Folder or URL of the media; may be empty where a plan exists already."""
+    corpus_kind: str = ""
+    """``folder``, ``webdataset`` or ``manifest``; empty finds out."""
+    store: str = ""
+    """Folder or URL of the store."""
+    column: str = "latents"
+    """What the encoder computes is served under this name."""
+    partial: bool = False
+    """Publish a column that still has missing rows."""
+    retry_quarantined: bool = False
+    """Try again what was quarantined for a reason that may pass."""
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    resources: Resources = field(default_factory=Resources)
+
+    def plan_request(self) -> "PlanRequest":
+        """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
+        from latentcache.runner.planning import PlanRequest  # noqa: PLC0415  loads Ray
+
+        return PlanRequest(
+            corpus_url=self.corpus,
+            corpus_kind=self.corpus_kind,
+            options=self.plan,
+            resources=self.resources,
+        )
+
+    def encode_request(self) -> "EncodeRequest":
+        """Return what ``runner.build`` and ``runner.encode_column`` are asked."""
+        from latentcache.runner.encode_request import EncodeRequest  # noqa: PLC0415  loads Ray
+
+        return EncodeRequest(
+            column=self.column,
+            encode=self.encode,
+            resources=self.resources,
+            allow_partial=self.partial,
+            retry_quarantined=self.retry_quarantined,
+        )
+
+
+def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe in ``path`` with ``overrides`` laid over it.
+
+    Args:
+        path: A TOML file, or None for the defaults alone.
+        overrides: Values by key, ``store`` or ``plan.seed``.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong.
+    """
+    where = str(path) if path else "command line"
+    values = read_toml(path) if path else {}
+    for key, value in (overrides or {}).items():
+        lay_over(values, key, value)
+    return config_from_mapping(Recipe, values, where=where)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return the key and value of ``section.key=value``; the value is TOML, or plain text.
+
+    Raises:
+        ConfigError: There is no ``=``.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(
+            f"setting must be section.key=value, got {text!r} (--set); "
+            "write for instance --set plan.max_aspect=3"
+        )
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``section.key`` of a recipe's tables.
+
+    Raises:
+        ConfigError: A section is not a table.
+    """
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(
+                f"key must lie in a table, got {key!r} where {section} = {inner!r} (recipe); "
+                f"leave out {section!r} or make it a table"
+            )
+        values = inner
+    values[last] = value

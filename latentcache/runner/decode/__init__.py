@@ -1,0 +1,1 @@
+"""Pixels for an encoder: decode tasks, ahead of it and within a budget of bytes."""

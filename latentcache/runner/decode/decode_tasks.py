@@ -1,0 +1,310 @@
+"""Decode tasks: a run of planned rows in, one block of pixels with its failures out.
+
+A task covers rows fixed by the plan and names each of them in its answer, because Ray may
+run it again anywhere: the actor that asked checks the rows, never their number.
+
+Dimension letters: N rows, T frames, H height, W width.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from io import BytesIO
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import ray
+import torch
+
+from latentcache.core.errors import MediaError
+from latentcache.core.media import Bucket, Geometry, SourceRef
+from latentcache.core.rejects import Reject
+from latentcache.decode import (
+    ClipRequest,
+    ImageLimits,
+    IsolatedSample,
+    MediaTransform,
+    VideoTransform,
+    classify,
+    decode_clips,
+    decode_image,
+    decode_isolated,
+    extend_time_limit,
+    time_limit,
+)
+from latentcache.plan import open_source, read_sources
+from latentcache.storage import Folder
+from latentcache.store.format import SOURCE_DIGEST_BYTES
+
+Pixels = npt.NDArray[np.uint8]
+
+MAX_TASK_ROWS = 32
+"""A dead worker costs the rows of one task a second try; see docs/decisions."""
+
+MAX_TASK_BYTES = 64 * 2**20
+"""Of decoded pixels; a 1024 px image has 3 MiB."""
+
+MID_GREY = 128
+"""Fills the place of a row that has no pixels, so that batch shapes never change."""
+
+READ_TIME_LIMITS = 4
+"""A task's bytes, or some MiB of a video's, may take this many time limits of one sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRow:
+    """One planned sample, as a decode task needs it."""
+
+    row: int
+    key: str
+    source: SourceRef
+    geometry: Geometry
+    start_s: float | None = None
+    frame_rate_fps: float | None = None
+
+    def clip(self, bucket: Bucket) -> ClipRequest | None:
+        """Return which stretch of a video it is; None for a picture."""
+        return ClipRequest.of_sample(
+            bucket, self.geometry, start_s=self.start_s, frame_rate_fps=self.frame_rate_fps
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeSettings:
+    """What all tasks of a run share.
+
+    Attributes:
+        transform: How pixels are made; part of the encoding's identity.
+        limits: What is refused.
+        time_limit_s: Per sample.
+    """
+
+    transform: MediaTransform
+    limits: ImageLimits
+    time_limit_s: float
+
+    @property
+    def video(self) -> VideoTransform:
+        """How clips are made; an encoder that takes none is never asked for any."""
+        assert self.transform.video is not None, "buckets of clips are refused to others"
+        return self.transform.video
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeOrder:
+    """What one task is asked to do.
+
+    Attributes:
+        is_isolated: Run each row in a process of its own: these rows were in a task that died.
+    """
+
+    corpus: Folder
+    bucket: Bucket
+    rows: tuple[DecodeRow, ...]
+    settings: DecodeSettings
+    is_isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedRows:
+    """What one task answers.
+
+    Attributes:
+        rows: The rows that were asked for, in order.
+        pixels_NTHWC: uint8 RGB; mid-grey where a row was rejected.
+        rejects: By row.
+        source_digests: blake2b-128 of each row's bytes; empty if they could not be read.
+        source_bytes: Read in all.
+        busy_s: Seconds the task ran.
+    """
+
+    rows: tuple[int, ...]
+    pixels_NTHWC: npt.NDArray[np.uint8]
+    rejects: dict[int, Reject] = field(default_factory=dict)
+    source_digests: dict[int, bytes] = field(default_factory=dict)
+    source_bytes: int = 0
+    busy_s: float = 0.0
+
+
+def rows_per_task(bucket: Bucket) -> int:
+    """Return how many rows of ``bucket`` one task takes; depends on nothing else."""
+    return max(1, min(MAX_TASK_ROWS, MAX_TASK_BYTES // bucket.rgb_bytes))
+
+
+def decode_rows(order: DecodeOrder) -> DecodedRows:
+    """Return the pixels of ``order``'s rows; a bad row costs itself alone.
+
+    Raises:
+        StoreError: This machine's libraries make other pixels than the run's.
+    """
+    started = time.perf_counter()
+    order.settings.transform.check_libraries()
+    bucket = order.bucket
+    shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
+    decoded = DecodedRows(
+        rows=tuple(each.row for each in order.rows),
+        pixels_NTHWC=np.empty(shape, dtype=np.uint8),
+    )
+    num_bytes = _decode_pictures(order, decoded) + sum(
+        _decode_video(order, places, decoded) for places in _videos(order.rows)
+    )
+    for place, each in enumerate(order.rows):
+        if each.row in decoded.rejects:
+            decoded.pixels_NTHWC[place] = MID_GREY
+    return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
+
+
+def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:
+    """Fill in all pictures, read together to save requests; return the bytes read."""
+    places = [place for place, each in enumerate(order.rows) if each.start_s is None]
+    if not places:
+        return 0
+    with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
+        payloads = read_sources(order.corpus, [order.rows[place].source for place in places])
+    num_bytes = 0
+    for place, payload in zip(places, payloads, strict=True):
+        if isinstance(payload, MediaError):
+            _reject_unread(order, [place], payload, decoded)
+            continue
+        num_bytes += len(payload)
+        digest = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
+        decoded.source_digests[order.rows[place].row] = digest
+        _fill(order, [place], (BytesIO(payload), len(payload)), decoded)
+    return num_bytes
+
+
+def _videos(rows: Sequence[DecodeRow]) -> list[list[int]]:
+    """Return the places of clips, those of one video together."""
+    videos: dict[SourceRef, list[int]] = {}
+    for place, each in enumerate(rows):
+        if each.start_s is not None:
+            videos.setdefault(each.source, []).append(place)
+    return list(videos.values())
+
+
+def _decode_video(order: DecodeOrder, places: list[int], decoded: DecodedRows) -> int:
+    """Fill in the clips of one video, which may be larger than memory; return its bytes."""
+    with ExitStack() as opened:
+        try:
+            # A limit for each stretch of the file, however long it is.
+            with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
+                file, size_bytes, digest = opened.enter_context(
+                    open_source(
+                        order.corpus, order.rows[places[0]].source, on_progress=extend_time_limit
+                    )
+                )
+        except MediaError as error:
+            _reject_unread(order, places, error, decoded)
+            return 0
+        decoded.source_digests.update({order.rows[place].row: digest for place in places})
+        _fill(order, places, (file, size_bytes), decoded)
+        return size_bytes
+
+
+def _reject_unread(
+    order: DecodeOrder, places: Sequence[int], error: MediaError, decoded: DecodedRows
+) -> None:
+    # The scan has read it, so what is missing now may come back.
+    reject = replace(classify(error, stage="decode"), is_transient=True)
+    decoded.rejects.update({order.rows[place].row: reject for place in places})
+
+
+def _fill(
+    order: DecodeOrder, places: Sequence[int], opened: tuple[BinaryIO, int], decoded: DecodedRows
+) -> None:
+    """Put the pixels of one file's rows in their places, or note why there are none."""
+    rows = [order.rows[place] for place in places]
+    missing = set(range(len(rows)))
+    decode = _isolated if order.is_isolated else _in_this_process
+    targets = [decoded.pixels_NTHWC[place] for place in places]
+    try:
+        for index, error in decode(order, rows, opened, targets):
+            missing.discard(index)
+            if error is not None:
+                decoded.rejects[rows[index].row] = classify(error, stage="decode")
+        assert not missing, "every row is answered for"
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything; it costs one file
+        reject = classify(error, stage="decode")
+        decoded.rejects.update({rows[index].row: reject for index in missing})
+
+
+def _in_this_process(
+    order: DecodeOrder,
+    rows: Sequence[DecodeRow],
+    opened: tuple[BinaryIO, int],
+    targets: Sequence[Pixels],
+) -> Iterator[tuple[int, MediaError | None]]:
+    """Fill in one file's rows, each of T frames, and yield what became of them as they come."""
+    file, size_bytes = opened
+    settings, requests = order.settings, [each.clip(order.bucket) for each in rows]
+    clips = [request for request in requests if request is not None]
+    if not clips:
+        with time_limit(settings.time_limit_s):
+            targets[0][:] = decode_image(
+                file.read(),
+                order.bucket,
+                rows[0].geometry,
+                transform=settings.transform.image,
+                limits=settings.limits,
+            )
+        yield 0, None
+        return
+    decoded = decode_clips(
+        file, clips, size_bytes=size_bytes, transform=settings.video, into=targets
+    )
+    while True:
+        with time_limit(settings.time_limit_s):  # of each clip
+            found = next(decoded, None)
+        if found is None:
+            return
+        index, pixels = found
+        yield index, pixels if isinstance(pixels, MediaError) else None
+
+
+def _isolated(
+    order: DecodeOrder,
+    rows: Sequence[DecodeRow],
+    opened: tuple[BinaryIO, int],
+    targets: Sequence[Pixels],
+) -> Iterator[tuple[int, MediaError | None]]:
+    settings = order.settings
+    for index, each in enumerate(rows):
+        clip = each.clip(order.bucket)
+        sample = IsolatedSample(
+            bucket=order.bucket,
+            geometry=each.geometry,
+            start_s=clip.start_s if clip else None,
+            frame_rate_fps=clip.frame_rate_fps if clip else None,
+        )
+        try:
+            targets[index][:] = decode_isolated(
+                opened[0],
+                sample,
+                transform=settings.transform,
+                limits=settings.limits,
+                time_limit_s=settings.time_limit_s,
+            )
+        except MediaError as error:
+            yield index, error
+        else:
+            yield index, None
+
+
+def decode_rows_alone(order: DecodeOrder) -> DecodedRows:
+    """Return what ``decode_rows`` returns, in a process that does nothing else."""
+    # There is one decode worker per core already; the bits do not depend on it.
+    torch.set_num_threads(1)
+    return decode_rows(order)
+
+
+# Ray's own retry would run a task again unseen by the actor that counts its strikes.
+decode_task = ray.remote(num_cpus=1, max_retries=0, max_calls=0)(decode_rows_alone)
+
+
+def split_rows(rows: Sequence[DecodeRow], bucket: Bucket) -> list[tuple[DecodeRow, ...]]:
+    """Return ``rows`` cut into the runs that tasks take, in row order."""
+    size = rows_per_task(bucket)
+    return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]

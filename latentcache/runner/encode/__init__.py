@@ -1,0 +1,1 @@
+"""One column of a run: pinned, dispatched to actors, encoded unit by unit, committed."""

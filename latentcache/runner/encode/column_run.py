@@ -1,0 +1,337 @@
+"""From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from latentcache.core.errors import EncoderError, RunError, StoreError
+from latentcache.core.units import UnitId
+from latentcache.decode import ImageLimits
+from latentcache.runner.cluster import ClusterFacts
+from latentcache.runner.encode.actor_pool import ActorPool
+from latentcache.runner.encode.dispatch import Dispatcher, DispatchResult
+from latentcache.runner.encode.encode_actor import ActorSetup
+from latentcache.runner.encode.guards import (
+    check_corpora,
+    check_swap,
+    final_limit_sentence,
+    other_pixels,
+    quarantine_limit,
+)
+from latentcache.runner.encode.pinning import check_buckets, encoding_record, planned_buckets
+from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.run_options import Resources
+from latentcache.runner.run_progress import Reporter
+from latentcache.stats import merge_arrays
+from latentcache.storage import map_ahead
+from latentcache.store import (
+    ColumnChange,
+    CommitRef,
+    EncodingRecord,
+    Generation,
+    Store,
+)
+from latentcache.store.format import read_meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeResult:
+    """What a run left behind.
+
+    Attributes:
+        fingerprint: Of the encoding that serves the column.
+        snapshot: Number of the snapshot that serves it, or None if none was published.
+        planned: Live samples; ``encoded + quarantined + missing``.
+        num_bytes: Of the column's tars.
+        newly_encoded: By this run.
+        newly_quarantined: By this run.
+        elapsed_s: From the first unit given out to the last one done.
+        limit_sentence: Why the quarantine limit is passed; "" if it is not.
+    """
+
+    column: str
+    fingerprint: str
+    snapshot: int | None
+    planned: int
+    encoded: int
+    quarantined: int
+    missing: int
+    num_bytes: int
+    newly_encoded: int
+    newly_quarantined: int
+    elapsed_s: float
+    num_actors: int
+    threads: int
+    device_type: str
+    limit_sentence: str = ""
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether more samples are quarantined than allowed."""
+        return bool(self.limit_sentence)
+
+
+@contextmanager
+def loaded_pool(store: Store, request: EncodeRequest, facts: ClusterFacts) -> Iterator[ActorPool]:
+    """Yield encode actors of which one at least has loaded its encoder; end them afterwards.
+
+    Raises:
+        EncoderError: The encoder cannot be loaded.
+    """
+    resources = request.resources
+    device = choose_run_device(resources, facts)
+    wanted = resources.num_actors or (
+        facts.num_gpus if device == "cuda" else facts.num_cpus // resources.threads
+    )
+    setup = ActorSetup(
+        store_url=store.folder.url,
+        encode=request.encode.for_workers(),
+        device=device,
+        threads=resources.threads,
+        window_bytes=facts.window_bytes(max(1, wanted)),
+        limits=ImageLimits(max_pixels=resources.max_image_pixels),
+        time_limit_s=resources.time_limit_s,
+        scratch=resources.scratch,
+    )
+    pool = ActorPool(setup, resources, facts)
+    try:
+        pool.start()
+        yield pool
+    finally:
+        pool.stop()
+
+
+def encode_into(
+    store: Store, request: EncodeRequest, *, pool: ActorPool, reporter: Reporter
+) -> EncodeResult:
+    """Encode what ``request.column`` lacks and publish it.
+
+    Args:
+        store: With a plan.
+        request: What is asked.
+        pool: From ``loaded_pool`` of the same request.
+        reporter: Shows the run.
+
+    Raises:
+        EncoderError: The encoder does not fit the plan.
+        StoreError: The store has no plan, or this machine computes other values.
+        QuarantineLimitError: Too many samples were rejected; what was done is kept.
+    """
+    return _ColumnRun(store, request, pool, reporter).run()
+
+
+class _ColumnRun:
+    """One run of one column, from the pinned record to the snapshot."""
+
+    def __init__(
+        self, store: Store, request: EncodeRequest, pool: ActorPool, reporter: Reporter
+    ) -> None:
+        self._store, self._request, self._pool = store, request, pool
+        self._reporter = reporter
+        self._generations = store.generations()
+        if not self._generations:
+            raise StoreError(
+                f"store must have a plan, got none ({store.folder.label}); "
+                "run `latentcache plan CORPUS STORE` first"
+            )
+        self._base = max(store.snapshots(), default=0)
+        self._done = DispatchResult()
+        self._elapsed_s = 0.0
+        self._num_actors = len(pool.actors)
+
+    def run(self) -> EncodeResult:
+        record = self._pinned_record()
+        orders = _orders(self._store, record, self._generations, self._request)
+        _announce(self._reporter, record, orders, len(self._store.units(record)))
+        self._encode(record, orders)
+        check_swap(self._store, record, self._request, self._generations)
+        try:
+            return self._publish(record)
+        except StoreError:
+            # Commits are believed by name until a snapshot needs what they name.
+            broken = self._store.unservable_units(record)
+            if not broken:
+                raise
+        self._reporter.message(
+            f"{record.column}: {len(broken)} units have lost their files and are encoded again"
+        )
+        orders = _orders(self._store, record, self._generations, self._request, broken=broken)
+        self._encode(record, orders)
+        return self._publish(record)
+
+    def _pinned_record(self) -> EncodingRecord:
+        """Return the encoding that the store holds for this request, pinned now if need be."""
+        request = self._request
+        description = self._pool.describe(planned_buckets(self._generations))
+        check_buckets(description, request.encode)
+        asked = encoding_record(request, description, self._generations)
+        if request.expected_fingerprint not in ("", asked.fingerprint):
+            raise StoreError(
+                f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
+                f"{request.encode.encoder} (column {request.column}); give the encoder and "
+                "options that wrote it"
+            )
+        said = other_pixels(self._store, asked)
+        if said:
+            self._reporter.message(said)
+        record = self._store.write_encoding(asked)
+        if record.threads != request.resources.threads and record.device_type == "cpu":
+            self._reporter.message(
+                f"this encoding was begun with {record.threads} threads per actor; keeping that"
+            )
+            self._pool.use_threads(record.threads)
+        return record
+
+    def _encode(self, record: EncodingRecord, orders: list[UnitOrder]) -> None:
+        if not orders:
+            return
+        check_corpora(orders)
+        dispatcher = Dispatcher(
+            self._store,
+            record,
+            self._pool,
+            units_in_flight=self._request.resources.units_in_flight,
+            limit=quarantine_limit(self._generations, self._request.resources),
+            reporter=self._reporter,
+        )
+        self._pool.begin(record)
+        done = dispatcher.run(orders)
+        self._done.merge(done)
+        self._elapsed_s += dispatcher.elapsed_s
+        if done.kept_units:
+            raise RunError(
+                f"units must not lose samples when they are encoded again, got {done.kept_units} "
+                f"of {len(orders)} that would; they were left as they are: bring back the sources "
+                "that are missing and run it again"
+            )
+
+    def _publish(self, record: EncodingRecord) -> EncodeResult:
+        request = self._request
+        change = ColumnChange(record=record, merge_statistics=merge_arrays)
+        snapshot = self._store.publish(
+            [change], allow_partial=request.allow_partial, base=self._base
+        )
+        entry = snapshot.columns[request.column].entry
+        return EncodeResult(
+            column=request.column,
+            fingerprint=record.fingerprint,
+            snapshot=snapshot.number,
+            planned=entry.num_planned,
+            encoded=entry.num_encoded,
+            quarantined=entry.num_quarantined,
+            missing=entry.num_missing,
+            num_bytes=entry.num_bytes,
+            newly_encoded=self._done.num_encoded,
+            newly_quarantined=self._done.num_quarantined,
+            elapsed_s=self._elapsed_s,
+            num_actors=self._num_actors,
+            threads=record.threads,
+            device_type=record.device_type,
+            limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
+        )
+
+
+def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:
+    """Return ``cuda`` where the run has GPUs and is not told otherwise."""
+    if resources.device == "cuda" and not facts.num_gpus:
+        raise EncoderError(
+            f"device must be one the cluster has, got cuda with {facts.num_gpus} GPUs in "
+            f"{facts.num_nodes} nodes; use --device cpu"
+        )
+    if resources.device != "auto":
+        return resources.device
+    return "cuda" if facts.num_gpus else "cpu"
+
+
+def _orders(
+    store: Store,
+    record: EncodingRecord,
+    generations: list[Generation],
+    request: EncodeRequest,
+    *,
+    broken: Mapping[UnitId, int] | None = None,
+) -> list[UnitOrder]:
+    """Return what is missing or to be done again, from one listing of the commits.
+
+    Args:
+        broken: Units whose commits cannot serve, with the revision to write; only these then.
+    """
+    committed = store.commits(record)
+    again = frozenset(broken) if broken else request.rerun
+    if request.retry_quarantined and not broken:
+        again |= _transient_units(store, record, generations, committed.values())
+    orders = []
+    for generation in generations:
+        for unit in generation.units(rows_per_unit=record.rows_per_unit):
+            ref = committed.get(unit.unit)
+            rev = min_present = 0
+            if ref is not None:
+                if unit.unit not in again:
+                    continue
+                rev = broken[unit.unit] if broken else ref.rev + 1
+                # What cannot serve protects nothing.
+                min_present = 0 if broken else _num_present(store, ref)
+            orders.append(
+                UnitOrder(
+                    unit=unit,
+                    corpus_url=request.corpus_url or generation.corpus_url,
+                    generation_digest=generation.digest,
+                    rev=rev,
+                    min_present=min_present,
+                )
+            )
+    return orders
+
+
+def _num_present(store: Store, ref: CommitRef) -> int:
+    """Return how many samples a commit holds, 0 if its record is damaged."""
+    try:
+        return store.read_commit(ref).num_present
+    except StoreError:
+        return 0
+
+
+def _transient_units(
+    store: Store,
+    record: EncodingRecord,
+    generations: list[Generation],
+    refs: Iterable[CommitRef],
+) -> frozenset[UnitId]:
+    """Return the units that hold a reject which may be a passing trouble; reads every commit."""
+    units = {
+        unit.unit: unit
+        for generation in generations
+        for unit in generation.units(rows_per_unit=record.rows_per_unit)
+    }
+
+    def is_worth_another_try(ref: CommitRef) -> bool:
+        commit = store.read_commit(ref)
+        if not commit.num_rejected:
+            return False
+        unit = units[ref.unit]
+        data = store.folder.read(commit.meta.name)
+        meta = read_meta(
+            data, first_row=unit.first_row, num_rows=unit.num_rows, where=commit.meta.name
+        )
+        return any(reject.is_transient for _, reject in meta.rejects)
+
+    found = list(refs)
+    answers = map_ahead(is_worth_another_try, found)
+    return frozenset(ref.unit for ref, again in zip(found, answers, strict=True) if again)
+
+
+def _announce(
+    reporter: Reporter, record: EncodingRecord, orders: list[UnitOrder], num_units: int
+) -> None:
+    num_rows = sum(order.unit.num_rows for order in orders)
+    name = record.spec["name"]
+    if not orders:
+        reporter.message(f"{record.column}: all {num_units} units are encoded with {name} already")
+    elif len(orders) < num_units:
+        reporter.message(
+            f"{record.column}: {len(orders)} of {num_units} units to do ({num_rows} samples); "
+            "the others are there"
+        )
+    else:
+        reporter.message(f"{record.column}: {num_rows} samples in {num_units} units with {name}")

@@ -1,0 +1,279 @@
+"""The driver's loop: which unit goes to which actor, until none is missing.
+
+The driver holds no state worth keeping: what is missing is read from the commits, so a
+killed driver costs the units in flight and another may work on the same store.
+"""
+
+import random
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+
+from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
+from latentcache.core.units import UnitId
+from latentcache.runner.encode.actor_pool import ActorPool, PooledActor, cause_of
+from latentcache.runner.encode.batch_encoder import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.encode.encode_actor import ActorProgress
+from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
+from latentcache.runner.run_progress import Reporter, encode_progress
+from latentcache.store import EncodingRecord, Store
+
+_TICK_S = 0.5
+_LIST_COMMITS_S = 30.0
+_MAX_DEATHS_WITHOUT_PROGRESS = 12
+"""Actors that die in a row without any unit done before the run gives up; a poisonous
+sample takes four to be found, and with one actor eight where the unit that was in flight
+beside it is suspected first."""
+
+LIMIT_JUDGED_AFTER = 200
+FINISHES_ANYWAY_ROWS = 2_000
+"""A run this close to its end finishes before it fails: stopping would save nothing."""
+
+
+@dataclass(slots=True)
+class DispatchResult:
+    """What one run did.
+
+    Attributes:
+        num_encoded: Samples committed as encoded.
+        num_quarantined: Samples committed as rejected.
+        num_by_option: Of those, left out by the plan's own options.
+        rejects: The others, by code word.
+        kept_units: Left as they were, because again they would have held fewer samples.
+    """
+
+    num_encoded: int = 0
+    num_quarantined: int = 0
+    num_by_option: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    kept_units: int = 0
+
+    def merge(self, other: "DispatchResult") -> None:
+        """Count what ``other`` did too."""
+        self.num_encoded += other.num_encoded
+        self.num_quarantined += other.num_quarantined
+        self.num_by_option += other.num_by_option
+        self.rejects.update(other.rejects)
+        self.kept_units += other.kept_units
+
+    def add(self, outcome: UnitOutcome) -> None:
+        """Count ``outcome``."""
+        if not outcome.is_committed:
+            self.kept_units += 1
+            return
+        self.num_encoded += outcome.num_present
+        self.num_quarantined += outcome.num_rejected
+        self.num_by_option += outcome.num_by_option
+        self.rejects.update(outcome.rejects)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineLimit:
+    """Largest share of rejected samples; those left out by option do not count.
+
+    Attributes:
+        share: 0 to 1.
+        seen_before: Samples refused while planning, or by earlier runs.
+        rejected_before: Of those, the ones that count.
+    """
+
+    share: float
+    seen_before: int = 0
+    rejected_before: int = 0
+
+    def passed(self, result: DispatchResult) -> str | None:
+        """Return the sentence that says the limit is passed, or None."""
+        rejected = self.rejected_before + sum(result.rejects.values())
+        seen = self.seen_before + result.num_encoded + result.num_quarantined
+        if seen < LIMIT_JUDGED_AFTER or rejected <= self.share * seen:
+            return None
+        common = ", ".join(f"{count} {code}" for code, count in result.rejects.most_common(3))
+        return (
+            f"quarantined samples must be at most {self.share:.1%} of those seen, got {rejected} "
+            f"of {seen}{f' ({common})' if common else ''}; look at them with `latentcache status "
+            "STORE --quarantined`, then mend the corpus or raise --max-quarantine"
+        )
+
+
+class Dispatcher:
+    """Runs orders on a pool until all are committed.
+
+    Attributes:
+        elapsed_s: From the first unit given out to the last one done.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: EncodingRecord,
+        pool: ActorPool,
+        *,
+        units_in_flight: int,
+        limit: QuarantineLimit,
+        reporter: Reporter,
+    ) -> None:
+        """Keep the parts; ``run`` does the work."""
+        self._store = store
+        self._record = record
+        self._pool = pool
+        self._units_in_flight = units_in_flight
+        self._limit = limit
+        self._reporter = reporter
+        self._queue: deque[UnitOrder] = deque()
+        self._result = DispatchResult()
+        self._deaths = 0
+        self.elapsed_s = 0.0
+        self._out_of_memory: Counter[UnitId] = Counter()
+
+    def run(self, orders: list[UnitOrder]) -> DispatchResult:
+        """Return once every order is committed, here or by another driver.
+
+        Raises:
+            QuarantineLimitError: Too many samples are rejected; all commits are kept.
+            RunError: Actors keep dying, or the device has no room for a batch.
+        """
+        self._queue = deque(_longest_first(orders))
+        total = sum(order.unit.num_rows for order in orders)
+        while not self._pool.ready():
+            self._pool.wait_until_ready(timeout_s=_TICK_S)
+        started_s = listed_s = time.monotonic()
+        while self._queue or self._in_flight():
+            self._pool.grow()
+            self._feed()
+            self._collect()
+            self.elapsed_s = time.monotonic() - started_s
+            self._report(total, self._pool.progress())
+            if self._pool.end_hanging():
+                self._reporter.message("an encoder call took too long; its actor was ended")
+            self._judge_limit()
+            if time.monotonic() - listed_s > _LIST_COMMITS_S:
+                listed_s = time.monotonic()
+                self._drop_committed()
+        self._report(total, self._pool.final_progress())
+        return self._result
+
+    def _report(self, total: int, answers: list[ActorProgress]) -> None:
+        progress = encode_progress(answers, total=total, elapsed_s=self.elapsed_s)
+        self._reporter.update(progress)
+
+    def _in_flight(self) -> int:
+        return sum(len(actor.in_flight) for actor in self._pool.actors)
+
+    def _feed(self) -> None:
+        """Give actors units, evenly; near the end one each, so that none waits behind another."""
+        ready = self._pool.ready()
+        for depth in range(1, self._units_in_flight + 1):
+            for actor in ready:
+                if not self._queue:
+                    return
+                is_near_end = depth > 1 and len(self._queue) < len(ready)
+                if len(actor.in_flight) < depth and not is_near_end:
+                    self._pool.submit(actor, self._queue.popleft())
+
+    def _collect(self) -> None:
+        owners = {ref: actor for actor in self._pool.actors for ref in actor.in_flight}
+        if not owners:
+            self._pool.wait_until_ready(timeout_s=_TICK_S)
+            return
+        ready, _ = ray.wait(list(owners), num_returns=1, timeout=_TICK_S)
+        if ready:
+            ready, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
+        for ref in ready:
+            actor = owners[ref]
+            if ref in actor.in_flight:  # not yet taken back with a dead actor
+                self._take(actor, ref)
+
+    def _take(self, actor: PooledActor, ref: "ray.ObjectRef[UnitOutcome]") -> None:
+        try:
+            outcome: UnitOutcome = ray.get(ref)
+        except RayTaskError as error:
+            order = actor.in_flight.pop(ref)
+            self._handle_error(actor, order, cause_of(error))
+        except OutOfMemoryError as error:
+            # Ray's memory monitor chose this actor; no sample is to blame.
+            self._handle_death(actor, error, is_strike=False)
+        except RayActorError as error:
+            self._handle_death(actor, error, is_strike=not error.preempted)
+        else:
+            del actor.in_flight[ref]
+            self._deaths = 0
+            self._result.add(outcome)
+
+    def _handle_error(self, actor: PooledActor, order: UnitOrder, cause: Exception) -> None:
+        if isinstance(cause, EncoderBrokenError):
+            self._handle_death(actor, cause, is_strike=True, failed=(order,))
+            return
+        if isinstance(cause, EncoderOutOfMemoryError):
+            self._out_of_memory[order.unit.unit] += 1
+            if self._out_of_memory[order.unit.unit] == 1:
+                # The actor may hold fragmented memory: a fresh one gets the same batch once more.
+                self._queue.extendleft(self._pool.replace_dead(actor))
+                self._queue.appendleft(order)
+                return
+            raise RunError(self._does_not_fit(order))
+        if isinstance(cause, (LatentCacheError, OSError)):
+            raise cause
+        raise RunError(
+            f"unit {order.unit.unit} must not fail, got {type(cause).__name__}: {cause}; this is "
+            "a defect: please report it with the log"
+        ) from cause
+
+    def _does_not_fit(self, order: UnitOrder) -> str:
+        bucket = order.unit.bucket
+        batch = 1 if order.unit.is_long else self._record.batch_size(bucket)
+        what = f"a batch of {batch}" if batch > 1 else "a sample alone"
+        hint = f"give --batch-size {batch // 2}, which is an encoding of its own"
+        return (
+            f"{what} must fit the device, got out of memory twice on a fresh actor (bucket "
+            f"{bucket}); {hint if batch > 1 else 'plan a smaller --resolution or shorter clips'}"
+        )
+
+    def _handle_death(
+        self,
+        actor: PooledActor,
+        error: Exception,
+        *,
+        is_strike: bool,
+        failed: tuple[UnitOrder, ...] = (),
+    ) -> None:
+        self._deaths += 1
+        if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
+            raise RunError(
+                f"encode actors must live, got {self._deaths} deaths in a row without a unit "
+                f"done ({_first_line(error)}); look at the machine's memory and Ray's logs"
+            )
+        self._reporter.message("an encode actor died; its units run again on a new one")
+        orders = self._pool.replace_dead(actor, is_strike=is_strike, failed=failed)
+        self._queue.extendleft(orders)
+
+    def _judge_limit(self) -> None:
+        sentence = self._limit.passed(self._result)
+        if sentence is None:
+            return
+        left = sum(order.unit.num_rows for order in self._queue)
+        if left > FINISHES_ANYWAY_ROWS:
+            raise QuarantineLimitError(sentence)
+
+    def _drop_committed(self) -> None:
+        """Forget queued units that another driver has committed meanwhile."""
+        committed = self._store.commits(self._record)
+        self._queue = deque(
+            order
+            for order in self._queue
+            if order.unit.unit not in committed or committed[order.unit.unit].rev < order.rev
+        )
+
+
+def _longest_first(orders: list[UnitOrder]) -> list[UnitOrder]:
+    """Return ``orders`` by size; equals in this driver's own random order, so that two drivers
+    on one store rarely do the same unit."""
+    shuffled = random.sample(orders, len(orders))
+    return sorted(shuffled, key=lambda order: -order.unit.num_rows * order.unit.bucket.num_pixels)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

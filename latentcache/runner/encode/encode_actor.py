@@ -1,0 +1,330 @@
+"""The encode actor: one per GPU, owner of its units, its encoder and its decode tasks.
+
+Three kinds of threads: ``units`` carry one unit each, ``control`` answers the driver at
+any time, and the encoder's own thread is the only one that touches the module.
+"""
+
+import json
+import logging
+import threading
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from latentcache.core.errors import LatentCacheError
+from latentcache.core.fields import Field
+from latentcache.core.fingerprint import canonical_json
+from latentcache.core.inputs import encoded_bucket
+from latentcache.core.media import Bucket
+from latentcache.core.units import UnitRange
+from latentcache.decode import ImageLimits, MediaTransform
+from latentcache.encoders import (
+    Encoder,
+    EncoderOptions,
+    EncoderSpec,
+    encoding_identity,
+    load_encoder,
+    stored_fields,
+)
+from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
+from latentcache.runner.clips.clip_run import ClipRun
+from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
+from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings
+from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.encode.device import (
+    CPU_PIXELS_PER_BATCH,
+    device_name,
+    fitting_pixels,
+    software_facts,
+)
+from latentcache.runner.encode.encoder_probe import check_same_probe, probe
+from latentcache.runner.encode.unit_run import UnitRun
+from latentcache.runner.encode.unit_task import UnitCounters, UnitOrder, UnitOutcome, UnitTools
+from latentcache.runner.run_options import EncodeOptions
+from latentcache.store import EncodingRecord, Store
+
+MAX_UNIT_THREADS = 8
+
+_CALIBRATION_ROWS = 8
+_CALIBRATION_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSetup:
+    """All that an actor is given; small, because a large one could not be restarted (ray#53727).
+
+    Attributes:
+        store_url: Where units go.
+        encode: What is asked of the encoder.
+        device: ``cpu`` or ``cuda``.
+        threads: Torch threads on a CPU.
+        window_bytes: Decoded pixels in flight.
+        limits: Images beyond them are refused.
+        time_limit_s: Per sample, decode.
+        scratch: Folder for tars under way; "" for the system's.
+    """
+
+    store_url: str
+    encode: EncodeOptions
+    device: str
+    threads: int
+    window_bytes: int
+    limits: ImageLimits
+    time_limit_s: float
+    scratch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderDescription:
+    """What the driver must know of a loaded encoder, as plain values.
+
+    Attributes:
+        identity: What the fingerprint covers.
+        spec: All declarations, as JSON.
+        fields: Stored fields.
+        probe: For ``encoding.json``.
+        bytes_per_pixel: Stored bytes per source pixel, from the probe.
+        max_batch: The encoder's own limit, or None.
+        pixels_per_batch: Chosen for this device.
+        refusals: Per bucket that does not fit, why.
+        device_name: For people.
+    """
+
+    identity: dict[str, Any]
+    spec: dict[str, Any]
+    fields: tuple[Field, ...]
+    normalizer: dict[str, Any] | None
+    transform: dict[str, Any]
+    probe: dict[str, Any]
+    bytes_per_pixel: float
+    max_batch: int | None
+    pixels_per_batch: int
+    refusals: dict[str, str]
+    device_type: str
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorProgress:
+    """Running totals of one actor since it started.
+
+    Attributes:
+        under_way: Long clips that are being encoded: the sum of the shares that are done.
+    """
+
+    rows_done: int
+    rows_rejected: int
+    under_way: float
+    source_bytes: int
+    encode_busy_s: float
+    decode_busy_s: float
+    tasks_pending: int
+    window_used_bytes: int
+    batch_age_s: float
+
+
+class EncodeWorker:
+    """What the actor does; a plain class so that it can be read and tested without Ray."""
+
+    def __init__(self, setup: ActorSetup, ledger: Any = None, name: str = "") -> None:
+        """Keep what is given; the encoder is loaded by the first call that needs it.
+
+        An error raised here would reach the driver as text only (Ray keeps no cause).
+
+        Args:
+            setup: Of the run.
+            ledger: Handle of the driver's ledger actor, for careful units.
+            name: Of this actor in the ledger.
+        """
+        logging.getLogger("latentcache").setLevel(logging.WARNING)
+        self._setup = setup
+        self._ledger = ledger
+        self._name = name
+        self._cancelled = threading.Event()
+        self._counters = UnitCounters()
+        self._window = ByteWindow(setup.window_bytes)
+        self._begun = threading.Event()
+        self._begin_error: LatentCacheError | None = None
+
+    @cached_property
+    def _transform(self) -> MediaTransform:
+        takes_clips = self._encoder.encoder.spec.modality == "video"
+        return self._setup.encode.transform(takes_clips=takes_clips)
+
+    @cached_property
+    def _encoder(self) -> BatchEncoder:
+        return BatchEncoder(self._make_encoder, policy=self._policy, threads=self._setup.threads)
+
+    def load(self) -> None:
+        """Load the encoder.
+
+        Raises:
+            EncoderError: It cannot be loaded.
+        """
+        assert self._encoder is not None
+
+    def describe(self, buckets: dict[str, bool]) -> EncoderDescription:
+        """Return what the loaded encoder is, does with the probe, and refuses of ``buckets``.
+
+        Args:
+            buckets: As text, and whether their clips are long.
+
+        Raises:
+            EncoderError: Its probe shows that it is not usable.
+        """
+        spec = self._encoder.encoder.spec
+        encode = self._setup.encode
+        measured = probe(self._encoder)
+        seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
+        refusals = {
+            text: spec.refusal(bucket)
+            or long_clip_refusal(spec, bucket, bytes_per_pixel=measured.bytes_per_pixel)
+            for text, bucket in seen.items()
+        }
+        batched = [
+            bucket for text, bucket in seen.items() if refusals[text] is None and not buckets[text]
+        ]
+        return EncoderDescription(
+            identity=encoding_identity(
+                spec,
+                policy=encode.policy,
+                storage_dtype=self._storage_dtype,
+                transform_identity=self._transform.identity(),
+                seed=encode.seed,
+                batch={"size": encode.batch_size} if encode.batch_size else {},
+            ),
+            spec=json.loads(canonical_json(spec)),
+            fields=self._encoder.policy.fields,
+            normalizer=None if spec.normalizer is None else asdict(spec.normalizer),
+            transform=self._transform.identity(),
+            probe=measured.values,
+            bytes_per_pixel=measured.bytes_per_pixel,
+            max_batch=1 if spec.is_batch_coupled else spec.max_batch,
+            pixels_per_batch=self._pixels_per_batch(batched),
+            refusals={name: reason for name, reason in refusals.items() if reason},
+            device_type=self._encoder.encoder.device.type,
+            device_name=device_name(self._encoder.encoder.device),
+        )
+
+    def seconds_per_sample(self, decoded: DecodedRows) -> float:
+        """Return what one sample costs in the encoder, at the batch size a CPU run would use."""
+        size = min(len(decoded.rows), _CALIBRATION_ROWS)
+        keys = tuple(f"calibration {index}" for index in range(size))
+        batch = EncodeBatch(pixels_BTHWC=decoded.pixels_NTHWC[:size].copy(), keys=keys)
+        self._encoder.submit(batch).result()  # the first call allocates
+        before_s, num_done = self._encoder.busy_s, 0
+        while num_done == 0 or self._encoder.busy_s - before_s < _CALIBRATION_S:
+            self._encoder.submit(batch).result()
+            num_done += size
+        return (self._encoder.busy_s - before_s) / num_done
+
+    def begin(self, record: EncodingRecord) -> None:
+        """Take the encoding that all later units belong to, and check that this is its encoder.
+
+        An error is kept for the units, whose outcome the driver waits for.
+        """
+        try:
+            measured = probe(self._encoder)
+            dtype = self._encoder.encoder.spec.compute_dtype
+            check_same_probe(record.probe, measured.values, dtype=dtype)
+            self._store = Store.open(self._setup.store_url)
+            self._tools = self._make_tools(record)
+        except LatentCacheError as error:
+            self._begin_error = error
+        finally:
+            self._begun.set()
+
+    def run_unit(self, order: UnitOrder) -> UnitOutcome:
+        """Encode and commit one unit; see ``UnitRun.run`` and ``ClipRun.run``."""
+        self._begun.wait()
+        if self._begin_error is not None:
+            raise self._begin_error
+        table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
+        seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
+        is_streamed = order.unit.is_long and seen.num_frames > 1
+        if is_streamed and can_stream(self._encoder.encoder.spec):
+            return ClipRun(order, table, self._tools).run()
+        return UnitRun(order, table, self._tools).run()
+
+    def progress(self) -> ActorProgress:
+        """Return the running totals."""
+        counters = self._counters
+        return ActorProgress(
+            rows_done=counters.rows_done,
+            rows_rejected=counters.rows_rejected,
+            under_way=sum(list(counters.under_way.values())),
+            source_bytes=counters.source_bytes,
+            encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
+            decode_busy_s=counters.decode_busy_s,
+            tasks_pending=counters.tasks_pending,
+            window_used_bytes=self._window.used_bytes,
+            batch_age_s=self._encoder.batch_age_s if self._begun.is_set() else 0.0,
+        )
+
+    def cancel(self) -> None:
+        """Abandon all units under way; nothing of them is committed."""
+        self._cancelled.set()
+
+    def _make_tools(self, record: EncodingRecord) -> UnitTools:
+        return UnitTools(
+            store=self._store.folder,
+            record=record,
+            encoder=self._encoder,
+            settings=DecodeSettings(
+                transform=self._transform,
+                limits=self._setup.limits,
+                time_limit_s=self._setup.time_limit_s,
+            ),
+            window=self._window,
+            cancelled=self._cancelled,
+            counters=self._counters,
+            note=self._note,
+            software=software_facts(self._encoder.encoder.device, self._setup.threads),
+            scratch=Path(self._setup.scratch) if self._setup.scratch else None,
+        )
+
+    def _note(self, unit: UnitRange, place: str) -> None:
+        """Say what runs next, and wait until it is known; that nothing runs need not be."""
+        if self._ledger is None:
+            return
+        noted = self._ledger.note.remote(self._name, str(unit.unit), place)
+        if place:
+            ray.get(noted)
+
+    def _make_encoder(self, dtype: str | None) -> Encoder:
+        encode = self._setup.encode
+        return load_encoder(
+            encode.encoder,
+            EncoderOptions(
+                device=self._setup.device,
+                dtype=dtype or (None if encode.dtype == "auto" else encode.dtype),
+                is_offline=encode.is_offline,
+            ),
+        )
+
+    @property
+    def _storage_dtype(self) -> str | None:
+        asked = self._setup.encode.storage_dtype
+        return None if asked == "auto" else asked
+
+    def _policy(self, spec: EncoderSpec) -> EncodePolicy:
+        encode = self._setup.encode
+        fields = stored_fields(spec, encode.policy, self._storage_dtype)
+        return EncodePolicy(fields=fields, policy=encode.policy, seed=encode.seed)
+
+    def _pixels_per_batch(self, buckets: list[Bucket]) -> int:
+        if self._encoder.encoder.device.type == "cpu" or not buckets:
+            return CPU_PIXELS_PER_BATCH
+        return fitting_pixels(self._encoder, max(buckets, key=lambda each: each.num_pixels))
+
+
+# Restarts are the driver's business: it must know which units died with an actor.
+EncodeActor: Any = ray.remote(  # Ray's stubs know no concurrency groups
+    max_restarts=0,
+    max_task_retries=0,
+    concurrency_groups={"units": MAX_UNIT_THREADS, "control": 2},
+)(EncodeWorker)  # type: ignore[call-overload]

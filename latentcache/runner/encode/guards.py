@@ -1,0 +1,115 @@
+"""Guards: what keeps a run from quarantining a corpus, or serving a bad column for a good one."""
+
+from collections import Counter
+
+from latentcache.core.errors import QuarantineLimitError, StoreError
+from latentcache.core.rejects import BY_OPTION
+from latentcache.decode import pixel_rules
+from latentcache.runner.encode.dispatch import DispatchResult, QuarantineLimit
+from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.run_options import Resources
+from latentcache.storage import Folder, map_ahead
+from latentcache.store import EncodingRecord, Generation, Store
+
+
+def check_corpora(orders: list[UnitOrder]) -> None:
+    """Refuse to quarantine a whole corpus because it was moved or is not mounted.
+
+    Raises:
+        StoreError: Nothing is where the plan's sources were.
+    """
+    for url in {order.corpus_url for order in orders}:
+        folder = Folder.open(url)
+        if folder.is_empty():
+            raise StoreError(
+                f"corpus must be where it was planned, got nothing at {folder.label}; mount or "
+                "move it there, or say where it lies now"
+            )
+
+
+def check_swap(
+    store: Store,
+    record: EncodingRecord,
+    request: EncodeRequest,
+    generations: list[Generation],
+) -> None:
+    """Keep serving the encoding that is served if the new one rejects too much.
+
+    A first build publishes whatever it has, so that ``status`` shows the sum.
+
+    Raises:
+        QuarantineLimitError: The new encoding passes the limit; its commits are kept.
+    """
+    served = store.snapshot().columns.get(request.column) if store.snapshots() else None
+    if served is None or served.record.fingerprint == record.fingerprint:
+        return
+    commits = map_ahead(store.read_commit, store.commits(record).values())
+    result = DispatchResult()
+    for commit in commits:
+        result.num_encoded += commit.num_present
+        result.num_quarantined += commit.num_rejected
+        result.rejects["rejected while encoding"] += commit.num_rejected
+    sentence = quarantine_limit(generations, request.resources).passed(result)
+    if sentence is not None:
+        raise QuarantineLimitError(
+            f"{sentence}; column {request.column} is still served by encoding "
+            f"{served.record.fingerprint}"
+        )
+
+
+def other_pixels(store: Store, record: EncodingRecord) -> str:
+    """Return what to say where a new encoding differs from one there only by how pixels are made.
+
+    A release, or a library, that makes other pixels begins an encoding of its own, so what was
+    meant as an addition becomes a second encoding of everything. "" where nothing is to be said.
+    """
+    there = store.encodings(record.column)
+    if any(other.fingerprint == record.fingerprint for other in there):
+        return ""
+    asked = {**record.identity, "transform": None}
+    here = pixel_rules(record.transform)
+    for other in there:
+        then = pixel_rules(other.transform)
+        if {**other.identity, "transform": None} == asked and then != here:
+            names = sorted(name for name in then | here if then.get(name) != here.get(name))
+            told = (
+                ", ".join(f"{name} {rules.get(name, 'unknown')}" for name in names)
+                for rules in (then, here)
+            )
+            return (
+                f"{record.column}: encoding {other.fingerprint[:12]} of this store was made of "
+                f"other pixels ({' there; '.join(told)} here), so every sample is encoded anew; "
+                "to add to it instead, stop and use the release and libraries that wrote it"
+            )
+    return ""
+
+
+def quarantine_limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:
+    """Return the limit of a run, with what planning rejected counted in."""
+    planned = Counter[str]()
+    for each in generations:
+        planned.update(each.totals.get("rejects_by_code", {}))
+    return QuarantineLimit(
+        share=resources.max_quarantine,
+        seen_before=planned.total(),
+        rejected_before=_counted(planned).total(),
+    )
+
+
+def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) -> str:
+    """Return the sentence for a finished column whose quarantine is too large, or ''."""
+    view = store.snapshot(snapshot).columns[request.column]
+    codes = Counter(str(code) for code in view.quarantine()["code"].to_pylist())
+    result = DispatchResult(
+        num_encoded=view.num_encoded,
+        num_quarantined=view.num_quarantined,
+        rejects=_counted(codes),
+    )
+    return QuarantineLimit(share=request.resources.max_quarantine).passed(result) or ""
+
+
+def _counted(codes: Counter[str]) -> Counter[str]:
+    """Return the codes that count towards the limit."""
+    left_out = {code.word for code in BY_OPTION}
+    return Counter({code: count for code, count in codes.items() if code not in left_out})

@@ -1,0 +1,177 @@
+"""One unit on one actor: pixels in row order through the encoder into a tar and a commit.
+
+Dimension letters: B batch, N rows, T frames, H height, W width.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_frames
+from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder
+from latentcache.runner.decode.pixel_stream import PixelStream
+from latentcache.runner.encode.batch_encoder import EncodeBatch, EncodedBatch
+from latentcache.runner.encode.stored_batch import float32_of, row_payloads
+from latentcache.runner.encode.unit_task import (
+    DEATHS_ALONE,
+    KILLS_ITS_ENCODER,
+    UnitOrder,
+    UnitOutcome,
+    UnitTally,
+    UnitTools,
+)
+from latentcache.storage import Folder
+from latentcache.store import UnitWriter
+
+_BATCHES_AHEAD = 2
+"""One under way and one waiting: the encode thread never waits for statistics or writing."""
+
+
+class UnitRun:
+    """Encodes and commits one unit."""
+
+    def __init__(self, order: UnitOrder, table: pa.Table, tools: UnitTools) -> None:
+        """Prepare a run.
+
+        Args:
+            order: Which unit, and what happened to it before.
+            table: The unit's plan rows, with ``PLAN_COLUMNS``.
+            tools: Of the actor.
+        """
+        self._order = order
+        self._tools = tools
+        self._rows = decode_rows_of(table)
+        assert len(self._rows) == order.unit.num_rows
+        self._input = tools.settings.transform.input
+        unit = order.unit
+        bucket = encoded_bucket(unit.bucket, self._input)
+        self._batch_size = 1 if unit.is_long else tools.record.batch_size(bucket)
+        self._statistics = tools.statistics(order.unit.bucket)
+        self._tally = UnitTally(tools.counters)
+
+    def run(self) -> UnitOutcome:
+        """Return the outcome once the unit is committed.
+
+        Raises:
+            UnitCancelledError: The run was stopped; nothing was committed.
+            EncoderOutOfMemoryError: The device has no room for the pinned batch.
+        """
+        with self._tools.writer(self._order) as writer:
+            waiting: deque[UnitBatch] = deque()
+            for batch in self._batches():
+                waiting.append(batch)
+                if len(waiting) > _BATCHES_AHEAD:
+                    self._store(waiting.popleft(), writer)
+            while waiting:
+                self._store(waiting.popleft(), writer)
+            self._tools.check_cancelled()
+            is_committed = self._tally.num_present >= self._order.min_present
+            if is_committed:
+                writer.finish(self._statistics.arrays())
+        return self._tally.outcome(self._order.unit, is_committed=is_committed)
+
+    def _batches(self) -> Iterator[UnitBatch]:
+        """Yield the unit's batches, submitted; which rows share one is fixed by the plan."""
+        bucket = decoded_bucket(self._order.unit.bucket, self._input)
+        template = DecodeOrder(
+            corpus=Folder.open(self._order.corpus_url),
+            bucket=bucket,
+            rows=(),
+            settings=self._tools.settings,
+        )
+        stream = PixelStream(
+            template, self._rows, window=self._tools.window, cancelled=self._tools.cancelled
+        )
+        index = 0
+        collector = BatchCollector(self._rows, bucket, self._batch_size)
+        for decoded in stream:
+            self._count(decoded, stream)
+            for batch, pixels in collector.add(decoded):
+                batch.index = index
+                index += 1
+                self._submit(batch, pixels)
+                yield batch
+
+    def _count(self, decoded: DecodedRows, stream: PixelStream) -> None:
+        counters = self._tools.counters
+        counters.source_bytes += decoded.source_bytes
+        counters.decode_busy_s += decoded.busy_s
+        counters.tasks_pending = stream.num_pending
+
+    def _submit(self, batch: UnitBatch, pixels_BTHWC: npt.NDArray[np.uint8]) -> None:
+        keys = ["" if each.row in batch.rejects else each.key for each in batch.rows]
+        keys += [""] * (self._batch_size - len(keys))
+        request = EncodeBatch(
+            pixels_BTHWC=pixels_BTHWC,
+            keys=tuple(keys),
+            num_zero_frames=num_zero_frames(self._order.unit.bucket, self._input),
+        )
+        if not self._order.is_careful:
+            batch.future = self._tools.encoder.submit(request)
+        elif self._order.deaths.get(f"batch:{batch.index}", 0):
+            batch.future = self._one_by_one(batch, request)
+        else:
+            batch.future = self._tools.encoder.submit(
+                request, note=self._tools.noting(self._order.unit, f"batch:{batch.index}")
+            )
+
+    def _one_by_one(self, batch: UnitBatch, request: EncodeBatch) -> "Future[EncodedBatch]":
+        """Encode a batch that killed an actor row by row, each noted before it runs."""
+        pieces: list[EncodedBatch] = []
+        for position, planned in enumerate(batch.rows):
+            if planned.row in batch.rejects:
+                continue
+            if self._order.deaths.get(f"row:{planned.row}", 0) >= DEATHS_ALONE:
+                batch.rejects[planned.row] = KILLS_ITS_ENCODER
+                continue
+            note = self._tools.noting(self._order.unit, f"row:{planned.row}")
+            encoding = self._tools.encoder.submit_alone(request, position, note=note)
+            pieces.append(self._tools.wait(encoding))
+        joined: Future[EncodedBatch] = Future()
+        joined.set_result(_joined(pieces))
+        return joined
+
+    def _store(self, batch: UnitBatch, writer: UnitWriter) -> None:
+        """Write a finished batch in row order and add it to the statistics."""
+        assert batch.future is not None
+        encoded = self._tools.wait(batch.future)
+        for position, reject in encoded.rejects.items():
+            batch.rejects[batch.rows[position].row] = reject
+        payloads = {name: row_payloads(values) for name, values in encoded.fields.items()}
+        at = {position: index for index, position in enumerate(encoded.positions)}
+        for position, planned in enumerate(batch.rows):
+            digest = batch.digests.get(planned.row, b"")
+            reject_or_none = batch.rejects.get(planned.row)
+            if reject_or_none is not None:
+                self._tally.rejected(reject_or_none)
+                writer.reject(planned.row, reject_or_none, source_digest=digest)
+                continue
+            fields = {name: each[at[position]] for name, each in payloads.items()}
+            writer.add(planned.row, planned.key, fields, source_digest=digest)
+        self._tally.encoded(len(encoded.positions))
+        if encoded.positions:
+            self._statistics.add(
+                {name: float32_of(values) for name, values in encoded.fields.items()},
+                posterior_logvar=None if encoded.logvar is None else encoded.logvar.numpy(),
+            )
+
+
+def _joined(pieces: list[EncodedBatch]) -> EncodedBatch:
+    """Return the batch that rows encoded alone make together, in position order."""
+    full = [piece for piece in pieces if piece.positions]
+    rejects = {p: reject for piece in pieces for p, reject in piece.rejects.items()}
+    if not full:
+        return EncodedBatch(positions=(), fields={}, logvar=None, rejects=rejects)
+    logvars = [piece.logvar for piece in full if piece.logvar is not None]
+    return EncodedBatch(
+        positions=tuple(piece.positions[0] for piece in full),
+        fields={name: torch.cat([piece.fields[name] for piece in full]) for name in full[0].fields},
+        logvar=torch.cat(logvars) if logvars else None,
+        rejects=rejects,
+    )

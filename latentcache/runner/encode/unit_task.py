@@ -1,0 +1,190 @@
+"""What an actor is asked to do of a unit, what it has to do it with, and what it answers."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from latentcache.core.media import Bucket
+from latentcache.core.rejects import Reject, RejectCode
+from latentcache.core.units import UnitRange
+from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.decode_tasks import DecodeSettings
+from latentcache.runner.decode.pixel_stream import UnitCancelledError
+from latentcache.runner.encode.batch_encoder import BatchEncoder
+from latentcache.stats import UnitStatistics, patch_size
+from latentcache.storage import Folder
+from latentcache.store import EncodingRecord, Provenance, UnitWriter
+
+ResultT = TypeVar("ResultT")
+
+DEATHS_ALONE = 2
+"""Deaths on one row alone before it is to blame: one may be a lost node."""
+
+KILLS_ITS_ENCODER = Reject(
+    code=RejectCode.CRASHED.word,
+    stage="encode",
+    reason="the encoder dies or hangs on it, alone too",
+    is_transient=True,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitOrder:
+    """What the driver asks of an actor.
+
+    Attributes:
+        corpus_url: Root of the generation's sources.
+        generation_digest: Of the plan generation's record.
+        rev: 0, or one more than the commit that a repair or retry replaces.
+        min_present: Samples that the commit to be replaced holds; with fewer there is no commit.
+        is_careful: An actor died with this unit in flight; note each batch before it runs.
+        deaths: Per noted place (``batch:3``, ``row:17``) how often an actor died on it.
+    """
+
+    unit: UnitRange
+    corpus_url: str
+    generation_digest: str
+    rev: int = 0
+    min_present: int = 0
+    is_careful: bool = False
+    deaths: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitOutcome:
+    """What an actor answers once a unit is committed.
+
+    Attributes:
+        rejects: Rejected rows by code word, those left out by option not counted.
+        is_committed: Whether it was; not if it holds fewer samples than what it should replace.
+    """
+
+    unit: UnitRange
+    num_present: int
+    num_rejected: int
+    num_by_option: int
+    rejects: dict[str, int]
+    is_committed: bool = True
+
+
+@dataclass(slots=True)
+class UnitCounters:
+    """Running totals of one actor, read by its control thread.
+
+    Attributes:
+        under_way: Per unit of a long clip, which share of it is encoded.
+    """
+
+    rows_done: int = 0
+    rows_rejected: int = 0
+    source_bytes: int = 0
+    decode_busy_s: float = 0.0
+    tasks_pending: int = 0
+    under_way: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitTools:
+    """What all units of one actor share.
+
+    Attributes:
+        note: Tells the driver's ledger which place runs next, on the encode thread; "" for none.
+    """
+
+    store: Folder
+    record: EncodingRecord
+    encoder: BatchEncoder
+    settings: DecodeSettings
+    window: ByteWindow
+    cancelled: threading.Event
+    counters: UnitCounters
+    note: Callable[[UnitRange, str], None]
+    software: dict[str, str]
+    scratch: Path | None
+
+    def writer(self, order: UnitOrder) -> UnitWriter:
+        """Return what writes the unit of ``order``."""
+        provenance = Provenance(generation_digest=order.generation_digest, software=self.software)
+        return UnitWriter(
+            self.store,
+            self.record,
+            order.unit,
+            provenance=provenance,
+            rev=order.rev,
+            scratch=self.scratch,
+        )
+
+    def statistics(self, bucket: Bucket) -> UnitStatistics:
+        """Return empty statistics for rows of ``bucket``."""
+        normalizer = self.record.normalizer or {"ops": []}
+        return UnitStatistics(
+            self.record.fields,
+            self.record.spec["posterior"],
+            patch_size=patch_size(normalizer["ops"]),
+            pixels_per_sample=bucket.num_pixels,
+        )
+
+    def check_cancelled(self) -> None:
+        """Leave the unit if the run was stopped.
+
+        Raises:
+            UnitCancelledError: It was.
+        """
+        if self.cancelled.is_set():
+            raise UnitCancelledError("the run was stopped")
+
+    def wait(self, future: "Future[ResultT]") -> ResultT:
+        """Return what the encode thread gives.
+
+        Raises:
+            UnitCancelledError: The run was stopped meanwhile.
+        """
+        while True:
+            self.check_cancelled()
+            try:
+                return future.result(timeout=1.0)
+            except TimeoutError:
+                if future.done():
+                    raise
+
+    def noting(self, unit: UnitRange, place: str) -> Callable[[bool], None]:
+        """Return what the encode thread calls before (True) and after (False) ``place``."""
+        return lambda is_next: self.note(unit, place if is_next else "")
+
+
+class UnitTally:
+    """What became of the rows of one unit, counted for its outcome and for the run's progress."""
+
+    def __init__(self, counters: UnitCounters) -> None:
+        self._counters = counters
+        self._rejects: Counter[str] = Counter()
+        self._num_by_option = 0
+        self.num_present = 0
+
+    def encoded(self, num_rows: int) -> None:
+        """Count rows that have a latent."""
+        self.num_present += num_rows
+        self._counters.rows_done += num_rows
+
+    def rejected(self, reject: Reject) -> None:
+        """Count a row that has none."""
+        self._counters.rows_rejected += 1
+        if reject.is_by_option:
+            self._num_by_option += 1
+        else:
+            self._rejects[reject.code] += 1
+
+    def outcome(self, unit: UnitRange, *, is_committed: bool) -> UnitOutcome:
+        """Return what the driver is told."""
+        return UnitOutcome(
+            unit=unit,
+            num_present=self.num_present,
+            num_rejected=self._rejects.total() + self._num_by_option,
+            num_by_option=self._num_by_option,
+            rejects=dict(self._rejects),
+            is_committed=is_committed,
+        )

@@ -1,0 +1,39 @@
+"""What one run of one column is asked."""
+
+from dataclasses import dataclass
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.units import UnitId
+from latentcache.runner.run_options import EncodeOptions, Resources
+
+MAIN_COLUMN = "latents"
+"""What is trained on, if nothing else is said; it holds whole samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeRequest:
+    """What one run of one column is asked.
+
+    Attributes:
+        allow_partial: Publish even if rows are missing.
+        retry_quarantined: Run units again whose rejects are transient.
+        rerun: Units to run again whatever they hold, as a repair does.
+        expected_fingerprint: Refuse to work on another encoding than this; "" takes any.
+        corpus_url: Where the corpus lies now, if not where it was planned; "" if it does.
+    """
+
+    column: str
+    encode: EncodeOptions
+    resources: Resources
+    allow_partial: bool = False
+    retry_quarantined: bool = False
+    rerun: frozenset[UnitId] = frozenset()
+    expected_fingerprint: str = ""
+    corpus_url: str = ""
+
+    def __post_init__(self) -> None:
+        if self.encode.input != "all" and self.column == MAIN_COLUMN:
+            raise ConfigError(
+                f"column must be another than {MAIN_COLUMN} for input {self.encode.input}, got "
+                f"{self.column}; name it for instance --column cond"
+            )

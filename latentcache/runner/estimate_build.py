@@ -1,0 +1,279 @@
+"""What a build would take, before anything is spent: a scan, arithmetic, a short calibration.
+
+Nothing is written; what is measured changes the printed hours, never a plan.
+"""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import ray
+
+from latentcache.core.frames import FrameRule
+from latentcache.core.media import Bucket
+from latentcache.core.units import BucketRun
+from latentcache.decode import ImageLimits
+from latentcache.encoders import EncoderFacts, list_encoders
+from latentcache.plan import EncoderCost, PlanEstimate
+from latentcache.plan import estimate as estimate_plan
+from latentcache.runner.cluster import ClusterFacts
+from latentcache.runner.decode.batch_collector import decode_rows_of
+from latentcache.runner.decode.decode_tasks import (
+    MAX_TASK_BYTES,
+    DecodedRows,
+    DecodeOrder,
+    DecodeRow,
+    DecodeSettings,
+    decode_task,
+    rows_per_task,
+)
+from latentcache.runner.encode.actor_pool import ActorPool
+from latentcache.runner.encode.column_run import choose_run_device
+from latentcache.runner.encode.encode_actor import ActorSetup, EncoderDescription
+from latentcache.runner.jobs import run_connected
+from latentcache.runner.planning import DraftedPlan, PlanRequest, drafted_plan
+from latentcache.runner.run_options import EncodeOptions, Resources
+from latentcache.runner.run_progress import Reporter
+
+_CELLS = 8
+"""Edge of the latent grid on which an encoder's bytes per cell are taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one encoder costs on this machine.
+
+    Attributes:
+        encoder: As typed.
+        bucket: Where encoding was measured: the one with most pixels in the plan, cut to a
+            few frames where its clips are long.
+        picture_decode_s: CPU seconds per picture, reading included; None if there are none.
+        frame_decode_s: CPU seconds per frame of a clip, reading and seeking included; None
+            if there are no clips.
+        encode_s: Seconds per sample of ``bucket``, of one encoder at the batch size of a run.
+        num_cpus: Cores that would decode.
+        num_gpus: Encoders that would run; 0 if they share the cores with decoding.
+    """
+
+    encoder: str
+    bucket: Bucket
+    picture_decode_s: float | None
+    frame_decode_s: float | None
+    encode_s: float
+    num_cpus: int
+    num_gpus: int
+
+    def total_s(self, runs: Sequence[BucketRun]) -> float:
+        """Return seconds for all of ``runs``: decoding goes by frames, encoding by pixels."""
+        decode_total_s = sum(run.num_rows * self._decode_s(run.bucket) for run in runs)
+        num_pixels = sum(run.num_rows * run.bucket.num_pixels for run in runs)
+        encode_total_s = num_pixels * self.encode_s / self.bucket.num_pixels
+        if not self.num_gpus:
+            return (decode_total_s + encode_total_s) / self.num_cpus
+        return max(decode_total_s / self.num_cpus, encode_total_s / self.num_gpus)
+
+    def _decode_s(self, bucket: Bucket) -> float:
+        one_s = self.frame_decode_s if is_of_clips(bucket) else self.picture_decode_s
+        return (one_s or 0.0) * bucket.num_frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """All that ``plan --estimate`` prints.
+
+    Attributes:
+        plan: Samples, buckets, shards, and bytes per candidate encoder.
+        source_bytes: Of the listed media.
+        calibration: Of the encoder that was asked for, or None.
+    """
+
+    plan: PlanEstimate
+    source_bytes: int
+    calibration: Calibration | None
+
+
+def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Reporter) -> Estimate:
+    """Return what planning and encoding a corpus would take.
+
+    Args:
+        request: The corpus and the plan's options.
+        encode: The encoder to calibrate, or None for none.
+        reporter: Shows the scan.
+
+    Raises:
+        ConfigError: The corpus is missing, empty or not readable as one.
+        EncoderError: The encoder cannot be loaded.
+    """
+    with (
+        run_connected(request.resources) as facts,
+        drafted_plan(request, facts=facts, reporter=reporter) as drafted,
+    ):
+        costs = [cost for each in list_encoders() if (cost := _cost_of(each)) is not None]
+        calibration = None
+        if encode is not None and drafted.assignment.runs:
+            reporter.message(f"calibrating {encode.encoder} on a few samples")
+            calibration, cost = _calibrate(drafted, encode, request.resources, facts)
+            costs = [each for each in costs if each.name != cost.name] + [cost]
+        assignment = drafted.assignment
+        return Estimate(
+            plan=estimate_plan(assignment.runs, assignment.reject_codes, costs),
+            source_bytes=assignment.num_bytes,
+            calibration=calibration,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """Some samples of a run, decoded to be measured."""
+
+    run: BucketRun
+    bucket: Bucket
+    rows: DecodedRows
+
+    @property
+    def frame_s(self) -> float:
+        """CPU seconds per frame."""
+        return self.rows.busy_s / (len(self.rows.rows) * self.bucket.num_frames)
+
+
+def is_of_clips(bucket: Bucket) -> bool:
+    """Whether its samples are clips; a clip of one frame counts as a picture here."""
+    return bucket.num_frames > 1
+
+
+def measured_bucket(bucket: Bucket, rule: FrameRule) -> Bucket:
+    """Return ``bucket``, or the legal part of its frames that one decode task holds."""
+    fitting = max(1, MAX_TASK_BYTES // replace(bucket, num_frames=1).rgb_bytes)
+    num_frames = rule.floor(min(fitting, bucket.num_frames)) or rule.first
+    return replace(bucket, num_frames=num_frames)
+
+
+def _cost_of(facts: EncoderFacts) -> EncoderCost | None:
+    """Return the declared cost of a known encoder, or None where the weights decide."""
+    height, width = (_CELLS * factor for factor in facts.spatial_factor)
+    rule = facts.frame_rule
+    num_bytes = facts.bytes_per_sample(Bucket(rule.first, height, width))
+    if num_bytes is None:
+        return None
+    return EncoderCost(
+        name=facts.name,
+        bytes_per_cell=-(-num_bytes // (_CELLS**2 * rule.latent_first)),
+        spatial_factor=facts.spatial_factor,
+        multiple_of=facts.multiple_of,
+        fixed_size=facts.spec.fixed_size,
+        max_size_px=facts.spec.max_size_px,
+        takes_clips=facts.spec.modality == "video",
+        frame_rule=rule,
+    )
+
+
+def _calibrate(
+    drafted: DraftedPlan, encode: EncodeOptions, resources: Resources, facts: ClusterFacts
+) -> tuple[Calibration | None, EncoderCost]:
+    """Return what was measured, if a bucket fits the encoder, and the encoder's cost."""
+    device = choose_run_device(resources, facts)
+    settings = DecodeSettings(
+        transform=encode.transform(takes_clips=True),
+        limits=ImageLimits(max_pixels=resources.max_image_pixels),
+        time_limit_s=resources.time_limit_s,
+    )
+    with tempfile.TemporaryDirectory(prefix="latentcache-estimate-") as nowhere:
+        setup = ActorSetup(
+            store_url=nowhere,
+            encode=encode.for_workers(),
+            device=device,
+            threads=resources.threads,
+            window_bytes=facts.window_bytes(1),
+            limits=settings.limits,
+            time_limit_s=resources.time_limit_s,
+        )
+        pool = ActorPool(setup, resources, facts)
+        try:
+            pool.start()
+            runs = drafted.assignment.runs
+            description = pool.describe({str(each.bucket): each.is_long for each in runs})
+            cost = _measured_cost(description)
+            admitted = [run for run in runs if cost.admits(run.bucket)]
+            if not admitted:
+                return None, cost
+            decoded = {
+                is_clip: _decode_some(drafted, run, settings, cost.frame_rule)
+                for is_clip, run in _largest_runs(admitted).items()
+            }
+            largest = max(decoded.values(), key=lambda each: _num_pixels(each.run))
+            worker = pool.actors[0].handle
+            encode_s: float = ray.get(worker.seconds_per_sample.remote(largest.rows))
+        finally:
+            pool.stop()
+    calibration = Calibration(
+        encoder=encode.encoder,
+        bucket=largest.bucket,
+        picture_decode_s=decoded[False].frame_s if False in decoded else None,
+        frame_decode_s=decoded[True].frame_s if True in decoded else None,
+        encode_s=encode_s,
+        num_cpus=facts.num_cpus,
+        num_gpus=facts.num_gpus if device == "cuda" else 0,
+    )
+    return calibration, replace(cost, total_s=calibration.total_s(admitted))
+
+
+def _largest_runs(runs: Sequence[BucketRun]) -> dict[bool, BucketRun]:
+    """Return the run with most pixels of the pictures, and that of the clips (True)."""
+    largest: dict[bool, BucketRun] = {}
+    for run in sorted(runs, key=_num_pixels):
+        largest[is_of_clips(run.bucket)] = run
+    return largest
+
+
+def _num_pixels(run: BucketRun) -> int:
+    return run.num_rows * run.bucket.num_pixels
+
+
+def _decode_some(
+    drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings, rule: FrameRule
+) -> _Decoded:
+    """Return the first samples of a run, decoded twice: imports are no cost of a sample."""
+    bucket = measured_bucket(run.bucket, rule)
+    order = replace(_first_task(drafted, run, settings), bucket=bucket)
+    ray.get(decode_task.remote(order))
+    return _Decoded(run, bucket, ray.get(decode_task.remote(order)))
+
+
+def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) -> DecodeOrder:
+    """Return the first rows of ``run``: rows are in hash order, so they are a fair sample."""
+    num_rows = min(rows_per_task(run.bucket), run.num_rows)
+    rows: list[DecodeRow] = []
+    for table in drafted.assignment.iter_rows():
+        shards = table["shard"].to_numpy()
+        is_of_run = (shards >= run.first_shard) & (shards < run.first_shard + run.num_shards)
+        mine = table.filter(pa.array(is_of_run)).slice(0, num_rows - len(rows))
+        rows.extend(decode_rows_of(mine))
+        if len(rows) == num_rows:
+            break
+    return DecodeOrder(
+        corpus=drafted.corpus.root, bucket=run.bucket, rows=tuple(rows), settings=settings
+    )
+
+
+def _measured_cost(description: EncoderDescription) -> EncoderCost:
+    """Return the cost of the encoder that was loaded, from its probe."""
+    spec = description.spec
+    factor = (int(spec["spatial_factor"][0]), int(spec["spatial_factor"][1]))
+    multiple = (int(spec["multiple_of"][0]), int(spec["multiple_of"][1]))
+    fixed = spec["fixed_size"]
+    rule = FrameRule.from_spec(spec) or FrameRule()
+    probed = Bucket.parse(description.probe["bucket"])
+    num_cells = probed.height_px * probed.width_px // (factor[0] * factor[1])
+    num_cells *= rule.num_latent_frames(probed.num_frames)
+    return EncoderCost(
+        name=str(spec["name"]),
+        bytes_per_cell=math.ceil(description.bytes_per_pixel * probed.num_pixels / num_cells),
+        spatial_factor=factor,
+        multiple_of=multiple,
+        fixed_size=(int(fixed[0]), int(fixed[1])) if fixed else None,
+        max_size_px=spec["max_size_px"],
+        takes_clips=spec["modality"] == "video",
+        frame_rule=rule,
+    )

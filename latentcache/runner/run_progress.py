@@ -1,0 +1,91 @@
+"""What a run says of itself while it works: plain numbers, drawn by whoever listens."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from latentcache.runner.encode.encode_actor import ActorProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """One look at a run.
+
+    Attributes:
+        stage: ``scan`` or ``encode``.
+        done: Samples scanned, or encoded and quarantined, by this run.
+        total: Samples this run has to do; None while a scan does not know.
+        quarantined: Of ``done``.
+        source_bytes: Read so far.
+        elapsed_s: Since the stage began to work.
+        encoder_busy_share: Of the time of all encoders, 0 to 1.
+        decode_queue: Decode tasks under way or waiting to be encoded.
+        num_actors: Alive.
+        under_way: Of long clips that are being encoded, the sum of the shares that are done.
+    """
+
+    stage: str
+    done: int
+    total: int | None
+    quarantined: int = 0
+    source_bytes: int = 0
+    elapsed_s: float = 0.0
+    encoder_busy_share: float = 0.0
+    decode_queue: int = 0
+    num_actors: int = 0
+    under_way: float = 0.0
+
+    @property
+    def samples_per_s(self) -> float:
+        """Mean rate of the stage; of a clip of minutes its share counts."""
+        return (self.done + self.under_way) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at the mean rate, or None if unknown."""
+        if self.total is None or self.samples_per_s == 0:
+            return None
+        return (self.total - self.done - self.under_way) / self.samples_per_s
+
+
+class Reporter(Protocol):
+    """Whoever shows a run: the terminal, a log, a test."""
+
+    def message(self, text: str) -> None:
+        """Show one line that stays."""
+        ...
+
+    def update(self, progress: RunProgress) -> None:
+        """Show the newest numbers."""
+        ...
+
+
+class SilentReporter:
+    """Shows nothing."""
+
+    def message(self, text: str) -> None:
+        """Drop ``text``."""
+
+    def update(self, progress: RunProgress) -> None:
+        """Drop ``progress``."""
+
+
+def encode_progress(
+    actors: Iterable[ActorProgress], *, total: int, elapsed_s: float
+) -> RunProgress:
+    """Return the sum over actors, those that died included by their last answer."""
+    answers = list(actors)
+    rejected = sum(each.rows_rejected for each in answers)
+    busy = sum(each.encode_busy_s for each in answers)
+    return RunProgress(
+        stage="encode",
+        done=sum(each.rows_done for each in answers) + rejected,
+        total=total,
+        quarantined=rejected,
+        source_bytes=sum(each.source_bytes for each in answers),
+        elapsed_s=elapsed_s,
+        encoder_busy_share=busy / (elapsed_s * len(answers)) if answers and elapsed_s else 0.0,
+        decode_queue=sum(each.tasks_pending for each in answers),
+        num_actors=len(answers),
+        under_way=sum(each.under_way for each in answers),
+    )

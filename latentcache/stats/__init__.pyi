@@ -1,0 +1,45 @@
+from .codes import CodeUsage as CodeUsage
+from .column import ColumnStatistics as ColumnStatistics
+from .column import FieldCodes as FieldCodes
+from .column import FieldLatents as FieldLatents
+from .column import merge_arrays as merge_arrays
+from .covariance import Comoments as Comoments
+from .covariance import participation_ratio as participation_ratio
+from .histogram import Histogram as Histogram
+from .latents import LatentStatistics as LatentStatistics
+from .moments import Moments as Moments
+from .posterior_moments import PosteriorSums as PosteriorSums
+from .published_check import PublishedScores as PublishedScores
+from .published_check import patch_size as patch_size
+from .published_check import published_z_scores as published_z_scores
+from .summary import as_json as as_json
+from .table import CODES_HEADER as CODES_HEADER
+from .table import TABLE_HEADER as TABLE_HEADER
+from .table import codes_rows as codes_rows
+from .table import summary_rows as summary_rows
+from .table import table_rows as table_rows
+from .unit import UnitStatistics as UnitStatistics
+
+__all__ = [
+    "CODES_HEADER",
+    "TABLE_HEADER",
+    "CodeUsage",
+    "ColumnStatistics",
+    "Comoments",
+    "FieldCodes",
+    "FieldLatents",
+    "Histogram",
+    "LatentStatistics",
+    "Moments",
+    "PosteriorSums",
+    "PublishedScores",
+    "UnitStatistics",
+    "as_json",
+    "codes_rows",
+    "merge_arrays",
+    "participation_ratio",
+    "patch_size",
+    "published_z_scores",
+    "summary_rows",
+    "table_rows",
+]

@@ -1,0 +1,51 @@
+from .format.records import BatchRule as BatchRule
+from .format.records import Commit as Commit
+from .format.records import EncodingRecord as EncodingRecord
+from .format.records import Generation as Generation
+from .format.records import UnitEntry as UnitEntry
+from .format.spilled_tensor import SpooledTensor as SpooledTensor
+from .format.tensors import TensorBytes as TensorBytes
+from .gc import GRACE_S as GRACE_S
+from .gc import GcReport as GcReport
+from .gc import collect_garbage as collect_garbage
+from .rows.annotations import Annotation as Annotation
+from .rows.annotations import AnnotationFile as AnnotationFile
+from .rows.plan_draft import GenerationDraft as GenerationDraft
+from .snapshots.column_tables import ColumnChange as ColumnChange
+from .snapshots.numbers import Pin as Pin
+from .snapshots.snapshot import ColumnView as ColumnView
+from .snapshots.snapshot import Snapshot as Snapshot
+from .store import Store as Store
+from .units.commits import CommitRef as CommitRef
+from .units.unit_writer import Provenance as Provenance
+from .units.unit_writer import UnitWriter as UnitWriter
+from .verify import Damage as Damage
+from .verify import VerifyReport as VerifyReport
+from .verify import verify_snapshot as verify_snapshot
+
+__all__ = [
+    "GRACE_S",
+    "Annotation",
+    "AnnotationFile",
+    "BatchRule",
+    "ColumnChange",
+    "ColumnView",
+    "Commit",
+    "CommitRef",
+    "Damage",
+    "EncodingRecord",
+    "GcReport",
+    "Generation",
+    "GenerationDraft",
+    "Pin",
+    "Provenance",
+    "Snapshot",
+    "SpooledTensor",
+    "Store",
+    "TensorBytes",
+    "UnitEntry",
+    "UnitWriter",
+    "VerifyReport",
+    "collect_garbage",
+    "verify_snapshot",
+]

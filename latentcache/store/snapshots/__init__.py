@@ -1,0 +1,5 @@
+"""Snapshots: published, read by number, and what their tables hold."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
