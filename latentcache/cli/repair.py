@@ -62,7 +62,7 @@ def recorded_options(record: "EncodingRecord", options: DecodingOptions) -> "Enc
         storage_dtype=floats.pop() if len(floats) == 1 else "auto",
         batch_size=identity.get("batch", {}).get("size", 0),
         background=tuple(record.transform["background"]),
-        hdr=record.transform.get("video", {}).get("hdr", "tone_map"),
+        hdr=record.transform.get("hdr", "tone_map"),
         seed=identity.get("seed", 0),
         is_offline=options.is_offline,
     )

@@ -1,11 +1,11 @@
 """Every colour mode to 8-bit sRGB, by stated rules.
 
 Before resizing, a picture becomes L, La, RGB, RGBa or CMYK with 8 bits (`to_resizable`),
-colours multiplied by their alpha; after it, on far fewer pixels, its ICC profile is applied and
-it is laid over the background (`to_srgb`). The rules are part of ``ImageTransform.version``:
+colours multiplied by their alpha; after it, on far fewer pixels, its ICC profile or its tag is
+applied and it is laid over the background (`to_srgb`). The rules, and those of ``decode.deep``,
+``decode.picture_tag``, ``decode.gamut`` and ``decode.tone``, are part of
+``ImageTransform.version``:
 
-- 16 bits are scaled to 8, never clipped. ``I`` holds 16-bit values; others are refused.
-- Floats are read as 0 to 1; others are refused, since their white is anyone's guess.
 - A profile is applied with relative colorimetric intent and black point compensation; one
   that is broken, or made for other channels, is ignored.
 - CMYK without a profile takes Pillow's plain conversion.
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from latentcache.core.errors import MediaError
-from latentcache.core.rejects import RejectCode
+from latentcache.decode.deep import from_floats, from_integers
+from latentcache.decode.gamut import ColourTag
+from latentcache.decode.tone import to_srgb_by_tag
 
 Pixels = NDArray[np.uint8]
 
@@ -27,20 +28,23 @@ _PLAIN_MODES = {"1": "L", "L": "L", "LA": "La", "La": "La", "RGBA": "RGBa", "RGB
 _PLAIN_MODES |= {"CMYK": "CMYK"}
 _WITH_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 _COLOUR_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
-_MAX_16_BIT = 65535
 
 
-def to_resizable(image: Image.Image) -> Image.Image:
+def to_resizable(image: Image.Image, tag: ColourTag | None = None) -> Image.Image:
     """Return a decoded picture as L, La, RGB, RGBa or CMYK, profile not yet applied.
+
+    Args:
+        image: Decoded.
+        tag: What its numbers mean; pictures of more than 8 bits are converted by it here.
 
     Raises:
         MediaError: ``unsupported``: the values have no known range.
     """
     mode = image.mode
     if mode.startswith("I"):
-        return _from_integers(image)
+        return from_integers(image, tag)
     if mode == "F":
-        return _from_floats(image)
+        return from_floats(image)
     if mode == "LAB":
         return lab_to_rgb(image)
     target = _PLAIN_MODES.get(mode, "RGB")
@@ -50,7 +54,12 @@ def to_resizable(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(
-    pixels_HWC: Pixels, mode: str, *, icc_profile: bytes | None, background: tuple[int, ...]
+    pixels_HWC: Pixels,
+    mode: str,
+    *,
+    icc_profile: bytes | None,
+    tag: ColourTag | None,
+    background: tuple[int, ...],
 ) -> Pixels:
     """Return pixels that `to_resizable` made as opaque sRGB, uint8 (H, W, 3), contiguous.
 
@@ -58,8 +67,14 @@ def to_srgb(
         pixels_HWC: uint8 of L, La, RGB, RGBa or CMYK.
         mode: Which of them.
         icc_profile: What the file says about its colours.
+        tag: Or this, which is used instead; None says nothing.
         background: sRGB, shows through transparent pixels.
     """
+    tagged = tag if tag is not None and not tag.is_srgb else None
+    if tag is not None:
+        icc_profile = None
+    if mode == "RGB" and tagged:
+        return to_srgb_by_tag(pixels_HWC, tagged)
     if mode == "RGB" and not icc_profile:
         return np.array(pixels_HWC, order="C")  # a copy: it may be part of something larger
     height, width, _ = pixels_HWC.shape
@@ -70,6 +85,8 @@ def to_srgb(
         alpha, opaque = straight.getchannel("A"), straight.convert(straight.mode[:-1])
     transform = _srgb_transform(icc_profile, opaque.mode) if icc_profile else None
     rgb = _apply(opaque, transform) if transform else opaque.convert("RGB")
+    if tagged:
+        rgb = Image.fromarray(to_srgb_by_tag(np.asarray(rgb), tagged))
     if alpha is None:
         return np.array(rgb)  # a copy: a view of Pillow's memory is read-only
     canvas = Image.new("RGB", rgb.size, background)
@@ -123,28 +140,3 @@ def lab_to_rgb(image: Image.Image) -> Image.Image:
 @lru_cache(maxsize=1)
 def _lab_transform() -> ImageCms.ImageCmsTransform:
     return _build_transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB")
-
-
-def _from_integers(image: Image.Image) -> Image.Image:
-    """Return I, I;16, I;16B, ... as L, or La where one value is declared transparent."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > _MAX_16_BIT:
-        raise _no_known_range("whole numbers beyond 16 bits")
-    grey = Image.fromarray(((values * 255 + _MAX_16_BIT // 2) // _MAX_16_BIT).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        alpha: NDArray[np.uint8] = np.where(values == transparent, 0, 255).astype(np.uint8)
-        return Image.merge("LA", (grey, Image.fromarray(alpha))).convert("La")
-    return grey
-
-
-def _from_floats(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        raise _no_known_range("floats beyond 0 to 1")
-    return Image.fromarray((values * 255).round().astype(np.uint8))
-
-
-def _no_known_range(what: str) -> MediaError:
-    reason = f"the pixels are {what}, whose black and white are not known; convert it to 16 bits"
-    return MediaError(RejectCode.UNSUPPORTED.word, reason)

@@ -4,6 +4,7 @@ The stored pixels are resized as they lie, cropped, and the small result is turn
 since turning 256 px is cheaper than turning 24 megapixels.
 """
 
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -14,6 +15,8 @@ from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.colour import to_resizable, to_srgb
+from latentcache.decode.deep import is_deep_png, read_deep_png, spread_key
+from latentcache.decode.gamut import ColourTag
 from latentcache.decode.jpeg import decode_plain_jpeg, load_reduced, reduced_size
 from latentcache.decode.opening import open_image
 from latentcache.decode.options import ImageLimits, ImageTransform
@@ -24,6 +27,7 @@ from latentcache.decode.orient import (
     stored_box,
     turned_upright,
 )
+from latentcache.decode.picture_tag import read_tag
 from latentcache.decode.resize import resized
 
 Pixels = NDArray[np.uint8]
@@ -59,12 +63,21 @@ def decode_image(
         wanted_px = oriented_size(
             (geometry.resized_width_px, geometry.resized_height_px), orientation
         )
-        icc_profile = image.info.get("icc_profile")
-        mode, pixels_HWC, source_px = _stored_pixels(image, data, wanted_px, transform)
+        icc_profile, tag = image.info.get("icc_profile"), read_tag(image, data)
+        _check_hdr(tag, transform)
+        stored = _stored_pixels(image, data, wanted_px, transform, tag)
         left, top, right, bottom = _crop_box(bucket, geometry, orientation)
-        small_HWC = resized(pixels_HWC, wanted_px, source_px=source_px, corner_px=(right, bottom))
+        small_HWC = resized(
+            stored.pixels_HWC, wanted_px, source_px=stored.source_px, corner_px=(right, bottom)
+        )
         upright_HWC = turned_upright(small_HWC[top:, left:], orientation)
-        return to_srgb(upright_HWC, mode, icc_profile=icc_profile, background=transform.background)
+        return to_srgb(
+            upright_HWC,
+            stored.mode,
+            icc_profile=icc_profile,
+            tag=stored.tag,
+            background=transform.background,
+        )
 
 
 def _check_size(found_px: tuple[int, int], geometry: Geometry) -> None:
@@ -77,10 +90,39 @@ def _check_size(found_px: tuple[int, int], geometry: Geometry) -> None:
         )
 
 
+def _check_hdr(tag: ColourTag | None, transform: ImageTransform) -> None:
+    if tag is not None and tag.is_hdr and transform.hdr == "refuse":
+        raise MediaError(
+            RejectCode.UNSUPPORTED.word,
+            f"the picture is HDR ({tag.curve.upper()}), which the transform refuses",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A picture as it is stored: not resized, not upright.
+
+    Attributes:
+        mode: L, La, RGB, RGBa or CMYK.
+        pixels_HWC: uint8.
+        source_px: (width, height) that they stand for.
+        tag: What the numbers mean; None where a profile says it.
+    """
+
+    mode: str
+    pixels_HWC: Pixels
+    source_px: tuple[float, float]
+    tag: ColourTag | None
+
+
 def _stored_pixels(
-    image: ImageFile.ImageFile, data: bytes, wanted_px: tuple[int, int], transform: ImageTransform
-) -> tuple[str, Pixels, tuple[float, float]]:
-    """Return the picture as it is stored: mode, uint8 (H, W, C), and the size it stands for.
+    image: ImageFile.ImageFile,
+    data: bytes,
+    wanted_px: tuple[int, int],
+    transform: ImageTransform,
+    tag: ColourTag | None,
+) -> _Stored:
+    """Return the decoded picture.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 in less time. That is done only if what comes
     out is still ``reducing_gap`` times the resized picture. An odd side is rounded up then, so
@@ -91,13 +133,28 @@ def _stored_pixels(
         divisor, width, height = reduced_size(size_px, wanted_px, transform.reducing_gap)
         plain = decode_plain_jpeg(data, image.mode, (width, height))
         if plain is not None:
-            return image.mode, plain, (size_px[0] / divisor, size_px[1] / divisor)
+            source_px = (size_px[0] / divisor, size_px[1] / divisor)
+            return _Stored(mode=image.mode, pixels_HWC=plain, source_px=source_px, tag=tag)
         load_reduced(image, divisor)
     else:
         image.load()
-    resizable = to_resizable(image)
-    pixels_HWC = np.asarray(resizable).reshape(resizable.height, resizable.width, -1)
-    return resizable.mode, pixels_HWC, (size_px[0] / divisor, size_px[1] / divisor)
+        spread_key(image, data)
+    if is_deep_png(image, data, tag):
+        resizable, tag = read_deep_png(data, tag), _done(tag)
+    else:
+        is_deep = image.mode.startswith("I")
+        resizable, tag = to_resizable(image, tag), _done(tag) if is_deep else tag
+    return _Stored(
+        mode=resizable.mode,
+        pixels_HWC=np.asarray(resizable).reshape(resizable.height, resizable.width, -1),
+        source_px=(size_px[0] / divisor, size_px[1] / divisor),
+        tag=tag,
+    )
+
+
+def _done(tag: ColourTag | None) -> ColourTag | None:
+    """Return what is left to do of a tag that was applied."""
+    return ColourTag() if tag is not None else None
 
 
 def _crop_box(bucket: Bucket, geometry: Geometry, orientation: int) -> Box:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from latentcache.core.errors import StoreError
 from latentcache.core.inputs import INPUTS, Input
 
+Hdr = Literal["tone_map", "refuse"]
+
 TRANSFORM_VERSION = 2
 """Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out.
 
@@ -46,6 +48,8 @@ class ImageTransform:
     version: int = TRANSFORM_VERSION
     background: tuple[int, ...] = (255, 255, 255)
     """sRGB, 0 to 255; what shows through transparent pixels."""
+    hdr: Hdr = "tone_map"
+    """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
     reducing_gap: float = 2.0
     """A JPEG far too large is decoded at 1/2, 1/4 or 1/8, as long as it stays this many times
     larger than wanted; lanczos does the rest. At 2 most photos are 53 dB or more from lanczos
@@ -61,6 +65,7 @@ class ImageTransform:
                 "use the release that wrote it, or encode again"
             )
         _check_background(self.background)
+        _check_hdr(self.hdr, "image")
         if self.reducing_gap < 1.0:
             raise ValueError(f"reducing_gap must be at least 1.0, got {self.reducing_gap}")
 
@@ -80,7 +85,7 @@ class VideoTransform:
     version: int = VIDEO_TRANSFORM_VERSION
     background: tuple[int, ...] = (255, 255, 255)
     """sRGB, 0 to 255; what shows through transparent pixels."""
-    hdr: Literal["tone_map", "refuse"] = "tone_map"
+    hdr: Hdr = "tone_map"
     """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
     libraries: Mapping[str, str] = field(default_factory=_clip_facts)
     """What the installed libraries make of fixed inputs (``decode.clip_facts``)."""
@@ -92,8 +97,7 @@ class VideoTransform:
                 "use the release that wrote it, or encode again"
             )
         _check_background(self.background)
-        if self.hdr not in ("tone_map", "refuse"):
-            raise ValueError(f"hdr must be tone_map or refuse, got {self.hdr!r} (video transform)")
+        _check_hdr(self.hdr, "video")
 
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
@@ -103,6 +107,11 @@ class VideoTransform:
 def _check_background(background: tuple[int, ...]) -> None:
     if len(background) != 3 or not all(0 <= value <= 255 for value in background):
         raise ValueError(f"background must be three numbers from 0 to 255, got {background}")
+
+
+def _check_hdr(hdr: str, kind: str) -> None:
+    if hdr not in ("tone_map", "refuse"):
+        raise ValueError(f"hdr must be tone_map or refuse, got {hdr!r} ({kind} transform)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

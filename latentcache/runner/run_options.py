@@ -22,7 +22,7 @@ class EncodeOptions:
         storage_dtype: Dtype of stored float fields, or ``auto``.
         batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
         background: RGB under transparent pixels.
-        hdr: What becomes of HDR clips: ``tone_map`` to sRGB, or ``refuse``.
+        hdr: What becomes of HDR pictures and clips: ``tone_map`` to sRGB, or ``refuse``.
         input: What of each sample is encoded: ``all``, ``first_frame`` or ``first_frame+zeros``.
         seed: Keys the draws of ``policy="sample"``.
         is_offline: Never ask a model hub.
@@ -61,7 +61,7 @@ class EncodeOptions:
         """
         takes_clips |= self.input != "all"
         return MediaTransform(
-            image=ImageTransform(background=self.background),
+            image=ImageTransform(background=self.background, hdr=self.hdr),
             video=VideoTransform(background=self.background, hdr=self.hdr) if takes_clips else None,
             input=self.input,
         )
