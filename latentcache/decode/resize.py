@@ -46,21 +46,23 @@ def resized(
     stood_for, (right, bottom) = source_px or (width, height), corner_px or size_px
     if (width, height) == size_px == stood_for:
         return pixels_HWC[:bottom, :right]
+    # An output as large as the input is taken for one that needs no pass, whatever the scale.
+    computed = (right + (right == width != size_px[0]), bottom + (bottom == height != size_px[1]))
     # Interleaved colours and single planes are the fast layouts, and only if the result has
     # one of them too is nothing rearranged.
     if num_channels in (3, 4):
         planes = torch.from_numpy(pixels_HWC).permute(2, 0, 1)[None]
-        made_HWC = np.empty((bottom, right, num_channels), np.uint8)
+        made_HWC = np.empty((computed[1], computed[0], num_channels), np.uint8)
         made = torch.from_numpy(made_HWC).permute(2, 0, 1)[None]
     else:
         planes = torch.from_numpy(pixels_HWC.transpose(2, 0, 1).copy())[None]
-        made_HWC = np.empty((num_channels, bottom, right), np.uint8)
+        made_HWC = np.empty((num_channels, computed[1], computed[0]), np.uint8)
         made = torch.from_numpy(made_HWC)[None]
         made_HWC = made_HWC.transpose(1, 2, 0)
     operator = getattr(torch.ops.aten, _OPERATOR)
     scales = (size_px[1] / stood_for[1], size_px[0] / stood_for[0])
-    operator.out(planes, [bottom, right], False, *scales, out=made)
-    return made_HWC
+    operator.out(planes, [computed[1], computed[0]], False, *scales, out=made)
+    return made_HWC[:bottom, :right]
 
 
 @lru_cache(maxsize=1)

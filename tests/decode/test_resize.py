@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from latentcache.core.errors import ConfigError
@@ -45,12 +47,19 @@ def test_a_picture_of_the_right_size_is_itself() -> None:
     assert np.array_equal(resized(pixels, (31, 17), corner_px=(20, 10)), pixels[:10, :20])
 
 
-@pytest.mark.parametrize("size_px", [(60, 40), (120, 99)])
-def test_what_is_left_out_changes_nothing_of_the_rest(size_px: tuple[int, int]) -> None:
-    pixels = photo(96, 64)
-    whole = resized(pixels, size_px)
-    part = resized(pixels, size_px, corner_px=(41, 23))
-    assert np.array_equal(part, whole[:23, :41])
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_what_is_left_out_changes_nothing_of_the_rest(data: st.DataObject) -> None:
+    side = st.integers(20, 70)
+    width, height = data.draw(side), data.draw(side)
+    size_px = (data.draw(side), data.draw(side))
+    corner_px = (
+        data.draw(st.sampled_from([min(width, size_px[0]), size_px[0] - 7])),
+        data.draw(st.sampled_from([min(height, size_px[1]), size_px[1] - 5])),
+    )
+    pixels = photo(width, height)
+    part = resized(pixels, size_px, corner_px=corner_px)
+    assert np.array_equal(part, resized(pixels, size_px)[: corner_px[1], : corner_px[0]])
 
 
 def test_an_odd_side_halved_keeps_its_place() -> None:
