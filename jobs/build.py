@@ -4,7 +4,7 @@
 
 Progress goes to stderr, the result as JSON to stdout; both end up in the job's log. Exit
 codes are those of the command line: 0 done, 1 failed, 2 wrong recipe, 3 quarantine limit
-passed, 130 stopped.
+passed or part of the corpus lost, 130 stopped.
 """
 
 import json
@@ -19,9 +19,10 @@ from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
 from latentcache.cli.progress_bar import LineReporter
 from latentcache.core.errors import ConfigError, LatentCacheError
+from latentcache.core.findings import lost_sentence
 from latentcache.runner import Recipe, parse_setting, read_recipe
 
-LIMIT_PASSED = 3
+INCOMPLETE = 3
 
 
 @click.command()
@@ -46,14 +47,14 @@ def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
     reporter = LineReporter(sys.stderr)
-    _, encoded = runner.build(
+    planned, encoded = runner.build(
         recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
     )
     print(json.dumps(asdict(encoded), indent=2))
-    if encoded.is_over_limit:
-        print(f"error: {encoded.limit_sentence}", file=sys.stderr)
-        return LIMIT_PASSED
-    return 0
+    told = [lost_sentence(planned.generation.totals), encoded.limit_sentence]
+    for sentence in filter(None, told):
+        print(f"error: {sentence}", file=sys.stderr)
+    return INCOMPLETE if any(told) else 0
 
 
 def on_cluster(recipe: Recipe) -> Recipe:

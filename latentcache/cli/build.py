@@ -42,4 +42,4 @@ def build(context: click.Context, corpus: str | None, store: str | None, as_json
         )
     if not as_json:
         print_plan_result(planned)
-    print_encode_result(context, encoded, as_json=as_json)
+    print_encode_result(context, encoded, as_json=as_json, planned=planned)

@@ -15,7 +15,8 @@ from latentcache.cli.flags import (
 )
 from latentcache.cli.output import print_json
 from latentcache.cli.progress_bar import reporting
-from latentcache.cli.results import plan_json, print_plan_result
+from latentcache.cli.results import leave_if_incomplete, plan_json, print_plan_result
+from latentcache.core.findings import lost_sentence
 
 
 @click.command(short_help="Scan and plan only; --estimate says what it would take.")
@@ -57,6 +58,7 @@ def plan(
         print_json(plan_json(result))
     else:
         print_plan_result(result, with_buckets=True)
+    leave_if_incomplete(context, [lost_sentence(result.generation.totals)])
 
 
 def _estimate(

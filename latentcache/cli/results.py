@@ -1,11 +1,14 @@
 """What a run has done, told at its end on stdout."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
+from latentcache.cli.corpus_report import corpus_json, print_corpus
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_json, print_table
+from latentcache.core.findings import lost_sentence
 
 if TYPE_CHECKING:
     from latentcache.runner import EncodeResult, PlanResult
@@ -36,6 +39,7 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
     if ignored:
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(ignored.items()))
         click.echo(f"ignored: {parts}")
+    print_corpus(generation.totals, generation.num_rows)
     if with_buckets:
         print_table(
             ("bucket", "samples", "shards"),
@@ -55,19 +59,37 @@ def plan_json(result: "PlanResult") -> dict[str, object]:
         "refused": generation.num_rejects,
         "shards": generation.num_shards,
         "buckets": {str(run.bucket): run.num_rows for run in generation.runs},
+        "corpus": corpus_json(generation.totals),
         "totals": generation.totals,
     }
 
 
-def print_encode_result(context: click.Context, result: "EncodeResult", *, as_json: bool) -> None:
-    """Print what a run left behind; leave with 3 if its quarantine is too large."""
+def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> None:
+    """Leave with 3 if anything keeps the corpus from being in the store as it is; say what."""
+    told = [sentence for sentence in sentences if sentence]
+    for sentence in told:
+        click.echo(f"error: {sentence}", err=True)
+    if told:
+        context.exit(DAMAGED)
+
+
+def print_encode_result(
+    context: click.Context,
+    result: "EncodeResult",
+    *,
+    as_json: bool,
+    planned: "PlanResult | None" = None,
+) -> None:
+    """Print what a run left behind; leave with 3 if that is not the whole corpus."""
     if as_json:
-        print_json({**asdict(result), "is_over_limit": result.is_over_limit})
+        found = {**asdict(result), "is_over_limit": result.is_over_limit}
+        if planned is not None:
+            found["corpus"] = corpus_json(planned.generation.totals)
+        print_json(found)
     else:
         _print_sum(result)
-    if result.is_over_limit:
-        click.echo(f"error: {result.limit_sentence}", err=True)
-        context.exit(DAMAGED)
+    lost = lost_sentence(planned.generation.totals) if planned is not None else ""
+    leave_if_incomplete(context, [lost, result.limit_sentence])
 
 
 def _print_sum(result: "EncodeResult") -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentcache.cli.corpus_report import corpus_json, print_corpus
 from latentcache.cli.flags import json_flag
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_json, print_table
 
@@ -123,12 +124,17 @@ def _print_status(store: "Store", number: int | None, column: str | None, *, as_
     planned = num_planned(store)
     shown = snapshot.number if snapshot else None
     if as_json:
-        print_json(_status_json(standings, planned, shown, numbers))
+        found = _status_json(standings, planned, shown, numbers)
+        if generations := store.generations():
+            found["corpus"] = corpus_json(generations[-1].totals)
+        print_json(found)
         return
     if not store.generations():
         click.echo("nothing is planned yet; run latentcache build or plan")
         return
     click.echo(f"planned: {count_text(planned, 'sample')}")
+    for generation in store.generations():
+        print_corpus(generation.totals, generation.num_rows)
     if shown is None:
         click.echo("snapshot: none yet")
     else:

@@ -1,18 +1,21 @@
 """From a corpus to a plan: sources, buckets, geometry, shards and rows."""
 
 from latentcache.plan.assign import Assignment, assign
+from latentcache.plan.beside import BesideTable
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
 from latentcache.plan.clips import Clip, ClipRules, VideoLength
 from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
 from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
 from latentcache.plan.opening import open_source, peek_source
 from latentcache.plan.options import PlanOptions
-from latentcache.plan.reading import read_source, read_sources
-from latentcache.plan.scanned import ScannedMedia, read_captions
-from latentcache.plan.sources import Corpus, CorpusKind, Listing, open_corpus
+from latentcache.plan.reading import is_cell, read_source, read_sources
+from latentcache.plan.scanned import Captioned, ScannedMedia, read_captions
+from latentcache.plan.sources import Corpus, CorpusKind, Listing, look_into, open_corpus
 
 __all__ = [
     "Assignment",
+    "BesideTable",
+    "Captioned",
     "Clip",
     "ClipRules",
     "Corpus",
@@ -31,7 +34,9 @@ __all__ = [
     "choose_bucket",
     "estimate",
     "fit",
+    "is_cell",
     "is_named_as_video",
+    "look_into",
     "open_corpus",
     "open_source",
     "peek_source",

@@ -16,23 +16,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from latentcache.core.findings import Findings
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import Reject
 from latentcache.core.units import BucketRun
-from latentcache.plan.annotation_types import AnnotationTypes, annotation_table
+from latentcache.plan.annotation_types import AnnotationTypes
 from latentcache.plan.buckets import bucket_table, choose_bucket, merge_buckets
+from latentcache.plan.classes import LABEL, MAX_CLASSES, ClassCounts, Classes
+from latentcache.plan.listing import Annotation
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.scan_table import (
     SCAN_SCHEMA,
     fitted_or_reject,
     in_order,
+    merged_rows,
     scan_row,
-    without_duplicates,
     without_misfits,
 )
 from latentcache.plan.scanned import ScannedMedia
 from latentcache.plan.spill import FLUSH_ROWS, Partitioner, TableFile
+from latentcache.plan.typed_annotations import TypedAnnotations
 from latentcache.store.rows import PLAN_SCHEMA, REJECTS_SCHEMA
+
+Annotations = Mapping[str, Annotation]
 
 _MAX_LENGTH_PX = 2**31 - 1
 
@@ -49,6 +55,9 @@ class Assignment:
         num_bytes: Known source bytes of both.
         reject_codes: Rejects by code.
         annotation_schema: Columns of ``iter_annotations``; may be empty.
+        classes: What the numbers of ``label`` stand for, if its texts were numbered.
+        num_with: Samples that have a value, by annotation.
+        findings: What was merged or could not be numbered.
     """
 
     options: PlanOptions
@@ -58,7 +67,11 @@ class Assignment:
     num_bytes: int
     reject_codes: Mapping[str, int]
     annotation_schema: pa.Schema
+    classes: Classes | None
+    num_with: Mapping[str, int]
+    findings: Findings
     _placed: TableFile = field(repr=False)
+    _typed: TypedAnnotations = field(repr=False)
     _rejected: TableFile = field(repr=False)
 
     def iter_rows(self) -> Iterator[pa.Table]:
@@ -69,15 +82,13 @@ class Assignment:
 
     def iter_annotations(self) -> Iterator[pa.Table]:
         """Yield tables of ``annotation_schema``, row for row with ``iter_rows``."""
-        for table in self._placed:
-            yield annotation_table(table["annotations"].to_pylist(), self.annotation_schema)
+        yield from self._typed
 
     def iter_values(self, name: str) -> Iterator[pa.Table]:
         """Yield the ``shard``, ``row`` and ``value`` of one annotation where there is a value."""
         places = _iter_places(self.runs)
-        schema = pa.schema([self.annotation_schema.field(name)])
-        for table in self._placed:
-            values = annotation_table(table["annotations"].to_pylist(), schema)[name]
+        for table in self._typed:
+            values = table[name]
             taken = list(islice(places, len(table)))
             columns: dict[str, Any] = {
                 "shard": pa.array([shard for shard, _, _ in taken], pa.int32()),
@@ -119,7 +130,7 @@ class _Assigner:
     """Three passes: take everything in, sort and count, place."""
 
     def __init__(self, options: PlanOptions, scratch: Path, flush_rows: int) -> None:
-        self._options = options
+        self._options, self._scratch = options, scratch
         self._pictures = bucket_table(options)
         self._buckets: list[Bucket] = []  # as they come: whole clips may have any length
         self._index: dict[Bucket, int] = {}
@@ -133,6 +144,9 @@ class _Assigner:
         self._counts: Counter[Bucket] = Counter()
         self._codes: Counter[str] = Counter()
         self._num_bytes = 0
+        self._num_with: Counter[str] = Counter()
+        self._classes = ClassCounts()
+        self._findings = Findings()
 
     def add(self, chunk: Sequence[ScannedMedia]) -> None:
         """Take some samples in."""
@@ -142,8 +156,18 @@ class _Assigner:
             rows.append(scan_row(media, bucket, self._options.seed))
             self._num_bytes += max(0, media.listed.source.size_bytes)
             if not isinstance(bucket, Reject):
-                self._types.add(media.listed.annotations)
+                self._note(media.listed.annotations)
         self._incoming.add(pa.Table.from_pylist(rows, SCAN_SCHEMA))
+
+    def _note(self, fields: Annotations) -> None:
+        self._types.add(fields)
+        self._num_with.update(fields.keys())
+        self._classes.add(fields.get(LABEL))
+
+    def _merge(self, rows: Sequence[Annotations], merged: Annotations) -> None:
+        """Count the annotations of rows that became one sample once."""
+        self._num_with.subtract(name for fields in rows for name in fields)
+        self._note(merged)
 
     def _choose(self, media: ScannedMedia) -> int | Reject:
         width_px, height_px = media.width_px, media.height_px
@@ -170,6 +194,10 @@ class _Assigner:
         runs = tuple(self._iter_placed_runs(targets, first_shard))
         self._placed.close()
         self._rejected.close()
+        schema = self._types.schema()
+        classes = self._classes.classes(schema)
+        self._count_classes(schema, classes)
+        typed = TypedAnnotations(self._placed, schema, classes, self._scratch)
         return Assignment(
             options=self._options,
             runs=runs,
@@ -177,14 +205,26 @@ class _Assigner:
             num_rejects=self._rejected.num_rows,
             num_bytes=self._num_bytes,
             reject_codes=self._codes,
-            annotation_schema=self._types.schema(),
+            annotation_schema=typed.schema,
+            classes=classes,
+            num_with=+self._num_with,
+            findings=self._findings,
             _placed=self._placed,
+            _typed=typed,
             _rejected=self._rejected,
         )
 
+    def _count_classes(self, schema: pa.Schema, classes: Classes | None) -> None:
+        if self._classes.are_too_many(schema):
+            self._findings.add("too_many_classes", f"more than {MAX_CLASSES:,}", MAX_CLASSES + 1)
+        single = self._classes.single() if classes else []
+        if classes and len(single) * 2 > len(classes.names) > 2:
+            for name in sorted(single):
+                self._findings.add("class_of_one", name)
+
     def _sort(self, partition: pa.Table, number: int) -> None:
         """Order one partition, refuse its duplicates, and keep it by bucket."""
-        table = self._admitted(without_duplicates(in_order(partition)))
+        table = self._admitted(merged_rows(in_order(partition), self._findings, self._merge))
         indices = table["bucket"].to_numpy()
         order = np.argsort(indices, kind="stable")
         found, starts = np.unique(indices[order], return_index=True)

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from latentcache.plan.records import is_binary, open_parquet
+from latentcache.plan.parquet_records import is_binary, open_parquet
 
 BYTES_COLUMNS = (
     *("image", "jpg", "jpeg", "png", "webp", "img"),
@@ -18,23 +18,26 @@ READ_ROWS = 32
 """Rows decoded at a time."""
 
 
-def bytes_column(file: BinaryIO, given: str = "") -> tuple[str, bool]:
-    """Return the column that holds pictures, and whether it is the one found unasked.
+def bytes_columns(file: BinaryIO) -> list[str]:
+    """Return the columns that may hold pictures: of bytes, or structs with ``bytes``.
 
-    It is a binary column, or a struct with ``bytes`` as Hugging Face writes it, with one
-    of the usual names; else the only such column. A struct whose bytes are all null does
-    not count: its paths do. The name is empty if there is none.
+    Hugging Face writes such structs. One whose bytes are all null does not count: its paths do.
     """
     table = open_parquet(file)
     if table is None:
-        return "", True
-    found = [field.name for field in table.schema_arrow if _holds_bytes(table, field)]
+        return []
+    return [field.name for field in table.schema_arrow if _holds_bytes(table, field)]
+
+
+def unnamed_column(found: list[str]) -> str:
+    """Return the column of a member that names none, of those that hold bytes.
+
+    It is the first with one of the usual names, else the only one; empty if there is none.
+    Which column a plan takes is another matter (``plan.manifest``); stores remember members by
+    this rule.
+    """
     usual = next((name for name in BYTES_COLUMNS if name in found), "")
-    if not usual and len(found) == 1:
-        usual = found[0]
-    if given:
-        return (given, given == usual) if given in found else ("", True)
-    return usual, True
+    return found[0] if not usual and len(found) == 1 else usual
 
 
 def cell_member(row: int, column: str = "") -> str:
@@ -61,7 +64,7 @@ class CellReader:
         self._file, self._table = file, table
         counts = [table.metadata.row_group(g).num_rows for g in range(table.num_row_groups)]
         self._group_ends = list(accumulate(counts))
-        self._usual = bytes_column(file)[0]
+        self._usual = unnamed_column(bytes_columns(file))
         self._column = ""
         self._group = -1
         self._batches: Iterator[pa.RecordBatch] = iter(())

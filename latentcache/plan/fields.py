@@ -1,13 +1,15 @@
 """Annotation fields: which values of a record are kept, and under which names."""
 
 import fnmatch
+import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.findings import Findings
 from latentcache.plan.listing import Annotation, storable_text
 from latentcache.plan.options import PlanOptions
 from latentcache.store.rows import PLAN_SCHEMA
@@ -22,6 +24,8 @@ PLAN_NAMES = frozenset(PLAN_SCHEMA.names)
 
 _MAX_NAME = 57
 """Leaves room for a prefix: the store takes 64 characters."""
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes that are not UTF-8 where it keeps them."""
 _UNSAFE = re.compile(r"[^a-z0-9_]+")
 
 
@@ -30,13 +34,37 @@ def is_included(path: str, options: PlanOptions) -> bool:
     return not options.include or fnmatch.fnmatchcase(path, options.include)
 
 
+class Noted:
+    """Findings of one table or tar, under its name."""
+
+    def __init__(self, findings: Findings, where: str) -> None:
+        self._findings, self.where = findings, where
+
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        """Count something of ``kind``."""
+        self._findings.add(kind, example, count)
+
+    def of_column(self, kind: str, column: str, count: int = 1) -> None:
+        """Count values of one column."""
+        self._findings.add(kind, f"{storable_text(column)} in {self.where}", count)
+
+
+def texts_in(options: PlanOptions) -> frozenset[str]:
+    """Return the columns that are text whatever their characters: captions."""
+    return frozenset({options.caption_column, *CAPTION_NAMES})
+
+
 def annotations_of(
-    fields: Mapping[str, Any], options: PlanOptions, *, leave_out: Set[str] = frozenset()
+    fields: Mapping[str, Any],
+    options: PlanOptions,
+    notes: Noted,
+    *,
+    leave_out: Set[str] = frozenset(),
 ) -> Annotations:
     """Return the fields worth keeping: scalars and lists of texts, under safe names.
 
     The caption is called ``caption`` and the label ``label``, whatever the record
-    calls them; empty values are left out.
+    calls them; empty values are left out, and what cannot be kept is counted.
     """
     renamed = {
         name: new
@@ -47,12 +75,30 @@ def annotations_of(
         if name
     }
     kept: Annotations = {}
-    # The caption and the label come first: of two names that become one, the first is kept.
+    # The caption and the label come first: what they are called is theirs.
     for name, value in sorted(fields.items(), key=lambda field: field[0] not in renamed):
+        if name in leave_out or value is None:
+            continue
         plain = plain_value(value)
-        if name not in leave_out and plain is not None:
-            kept.setdefault(renamed.get(name) or safe_name(name), plain)
+        if plain is None:
+            _note_lost(name, value, notes)
+            continue
+        if isinstance(value, int) and isinstance(plain, str):
+            notes.of_column("number_too_large", name)
+        new = renamed.get(name) or safe_name(name)
+        if new == "caption" and not isinstance(plain, (str, list)):
+            plain = json.dumps(plain)
+        if new in kept and name != new:
+            new = f"given_{new}"[:_MAX_NAME]
+        kept.setdefault(new, plain)
     return kept
+
+
+def _note_lost(name: str, value: Any, notes: Noted) -> None:
+    if isinstance(value, str) or (isinstance(value, (list, tuple)) and _are_texts(value)):
+        notes.of_column("text_not_utf8", name)
+    elif not (isinstance(value, float) or value in ([], {}, ())):
+        notes.of_column("field_not_kept", name)
 
 
 def check_given_columns(names: Set[str], options: PlanOptions, *, where: str) -> None:
@@ -81,16 +127,35 @@ def safe_name(name: str) -> str:
 def plain_value(value: Any) -> Annotation | None:
     """Return ``value`` if a table column can hold it, else None."""
     if isinstance(value, str):
-        return storable_text(value)
+        return _stored(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
     if isinstance(value, float):
         return value if value - value == 0 else None  # NaN and infinity mean "not known"
-    if isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
-        return [storable_text(text) for text in value]
+    if isinstance(value, (list, tuple)) and _are_texts(value):
+        texts = [text for each in value if each is not None for text in [_stored(each)]]
+        return [text for text in texts if text is not None] or None
     return str(value) if isinstance(value, (date, time, Decimal)) else None
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    """Whether a list is of texts, some of them missing."""
+    return any(isinstance(v, str) for v in values) and all(
+        v is None or isinstance(v, str) for v in values
+    )
+
+
+def _stored(text: str) -> str | None:
+    """Return a text as the store can hold it; None if it was read from bytes that are no UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None if _UNDECODED.search(text) else storable_text(text)
+    return text
 
 
 def _first(fields: Mapping[str, Any], given: str, usual: tuple[str, ...]) -> str:

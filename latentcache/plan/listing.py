@@ -1,14 +1,19 @@
 """What a listing yields: media found in a corpus, before anyone has opened them."""
 
 import posixpath
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
+from latentcache.core.findings import Findings
 from latentcache.core.media import SourceRef, sample_key
 from latentcache.core.rejects import Reject
+
+if TYPE_CHECKING:
+    from latentcache.storage import ObjectInfo
 
 _IMAGES = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
@@ -26,6 +31,15 @@ MEDIA_EXTENSIONS = IMAGE_EXTENSIONS | VIDEO_EXTENSIONS
 MEMBERS_PER_RUN = 256
 """Members of a tar, or rows of a Parquet file, that are placed together."""
 
+_LITTER = frozenset(
+    {
+        "__MACOSX",
+        *("@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot"),
+        *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    }
+)
+"""Thumbnails, bins and snapshots that file servers and systems put among the pictures."""
+
 _ESCAPED = "./"
 
 Annotation = str | int | float | bool | list[str]
@@ -39,7 +53,7 @@ class ListedMedia:
         source: Where its bytes are.
         version: mtime or etag of the file that holds it; nominates changes.
         annotations: Fields known without opening it, by name.
-        width_px: What a manifest claims, or None; checked when the pixels are decoded.
+        width_px: What a manifest claims, or None; the file itself decides.
         height_px: As ``width_px``.
         sidecar: Name of a text file with its caption, relative to the root; empty without one.
         position: Member index in a tar, row in a manifest, 0 for a file.
@@ -82,23 +96,37 @@ class ListingTotals:
         num_listed: Samples yielded, rejected records included.
         num_bytes: Known payload bytes of them.
         ignored: Files that are neither media nor anything about them, by extension.
-        warnings: What went wrong without costing a sample, by sentence.
+        findings: What became no sample, was mended or chosen.
+        tables: Containers that were read: name, kind, size in bytes, version.
     """
 
     num_listed: int = 0
     num_bytes: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
+    findings: Findings = field(default_factory=Findings)
+    tables: list[tuple[str, str, int, str]] = field(default_factory=list)
+
+    def open_container(self, name: str, kind: str, facts: "ObjectInfo | None") -> None:
+        """Note a tar or table that is about to be read."""
+        self.findings.num_containers += 1
+        if facts is not None:
+            self.tables.append((portable_path(name), kind, facts.size_bytes, facts.version))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a plan generation records."""
         ignored = dict(sorted(self.ignored.items()))
-        return {"listed": self.num_listed, "bytes": self.num_bytes, "ignored": ignored}
+        found = {"listed": self.num_listed, "bytes": self.num_bytes, "ignored": ignored}
+        return found | self.findings.as_dict()
 
 
 def bad_record(reason: str) -> Reject:
     """Return the reject of a record that makes no sense."""
     return Reject(code="bad_record", stage="scan", reason=reason)
+
+
+def reading_failed(error: OSError) -> str:
+    """Return why a container cannot be read; holds no path."""
+    return f"reading it failed: {(error.strerror or type(error).__name__).lower()}"
 
 
 def extension_of(name: str) -> str:
@@ -112,8 +140,8 @@ def is_named_as_video(media: ListedMedia) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a part of a relative path starts with a dot or is macOS archive litter."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether a part of a relative path starts with a dot or is litter of a file server."""
+    return any(part.startswith(".") or part in _LITTER for part in name.split("/"))
 
 
 def portable_path(name: str) -> str:
@@ -140,3 +168,17 @@ def file_name(path: str) -> str:
 def storable_text(text: str) -> str:
     """Return ``text`` without lone surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
+
+
+def text_of(data: bytes) -> str | None:
+    """Return the text in ``data``: UTF-16 if it begins with its mark, else UTF-8; None if neither.
+
+    Nothing is guessed: bytes of another encoding would become a caption nobody wrote.
+    """
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    # UTF-16 without its mark may pass as UTF-8 full of NULs.
+    return None if "\0" in text else text

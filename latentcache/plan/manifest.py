@@ -4,161 +4,180 @@ Rows are numbered from 0 in Parquet and from 1 in text files.
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import SourceRef
-from latentcache.plan.cells import bytes_column, cell_member
-from latentcache.plan.fields import annotations_of, check_given_columns, is_included
+from latentcache.plan.cells import cell_member
+from latentcache.plan.fields import Noted, annotations_of, is_included, texts_in
 from latentcache.plan.listing import (
     ListedMedia,
     ListingTotals,
     bad_record,
     extension_of,
     portable_path,
+    reading_failed,
+    storable_text,
 )
+from latentcache.plan.medium import Layout, NoMediumError, layout_of, problem_of, text_in
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.reading import locate
-from latentcache.plan.records import (
-    MANIFEST_EXTENSIONS,
-    PARQUET_EXTENSIONS,
-    BrokenRecord,
-    Record,
-    column_names,
-    iter_records,
-)
-from latentcache.plan.walk import iter_folders
+from latentcache.plan.records import MANIFEST_EXTENSIONS, iter_records
+from latentcache.plan.rows import BrokenRecord, Record
+from latentcache.plan.walk import iter_folders, note_folder
 from latentcache.storage import Folder
 
-PATH_COLUMNS = (
-    *("path", "file_name", "filename", "file", "filepath", "file_path"),
-    *("image_path", "image", "img", "img_path", "video_path", "video", "clip_path", "url", "uri"),
-)
 START_COLUMNS = ("start_s", "start", "start_time", "start_sec")
 END_COLUMNS = ("end_s", "end", "end_time", "end_sec")
 """Seconds of a clip's window in its video, where the plan has clips."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    """Where one manifest keeps its pictures.
-
-    Attributes:
-        name: The manifest, relative to the root.
-        version: Of the manifest.
-        path_column: Column of paths; empty if the bytes are in the file.
-        bytes_column: Column of bytes; empty if paths are given.
-        is_usual: Whether ``bytes_column`` is the one found without being told.
-        folder: What relative paths are relative to.
-    """
-
-    name: str
-    version: str
-    path_column: str = ""
-    bytes_column: str = ""
-    is_usual: bool = True
-    folder: str = ""
-
-
 def iter_manifests(
-    root: Folder, options: PlanOptions, totals: ListingTotals, *, only: str = ""
+    root: Folder, options: PlanOptions, totals: ListingTotals, *, only: Sequence[str] = ()
 ) -> Iterator[ListedMedia]:
-    """Yield the rows of the manifest ``only``, or of all manifests below ``root``.
+    """Yield the rows of the manifests ``only``, or of all manifests below ``root``.
+
+    A table without a medium is left out, as long as there is one that has one.
 
     Raises:
-        ConfigError: A manifest has neither a path nor a bytes column.
+        ConfigError: No manifest has a path or bytes column, or one has two that could be meant.
     """
-    if only:
-        yield from _iter_manifest(root, only, options)
-        return
+    names = iter(only) if only else _names_below(root, options, totals)
+    num_read = 0
+    first_refusal: ConfigError | None = None
+    for name in names:
+        try:
+            layout = _opened(root, name, options, totals)
+        except NoMediumError as error:
+            first_refusal = first_refusal or error
+            totals.findings.add("table_without_medium", portable_path(name))
+            continue
+        if layout is None:
+            continue
+        num_read += 1
+        yield from _Rows(root, layout, options, totals).media()
+    if first_refusal is not None and not num_read:
+        raise first_refusal
+
+
+def _names_below(root: Folder, options: PlanOptions, totals: ListingTotals) -> Iterator[str]:
     for found in iter_folders(root):
-        if found.problem:
-            totals.warnings[f"folder {portable_path(found.name)}: {found.problem}"] += 1
+        note_folder(found, totals)
         for file in found.files:
             name = found.path(file)
             if extension_of(file) in MANIFEST_EXTENSIONS and is_included(name, options):
-                yield from _iter_manifest(root, name, options)
+                yield name
             else:
                 totals.ignored[extension_of(file) or "(none)"] += 1
 
 
-def _iter_manifest(root: Folder, name: str, options: PlanOptions) -> Iterator[ListedMedia]:
-    facts = root.stat(name)
-    if facts is None:
-        yield _rejected(name, -1, "the manifest cannot be read")
-        return
-    layout = _layout(root, name, options, facts.version)
-    for record in iter_records(root, name):
-        if isinstance(record, BrokenRecord):
-            yield _rejected(name, record.position, record.reason)
-        elif layout.bytes_column:
-            yield _in_cell(layout, record, options)
-        else:
-            yield _at_path(root, layout, record, options)
-
-
-def _layout(root: Folder, name: str, options: PlanOptions, version: str) -> _Layout:
-    names = column_names(root, name)
-    if not names:  # not a table at all: reading it says why
-        return _Layout(name=name, version=version)
-    check_given_columns(set(names), options, where=name)
-    if extension_of(name) in PARQUET_EXTENSIONS:
-        with root.open_read(name) as file:
-            column, is_usual = bytes_column(file, options.path_column)
-        if column:
-            return _Layout(name=name, version=version, bytes_column=column, is_usual=is_usual)
-    path_column = options.path_column or next((c for c in PATH_COLUMNS if c in names), "")
-    if not path_column:
-        raise ConfigError(
-            f"manifest must have a column of paths or of bytes, got columns "
-            f"{', '.join(map(repr, names))} ({name}); name the column with path_column"
-        )
-    folder = _folder_of_paths(root, name, path_column)
-    return _Layout(name=name, version=version, path_column=path_column, folder=folder)
-
-
-def _folder_of_paths(root: Folder, name: str, path_column: str) -> str:
-    """Return the manifest's folder, or the root if only there the first path leads to a file."""
-    own = posixpath.dirname(name)
-    first = next((r for r in iter_records(root, name) if isinstance(r, Record)), None)
-    path = _text_of(first.fields.get(path_column)) if first else ""
-    if not own or _problem_of(path, path_column) or "://" in path or path.startswith("/"):
-        return own
-    below_own = posixpath.normpath(posixpath.join(own, path))
-    below_root = posixpath.normpath(path)
-    if below_root.startswith(".."):
-        return own
-    is_own = not below_own.startswith("..") and root.stat(below_own) is not None
-    return own if is_own or root.stat(below_root) is None else ""
-
-
-def _text_of(value: Any) -> str:
-    """Return the path a cell holds: a text, or the ``path`` of a picture's struct."""
-    if isinstance(value, dict):
-        value = value.get("path")
-    return value if isinstance(value, str) else ""
-
-
-def _in_cell(layout: _Layout, record: Record, options: PlanOptions) -> ListedMedia:
-    member = cell_member(record.position, "" if layout.is_usual else layout.bytes_column)
-    source = SourceRef(path=portable_path(layout.name), member=member)
-    leave_out = {layout.bytes_column}
-    return _listed(source, record, options, leave_out, version=layout.version)
-
-
-def _at_path(root: Folder, layout: _Layout, record: Record, options: PlanOptions) -> ListedMedia:
-    path = _text_of(record.fields.get(layout.path_column))
-    problem = _problem_of(path, layout.path_column)
-    if problem:
-        return _rejected(layout.name, record.position, problem)
-    source = SourceRef(path=portable_path(_relative(root, layout.folder, path)))
+def _opened(root: Folder, name: str, options: PlanOptions, totals: ListingTotals) -> Layout | None:
+    """Return the manifest's layout; None if it cannot be read, which is counted then."""
     try:
-        source, version = _with_facts(root, source)
-    except (ConfigError, OSError):
-        return _rejected(layout.name, record.position, "the row's path cannot be opened")
-    return _listed(source, record, options, {layout.path_column}, version=version)
+        facts = root.stat(name)
+        totals.open_container(name, "manifest", facts)
+        if facts is None:
+            totals.findings.lose(portable_path(name), "it is missing or not a regular file")
+            return None
+        layout = layout_of(root, name, options, facts.version)
+    except OSError as error:
+        totals.findings.lose(portable_path(name), reading_failed(error))
+        return None
+    if layout.column:
+        totals.findings.chosen[
+            f"{layout.choice}; another is chosen with --set plan.path_column=NAME"
+        ] += 1
+    return layout
+
+
+class _Rows:
+    """The rows of one manifest."""
+
+    def __init__(
+        self, root: Folder, layout: Layout, options: PlanOptions, totals: ListingTotals
+    ) -> None:
+        self._root, self._layout, self._options = root, layout, options
+        self._findings = totals.findings
+        self._name = portable_path(layout.name)
+        self._notes = Noted(totals.findings, self._name)
+
+    def media(self) -> Iterator[ListedMedia]:
+        """Yield a sample per row that names or holds one."""
+        layout = self._layout
+        records = iter_records(
+            self._root, layout.name, texts=texts_in(self._options), notes=self._notes
+        )
+        try:
+            for record in records:
+                if isinstance(record, BrokenRecord):
+                    if record.ends_table:
+                        self._findings.lose(self._name, record.reason)
+                    else:
+                        yield _rejected(layout.name, record.position, record.reason)
+                elif layout.bytes_column:
+                    yield self._in_cell(record)
+                elif media := self._at_path(record):
+                    yield media
+        except OSError as error:
+            self._findings.lose(self._name, reading_failed(error))
+
+    def _in_cell(self, record: Record) -> ListedMedia:
+        layout = self._layout
+        member = cell_member(record.position, "" if layout.is_unnamed else layout.bytes_column)
+        source = SourceRef(path=self._name, member=member)
+        return self._listed(source, record, version=layout.version)
+
+    def _at_path(self, record: Record) -> ListedMedia | None:
+        layout = self._layout
+        path = text_in(record.fields.get(layout.path_column))
+        if not path:
+            self._findings.add("row_without_medium", f"{self._name}, row {record.position}")
+            return None
+        problem = problem_of(path, layout.path_column)
+        if problem:
+            return _rejected(layout.name, record.position, problem)
+        try:
+            source, version = self._found(path)
+        except (ConfigError, OSError):
+            return _rejected(layout.name, record.position, "the row's path cannot be opened")
+        return self._listed(source, record, version=version)
+
+    def _found(self, path: str) -> tuple[SourceRef, str]:
+        """Return the file a row names; one that is not there under backslashes, under slashes."""
+        root, folder = self._root, self._layout.folder
+        source = SourceRef(path=portable_path(_relative(root, folder, path)))
+        found, version = _with_facts(root, source)
+        if "\\" not in path or found.size_bytes >= 0:
+            return found, version
+        slashed = SourceRef(path=portable_path(_relative(root, folder, path.replace("\\", "/"))))
+        other, other_version = _with_facts(root, slashed)
+        if other.size_bytes < 0 and root.is_local:
+            return found, version
+        self._findings.add("backslash_path", f"{self._name}: {storable_text(path)}")
+        return other, other_version
+
+    def _listed(self, source: SourceRef, record: Record, *, version: str) -> ListedMedia:
+        options, leave_out = self._options, {self._layout.column}
+        width, height = record.fields.get("width"), record.fields.get("height")
+        is_sized = _is_length(width) and _is_length(height)
+        leave_out = leave_out | {"width", "height"} if is_sized else leave_out
+        start_s = end_s = None
+        if options.clip_rules is not None:
+            start_s, end_s = _window(record.fields)
+            leave_out = leave_out | {*START_COLUMNS, *END_COLUMNS}
+        return ListedMedia(
+            source=source,
+            version=version,
+            annotations=annotations_of(record.fields, options, self._notes, leave_out=leave_out),
+            width_px=width if is_sized else None,
+            height_px=height if is_sized else None,
+            position=record.position,
+            is_member=bool(source.member),
+            start_s=start_s,
+            end_s=end_s,
+        )
 
 
 def _with_facts(root: Folder, source: SourceRef) -> tuple[SourceRef, str]:
@@ -168,34 +187,6 @@ def _with_facts(root: Folder, source: SourceRef) -> tuple[SourceRef, str]:
     if facts is None:
         return source, ""
     return replace(source, size_bytes=facts.size_bytes), facts.version
-
-
-def _listed(
-    source: SourceRef,
-    record: Record,
-    options: PlanOptions,
-    leave_out: set[str],
-    *,
-    version: str = "",
-) -> ListedMedia:
-    width, height = record.fields.get("width"), record.fields.get("height")
-    is_sized = _is_length(width) and _is_length(height)
-    leave_out = leave_out | {"width", "height"} if is_sized else leave_out
-    start_s = end_s = None
-    if options.clip_rules is not None:
-        start_s, end_s = _window(record.fields)
-        leave_out = leave_out | {*START_COLUMNS, *END_COLUMNS}
-    return ListedMedia(
-        source=source,
-        version=version,
-        annotations=annotations_of(record.fields, options, leave_out=leave_out),
-        width_px=width if is_sized else None,
-        height_px=height if is_sized else None,
-        position=record.position,
-        is_member=bool(source.member),
-        start_s=start_s,
-        end_s=end_s,
-    )
 
 
 def _window(fields: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -209,14 +200,6 @@ def _window(fields: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 def _is_length(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
-
-
-def _problem_of(path: str, column: str) -> str:
-    if "\0" in path or posixpath.basename(path) in ("", ".", ".."):
-        return f"the row has no file in its {column!r} column"
-    if path.startswith(("http://", "https://")):
-        return "the row holds a web address; download the pictures first, e.g. with img2dataset"
-    return ""
 
 
 def _relative(root: Folder, folder: str, path: str) -> str:

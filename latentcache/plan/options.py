@@ -59,17 +59,21 @@ class PlanOptions:
     any_extension: bool = False
     """List files of a folder corpus whatever their extension."""
     path_column: str = ""
-    """Manifest column with the path or the bytes; empty looks for the usual names."""
+    """Manifest column with the path or the bytes, of tars the field (``input.jpg``); empty looks
+    for the usual names."""
     caption_column: str = ""
-    """Manifest column that becomes ``caption``; empty looks for the usual names."""
+    """Column or field that becomes ``caption``; empty looks for the usual names."""
     label_column: str = ""
-    """Manifest column that becomes ``label``; empty looks for the usual names."""
+    """Column or field that becomes ``label``; empty looks for the usual names."""
+    limit: int = 0
+    """List so many samples at most, the first of the listing; 0 lists all."""
 
     def __post_init__(self) -> None:
         _at_least("resolution_px", self.resolution_px, 16)
         _at_least("step_px", self.step_px, 0)
         _at_least("min_bucket", self.min_bucket, 1)
         _at_least("rows_per_shard", self.rows_per_shard, 0)
+        _at_least("limit", self.limit, 0)
         _at_least("max_aspect", self.max_aspect, 1.0)
         _at_least("max_upscale", self.max_upscale, 1.0)
         if not 0.0 <= self.max_crop < 1.0:
@@ -137,6 +141,8 @@ class PlanOptions:
         plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": told}
         if not frames:  # plans of pictures read as before there were clips
             plain = {name: plain[name] for name in plain if name not in _OF_CLIPS}
+        if not self.limit:  # and as before there was a limit
+            del plain["limit"]
         return plain
 
     def digest(self) -> str:

@@ -1,6 +1,7 @@
 """Scanned media as table rows: what assignment sorts, counts and places."""
 
-from collections import Counter
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,14 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from latentcache.core.errors import MediaError
-from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
+from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import Reject
 from latentcache.core.seeds import keyed_uint64
 from latentcache.plan.annotation_types import to_json
 from latentcache.plan.buckets import fit
 from latentcache.plan.clips import Clip
+from latentcache.plan.listing import Annotation
+from latentcache.plan.merging import Notes, merged_fields
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.scanned import ScannedMedia
+
+Annotations = Mapping[str, Annotation]
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("placement", pa.uint64()),
@@ -108,21 +113,33 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in _ORDER])
 
 
-def without_duplicates(table: pa.Table) -> pa.Table:
-    """Return ``table`` with every later row of a key turned into a reject of its own key.
+MergeNote = Callable[[Sequence[Annotations], Annotations], None]
+"""Told of the fields of rows of one sample, and of what they became."""
 
-    A key is unique among live rows, and a duplicate is one: it must not vanish.
+
+def merged_rows(table: pa.Table, notes: Notes, on_merge: MergeNote) -> pa.Table:
+    """Return ``table``, in order, with one row per key.
+
+    Several rows of one path, as COCO and Flickr30k have them for several captions, are one
+    sample. A row that can be used comes before one that cannot.
     """
     if len(pc.unique(table["key"])) == len(table):
         return table
-    rows, ordinals = table.to_pylist(), Counter[str]()
-    for row in rows:
-        key = row["key"]
-        if number := ordinals[key]:
-            source = SourceRef(path=row["path"], member=row["member"])
-            row["key"] = sample_key(source, window=f"duplicate:{number}")
-            row.update(_rejected(Reject(code="duplicate", stage="scan", reason="listed before")))
-        ordinals[key] += 1
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        groups.setdefault(row["key"], []).append(row)
+    rows = []
+    for group in groups.values():
+        if len(group) > 1:
+            usable = [row for row in group if not row["code"]] or group
+            notes.add("rows_merged", usable[0]["path"], len(group) - 1)
+            fields = [json.loads(row["annotations"]) for row in usable]
+            merged = merged_fields(fields, notes, usable[0]["path"])
+            if not usable[0]["code"]:
+                on_merge(fields, merged)
+            rows.append(usable[0] | {"annotations": to_json(merged)})
+        else:
+            rows += group
     return pa.Table.from_pylist(rows, SCAN_SCHEMA)
 
 

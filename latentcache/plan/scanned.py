@@ -1,6 +1,5 @@
 """What a scan adds to a listing: sizes from headers, captions from sidecars, refusals."""
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,12 +12,10 @@ from latentcache.plan.listing import (
     ListedMedia,
     file_name,
     is_named_as_video,
-    storable_text,
+    text_of,
 )
 from latentcache.plan.reading import NUM_REMOTE_READERS
 from latentcache.storage import Folder
-
-logger = logging.getLogger(__name__)
 
 MAX_CAPTION_BYTES = 2**20
 
@@ -115,10 +112,25 @@ def _about_videos(listed: ListedMedia, reject: Reject) -> Reject:
     return reject
 
 
-def read_captions(root: Folder, media: Sequence[ScannedMedia]) -> list[ScannedMedia]:
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """A sample with the caption of its sidecar file.
+
+    Attributes:
+        media: With the caption among its annotations, if it has one.
+        sidecar: Name, size in bytes and version of the file that was read; None without one.
+        problem: Kind of the finding, if the caption is left out.
+    """
+
+    media: ScannedMedia
+    sidecar: tuple[str, int, str] | None = None
+    problem: str = ""
+
+
+def read_captions(root: Folder, media: Sequence[ScannedMedia]) -> list[Captioned]:
     """Return ``media`` with the captions of their sidecar files among the annotations.
 
-    A sidecar that cannot be read costs its caption, not the sample.
+    A sidecar that cannot be read, or is no text, costs its caption, not the sample.
     """
     if root.is_local:
         return [_with_caption(root, each) for each in media]
@@ -126,15 +138,20 @@ def read_captions(root: Folder, media: Sequence[ScannedMedia]) -> list[ScannedMe
         return list(pool.map(lambda each: _with_caption(root, each), media))
 
 
-def _with_caption(root: Folder, media: ScannedMedia) -> ScannedMedia:
+def _with_caption(root: Folder, media: ScannedMedia) -> Captioned:
     listed = media.listed
     if not listed.sidecar:
-        return media
+        return Captioned(media)
+    media = replace(media, listed=replace(listed, sidecar=""))
+    name = file_name(listed.sidecar)
     try:
-        data = root.read(file_name(listed.sidecar), start=0, end=MAX_CAPTION_BYTES)
-    except OSError as error:
-        logger.warning("the caption of %s cannot be read: %s", listed.source.label, error.strerror)
-        return media
-    text = storable_text(data.decode("utf-8-sig", "replace")).strip()
-    fields = {**listed.annotations, "caption": text} if text else listed.annotations
-    return replace(media, listed=replace(listed, annotations=fields, sidecar=""))
+        facts = root.stat(name)
+        data = root.read(name, start=0, end=MAX_CAPTION_BYTES)
+    except OSError:
+        return Captioned(media, problem="caption_unreadable")
+    found = (listed.sidecar, facts.size_bytes, facts.version) if facts else None
+    text = text_of(data)
+    if text is None:
+        return Captioned(media, found, problem="caption_not_text")
+    fields = {**listed.annotations, "caption": text.strip()} if text.strip() else listed.annotations
+    return Captioned(replace(media, listed=replace(media.listed, annotations=fields)), found)

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from latentcache.core.config import unknown_name
 from latentcache.core.errors import ConfigError
-from latentcache.plan.folder import METADATA_FILES, iter_folder
+from latentcache.core.findings import lost_sentence
+from latentcache.plan.folder import iter_folder
 from latentcache.plan.listing import (
     MEDIA_EXTENSIONS,
     ListedMedia,
@@ -16,6 +17,7 @@ from latentcache.plan.listing import (
     extension_of,
 )
 from latentcache.plan.manifest import iter_manifests
+from latentcache.plan.metadata import METADATA_FILES
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.records import MANIFEST_EXTENSIONS
 from latentcache.plan.walk import iter_folders
@@ -147,6 +149,15 @@ def _only_kind(found: Counter[str], root: Folder) -> CorpusKind:
     )
 
 
+def look_into(corpus: Corpus, options: PlanOptions) -> None:
+    """Read the first sample, so that a corpus that cannot be read is refused before any work.
+
+    Raises:
+        ConfigError: As ``Listing.chunks``.
+    """
+    next(Listing(corpus, options).chunks(1), None)
+
+
 class Listing:
     """One pass over a corpus.
 
@@ -165,11 +176,18 @@ class Listing:
             ConfigError: Nothing is listed, or a manifest has no usable column.
         """
         media = self._media()
+        if limit := self._options.limit:
+            media = islice(media, limit)
         while chunk := list(islice(media, size)):
             self.totals.num_listed += len(chunk)
             self.totals.num_bytes += sum(max(0, each.source.size_bytes) for each in chunk)
             yield chunk
+        findings = self.totals.findings
+        if limit and self.totals.num_listed == limit:
+            findings.add("limited", f"--limit {limit}", limit)
         if not self.totals.num_listed:
+            if findings.num_lost:
+                raise ConfigError(lost_sentence(self.totals.as_dict()))
             ignored = ", ".join(f"{n} {name}" for name, n in self.totals.ignored.most_common(5))
             raise ConfigError(
                 "corpus must hold at least one picture, got none but "
@@ -179,8 +197,9 @@ class Listing:
 
     def _media(self) -> Iterator[ListedMedia]:
         corpus, options, totals = self._corpus, self._options, self.totals
+        only = [corpus.file] if corpus.file else []
         if corpus.kind == "folder":
             return iter_folder(corpus.root, options, totals)
         if corpus.kind == "webdataset":
-            return iter_tars(corpus.root, options, totals, only=corpus.file)
-        return iter_manifests(corpus.root, options, totals, only=corpus.file)
+            return iter_tars(corpus.root, options, totals, only=only)
+        return iter_manifests(corpus.root, options, totals, only=only)

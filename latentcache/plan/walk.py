@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from latentcache.plan.listing import is_hidden
+from latentcache.plan.listing import ListingTotals, is_hidden, portable_path
 from latentcache.storage import Folder
+from latentcache.store.format import ROOT_FOLDERS, STORE_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +36,28 @@ class FoundFolder:
         files: Names of its visible files, sorted, without the folder's.
         stat: Facts of one of them.
         problem: Why the folder cannot be read, if so.
+        is_store: It is a store of latents; what belongs to the store is left out.
     """
 
     name: str
     files: list[str] = field(default_factory=list)
     stat: Callable[[str], FoundFile] = field(default=lambda _: FoundFile())
     problem: str = ""
+    is_store: bool = False
 
     def path(self, file: str) -> str:
         """Return ``file`` relative to the root."""
         return f"{self.name}/{file}" if self.name else file
+
+
+def note_folder(found: FoundFolder, totals: ListingTotals) -> None:
+    """Count a folder that cannot be read, or that is a store."""
+    name = portable_path(found.name)
+    if found.is_store:
+        totals.findings.add("store_in_corpus", name or ".")
+    if found.problem:
+        totals.findings.num_containers += 1
+        totals.findings.lose(f"{name}/", f"the folder cannot be read: {found.problem}")
 
 
 def iter_folders(root: Folder) -> Iterator[FoundFolder]:
@@ -73,7 +86,11 @@ def _iter_local(base: Path) -> Iterator[FoundFolder]:
         except OSError as error:
             yield FoundFolder(name=name, problem=_words(error))
             continue
-        found = FoundFolder(name=name, files=files, stat=partial(_stat, path))
+        is_store = STORE_NAME in files
+        if is_store:
+            files.remove(STORE_NAME)
+            folders = [folder for folder in folders if folder not in ROOT_FOLDERS]
+        found = FoundFolder(name=name, files=files, stat=partial(_stat, path), is_store=is_store)
         yield found
         waiting.extend(found.path(folder) for folder in reversed(folders))
         for folder in linked:
@@ -123,6 +140,20 @@ def _iter_remote(root: Folder) -> Iterator[FoundFolder]:
         folder, _, file = found.name.rpartition("/")
         if file and not is_hidden(found.name):
             folders[folder][file] = FoundFile(size_bytes=found.size_bytes, version=found.version)
+    stores = {folder for folder, files in folders.items() if files.pop(STORE_NAME, None)}
     for folder in sorted(folders):
         files = folders[folder]
-        yield FoundFolder(name=folder, files=sorted(files), stat=files.__getitem__)
+        if not _is_of_store(folder, stores):
+            is_store = folder in stores
+            yield FoundFolder(
+                name=folder, files=sorted(files), stat=files.__getitem__, is_store=is_store
+            )
+
+
+def _is_of_store(folder: str, stores: set[str]) -> bool:
+    """Whether ``folder`` lies in one of the folders that a store keeps its own things in."""
+    parts = folder.split("/")
+    return any(
+        part in ROOT_FOLDERS and "/".join(parts[:depth]) in stores
+        for depth, part in enumerate(parts)
+    )

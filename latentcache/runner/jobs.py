@@ -8,7 +8,7 @@ from types import FrameType
 
 from latentcache.core.errors import RunError
 from latentcache.encoders import check_encoder_name
-from latentcache.plan import open_corpus
+from latentcache.plan import look_into, open_corpus
 from latentcache.runner.cluster import ClusterFacts, connected
 from latentcache.runner.encode.column_run import EncodeResult, encode_into, loaded_pool
 from latentcache.runner.encode_request import EncodeRequest
@@ -24,7 +24,7 @@ class RunStoppedError(RunError):
 
 def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
     """Plan a corpus into the store, or find that it is planned; see ``plan_into``."""
-    open_corpus(request.corpus_url, request.corpus_kind)  # a wrong path leaves no empty store
+    _look_into(request)  # a wrong path leaves no empty store
     store = Store.open_or_create(store_url)
     with run_connected(request.resources) as facts:
         return plan_into(store, request, facts=facts, reporter=reporter)
@@ -49,7 +49,7 @@ def build(
     The encoder is loaded first: a wrong path must not cost a scan.
     """
     # A wrong path or name leaves no empty store, and waits for no cluster.
-    open_corpus(plan.corpus_url, plan.corpus_kind)
+    _look_into(plan)
     check_encoder_name(encode.encode.encoder)
     store = Store.open_or_create(store_url)
     with (
@@ -58,6 +58,10 @@ def build(
     ):
         planned = plan_into(store, plan, facts=facts, reporter=reporter)
         return planned, encode_into(store, encode, pool=pool, reporter=reporter)
+
+
+def _look_into(request: PlanRequest) -> None:
+    look_into(open_corpus(request.corpus_url, request.corpus_kind), request.options)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from latentcache.core.errors import StoreError
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
     Assignment,
+    BesideTable,
     Corpus,
     Listing,
     ListingTotals,
@@ -20,10 +21,10 @@ from latentcache.plan import (
 from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.scan import ScanSettings, VideoTotals, scan
+from latentcache.runner.scan import ScanSettings, ScanTotals, VideoTotals, scan
 from latentcache.store import Generation, GenerationDraft, Store
 
-_TABLE_EXTENSIONS = (".csv", ".jsonl", ".parquet")
+_TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
 
 _SCAN_CHUNK = 250
 """Files per scan task: a fraction of a second of headers, so that progress moves."""
@@ -70,12 +71,14 @@ class DraftedPlan:
         assignment: Rows, rejects and annotations.
         totals: What the listing counted.
         videos: What the scan counted of videos.
+        beside: Captions, tables and tars that were read.
     """
 
     corpus: Corpus
     assignment: Assignment
     totals: ListingTotals
     videos: VideoTotals
+    beside: BesideTable
 
 
 def plan_into(
@@ -124,26 +127,45 @@ def drafted_plan(
         time_limit_s=resources.time_limit_s,
         clips=request.options.clip_rules,
     )
-    videos = VideoTotals()
     with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
+        beside = BesideTable(Path(scratch))
+        findings = listing.totals.findings
+        totals = ScanTotals(findings=findings, sidecars=beside.add_captions)
         chunks = listing.chunks(_SCAN_CHUNK)
-        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter, videos=videos)
+        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter, totals=totals)
         assignment = assign(scanned, request.options, Path(scratch))
-        tables = sum(listing.totals.ignored[each] for each in _TABLE_EXTENSIONS)
-        if corpus.kind == "folder" and tables:
-            reporter.message(
-                f"{tables} tables lie beside the pictures and were not read; to plan from one, "
-                "name the file itself as the corpus"
-            )
-        for warning, count in listing.totals.warnings.items():
-            reporter.message(f"{warning} ({count}x)" if count > 1 else warning)
+        beside.add(listing.totals.tables)
+        findings.take(assignment.findings)
+        _note_unused(corpus, request.options, listing.totals, assignment)
         yield DraftedPlan(
-            corpus=corpus, assignment=assignment, totals=listing.totals, videos=videos
+            corpus=corpus,
+            assignment=assignment,
+            totals=listing.totals,
+            videos=totals.videos,
+            beside=beside,
         )
+
+
+def _note_unused(
+    corpus: Corpus, options: PlanOptions, totals: ListingTotals, assignment: Assignment
+) -> None:
+    """Note tables that were passed over, and columns that were asked for and never seen."""
+    num_tables = sum(totals.ignored[each] for each in _TABLE_EXTENSIONS)
+    if corpus.kind != "manifest" and num_tables:
+        what = "pictures" if corpus.kind == "folder" else "tars"
+        totals.findings.chosen[
+            f"the {what} were read; {num_tables:,} tables lie beside them and were not: to plan "
+            "from one, name the file itself as the corpus, or give --corpus-kind manifest"
+        ] += 1
+    for option, name in (("caption_column", "caption"), ("label_column", "label")):
+        given = getattr(options, option)
+        if given and not assignment.num_with.get(name):
+            totals.findings.add("column_absent", f"{option} {given}")
 
 
 def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
     assignment = drafted.assignment
+    classes = assignment.classes
     draft = GenerationDraft(
         corpus_url=drafted.corpus.root.url,
         corpus_kind=drafted.corpus.kind,
@@ -152,17 +174,19 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         runs=assignment.runs,
         rows=assignment.iter_rows(),
         rejects=assignment.iter_rejects(),
+        beside=drafted.beside.tables(),
         annotations={
             name: assignment.iter_values(name) for name in assignment.annotation_schema.names
         },
         totals={
+            **drafted.totals.as_dict(),
             "file": drafted.corpus.file,
-            "listed": drafted.totals.num_listed,
+            "annotations": dict(sorted(assignment.num_with.items())),
             "rows": assignment.num_rows,
             "rejects": assignment.num_rejects,
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,
-            "ignored": dict(drafted.totals.ignored),
+            **({"classes": list(classes.names)} if classes else {}),
             **({"videos": asdict(drafted.videos)} if options.clip_rules else {}),
         },
     )

@@ -1,14 +1,14 @@
 """The scan: what every listed file holds, found out by Ray tasks.
 
-Of a picture the header is read and no pixel is decoded; one that a manifest measured is
-believed and not opened. Of a video all packets are read, and its first frame is decoded.
+Of a picture the header is read and no pixel is decoded, whatever size a manifest claims. Of a
+video all packets are read, and its first frame is decoded.
 """
 
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
 from latentcache.core.errors import MediaError, RunError
+from latentcache.core.findings import Findings
 from latentcache.core.media import MediaInfo, SourceRef
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.decode import (
@@ -29,10 +30,12 @@ from latentcache.decode import (
     time_limit,
 )
 from latentcache.plan import (
+    Captioned,
     ClipRules,
     ListedMedia,
     ScannedMedia,
     VideoLength,
+    is_cell,
     is_named_as_video,
     peek_source,
     read_captions,
@@ -61,14 +64,21 @@ class ScannedFile:
     """What one listed file holds.
 
     Attributes:
-        samples: One, or the clips of a video; refused ones among them.
+        source: Where it is.
+        samples: One, or the clips of a video; refused ones among them. None of a row without
+            bytes.
         num_frames: Of a video that has clips; else 0.
         num_left_out: Frames of it that lie in none of its clips.
+        findings: Kind and example of what was left out or differs.
+        sidecars: Name, size in bytes and version of the caption files read.
     """
 
+    source: SourceRef
     samples: list[ScannedMedia]
     num_frames: int = 0
     num_left_out: int = 0
+    findings: tuple[tuple[str, str], ...] = ()
+    sidecars: tuple[tuple[str, int, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -96,38 +106,73 @@ class VideoTotals:
             self.num_left_out += file.num_left_out
 
 
+@dataclass(slots=True)
+class ScanTotals:
+    """What one scan found besides samples; complete once it has ended.
+
+    Attributes:
+        videos: Counts.
+        findings: Of the listing, counted into.
+        sidecars: Takes name, size in bytes and version of every caption file read.
+    """
+
+    findings: Findings
+    sidecars: Callable[[Sequence[tuple[str, int, str]]], None]
+    videos: VideoTotals = field(default_factory=VideoTotals)
+
+    def add(self, file: ScannedFile) -> None:
+        """Count one file."""
+        self.videos.add(file)
+        for kind, example in file.findings:
+            self.findings.add(kind, example)
+        if file.sidecars:
+            self.sidecars(file.sidecars)
+
+
 def probe_media(settings: ScanSettings, media: list[ListedMedia]) -> list[ScannedFile]:
     """Return what each file holds, or why it cannot be told."""
-    remembered: dict[SourceRef, VideoInfo] = {}
+    remembered: dict[SourceRef, VideoInfo | MediaInfo] = {}
     files = [_probe_one(settings, each, remembered) for each in media]
     samples = [sample for file in files for sample in file.samples]
     told = iter(read_captions(settings.corpus, samples))
-    return [replace(file, samples=[next(told) for _ in file.samples]) for file in files]
+    return [_captioned(file, [next(told) for _ in file.samples]) for file in files]
 
 
-def _probe_one(
-    settings: ScanSettings, media: ListedMedia, remembered: dict[SourceRef, VideoInfo]
-) -> ScannedFile:
+def _captioned(file: ScannedFile, found: list[Captioned]) -> ScannedFile:
+    """Return ``file`` with captions; clips of one video share theirs."""
+    findings = {
+        (each.problem, each.sidecar[0] if each.sidecar else each.media.listed.source.label)
+        for each in found
+        if each.problem
+    }
+    return replace(
+        file,
+        samples=[each.media for each in found],
+        findings=(*file.findings, *sorted(findings)),
+        sidecars=tuple({each.sidecar for each in found if each.sidecar}),
+    )
+
+
+_Remembered = dict[SourceRef, VideoInfo | MediaInfo]
+
+
+def _probe_one(settings: ScanSettings, media: ListedMedia, remembered: _Remembered) -> ScannedFile:
     """Return what one file holds.
 
     Args:
         settings: Of the scan.
         media: As listed.
-        remembered: The last video, changed here: a manifest may list many windows of one in a
-            row, and all its packets are read to know it.
+        remembered: The last file, changed here: a manifest may list many captions of one picture
+            or windows of one video in a row, and all packets of a video are read to know it.
     """
     if media.reject is not None:
         return _single(settings, media, media.reject)
     takes_clips = settings.clips is not None and is_named_as_video(media)
-    if media.width_px and media.height_px and not takes_clips:
-        claimed = MediaInfo(
-            width_px=media.width_px, height_px=media.height_px, format="claimed", mode="claimed"
-        )
-        return _single(settings, media, claimed)
-    if media.source in remembered:
-        return _clips_of(settings, media, remembered[media.source])
+    if (known := remembered.get(media.source)) is not None:
+        return _of_known(settings, media, known)
     probe_clips = partial(_probe_clips, remembered=remembered)
-    probes = (probe_clips, _probe_picture) if takes_clips else (_probe_picture, probe_clips)
+    probe_picture = partial(_probe_picture, remembered=remembered)
+    probes = (probe_clips, probe_picture) if takes_clips else (probe_picture, probe_clips)
     try:
         with (
             time_limit(settings.time_limit_s),
@@ -144,12 +189,42 @@ def _probe_one(
                     raise
                 return _other_kind(probes[1], settings, media, (file, size_bytes), error)
     except Exception as error:  # noqa: BLE001  a header may raise anything; it costs one file
-        return _single(settings, media, classify(error, stage="scan"))
+        return _of_refused(settings, media, error)
+
+
+def _of_known(
+    settings: ScanSettings, media: ListedMedia, known: VideoInfo | MediaInfo
+) -> ScannedFile:
+    if isinstance(known, MediaInfo):
+        return _single(settings, media, known)
+    return _clips_of(settings, media, known)
+
+
+def _of_refused(settings: ScanSettings, media: ListedMedia, error: Exception) -> ScannedFile:
+    reject = classify(error, stage="scan")
+    if reject.code == RejectCode.EMPTY.word and is_cell(media.source):
+        # img2dataset keeps a row for what it could not download.
+        found = ("row_without_medium", media.source.label)
+        return ScannedFile(source=media.source, samples=[], findings=(found,))
+    return _single(settings, media, reject)
 
 
 def _single(settings: ScanSettings, media: ListedMedia, outcome: MediaInfo | Reject) -> ScannedFile:
     has_clips = settings.clips is not None
-    return ScannedFile(samples=[ScannedMedia.of(media, outcome, has_clips=has_clips)])
+    findings: tuple[tuple[str, str], ...] = ()
+    claimed = {(media.width_px, media.height_px), (media.height_px, media.width_px)}
+    # A claim that differs by a turn was made before EXIF.
+    if (
+        media.width_px
+        and isinstance(outcome, MediaInfo)
+        and (outcome.width_px, outcome.height_px) not in claimed
+    ):
+        findings = (("claim_differs", media.source.label),)
+    return ScannedFile(
+        source=media.source,
+        samples=[ScannedMedia.of(media, outcome, has_clips=has_clips)],
+        findings=findings,
+    )
 
 
 def _other_kind(
@@ -166,9 +241,16 @@ def _other_kind(
 
 
 def _probe_picture(
-    settings: ScanSettings, media: ListedMedia, file: BinaryIO, size_bytes: int
+    settings: ScanSettings,
+    media: ListedMedia,
+    file: BinaryIO,
+    size_bytes: int,
+    *,
+    remembered: _Remembered,
 ) -> ScannedFile:
     info = probe_image(file, size_bytes=size_bytes, limits=settings.limits)
+    remembered.clear()
+    remembered[media.source] = info
     return _single(settings, media, info)
 
 
@@ -178,7 +260,7 @@ def _probe_clips(
     file: BinaryIO,
     size_bytes: int,
     *,
-    remembered: dict[SourceRef, VideoInfo],
+    remembered: _Remembered,
 ) -> ScannedFile:
     info = probe_video(file, size_bytes=size_bytes, limits=settings.limits)
     remembered.clear()
@@ -198,13 +280,18 @@ def _clips_of(settings: ScanSettings, media: ListedMedia, info: VideoInfo) -> Sc
     samples = ScannedMedia.of_video(media, size_px, video, settings.clips)
     clips = [each.clip for each in samples if each.clip is not None]
     if not clips:
-        return ScannedFile(samples=samples)
+        return ScannedFile(source=media.source, samples=samples)
     shown_s = [line.time_s(index) for index in range(line.num_frames)]
     is_taken = np.zeros(line.num_frames, bool)
     for clip in clips:
         is_taken[bisect_left(shown_s, clip.start_s) : bisect_left(shown_s, clip.end_s)] = True
     num_left_out = int((~is_taken).sum())
-    return ScannedFile(samples=samples, num_frames=line.num_frames, num_left_out=num_left_out)
+    return ScannedFile(
+        source=media.source,
+        samples=samples,
+        num_frames=line.num_frames,
+        num_left_out=num_left_out,
+    )
 
 
 _probe_task = ray.remote(num_cpus=1, max_retries=0)(probe_media)
@@ -216,7 +303,7 @@ def scan(
     *,
     num_cpus: int,
     reporter: Reporter,
-    videos: VideoTotals,
+    totals: ScanTotals,
 ) -> Iterator[list[ScannedMedia]]:
     """Yield the samples of each chunk, in listing order, with bounded memory.
 
@@ -225,7 +312,7 @@ def scan(
         chunks: Listed files.
         num_cpus: To keep busy.
         reporter: Told of progress.
-        videos: Counted into.
+        totals: Counted into.
     """
     started_s = time.monotonic()
     waiting: deque[tuple[list[ListedMedia], ray.ObjectRef[list[ScannedFile]]]] = deque()
@@ -244,7 +331,7 @@ def scan(
         chunk, ref = waiting.popleft()
         files = _collect(settings, chunk, ref)
         for file in files:
-            videos.add(file)
+            totals.add(file)
         scanned = [sample for file in files for sample in file.samples]
         done += len(files)
         rejected += sum(each.reject is not None for each in scanned)
@@ -272,7 +359,7 @@ def _collect(
         except RayError:
             ref = _probe_task.remote(settings, chunk)
         else:
-            sources = [file.samples[0].listed.source for file in answers]
+            sources = [file.source for file in answers]
             assert sources == [each.source for each in chunk], "answers are of the files asked for"
             return answers
     raise RunError(

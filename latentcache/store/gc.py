@@ -178,7 +178,7 @@ def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]
             rank_commits(names), needed.writes.setdefault(encoding, set()), served.get(encoding, {})
         )
     for generation in store.generations():
-        tables = (generation.rejects, generation.retired)
+        tables = (generation.rejects, generation.retired, generation.beside)
         needed.names.update(part.name for part in generation.parts)
         needed.names.update(table.name for table in tables if table)
     return needed

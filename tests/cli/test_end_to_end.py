@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_
 
 NUM_GOOD, NUM_BROKEN = 24, 3
 ENCODE = ["--device", "cpu", "--actors", "1"]
-FLAGS = ["--resolution", "64", "--rows-per-shard", "8", *ENCODE]
+FLAGS = ["--resolution", "64", "--rows-per-shard", "8", "--max-quarantine", "20%", *ENCODE]
 SLOW = "latentcache.testing.fakes:SlowEncoder:seconds=2"
 """So slow that a busy machine cannot finish the build before it is stopped."""
 

@@ -76,7 +76,7 @@ def test_plan_depends_on_the_set_of_samples_alone(
     assert first.runs == second.runs
     for one, other in zip(tables(first), tables(second), strict=True):
         assert one == other
-    assert first.num_rows + first.num_rejects == len(media)
+    assert first.num_rows + first.num_rejects == len({number for number, _, _ in items})
     check_numbering(first)
 
 
@@ -131,13 +131,67 @@ def test_geometry_is_of_the_bucket_that_the_row_has(tmp_path: Path) -> None:
     assert row["start_s"] is None
 
 
-def test_second_mention_of_a_file_is_a_reject_of_its_own(tmp_path: Path) -> None:
-    media = [scanned("a.jpg", position=3), scanned("a.jpg", position=1), scanned("b.jpg")]
-    rows, rejects, _ = tables(assign([media], PlanOptions(), tmp_path))
+def test_rows_of_one_path_are_one_sample_with_their_captions(tmp_path: Path) -> None:
+    rows_of_a = [("two", 5), ("one", 5), ("two", 5), ("three", 6)]
+    media = [
+        scanned("a.jpg", position=n, annotations={"caption": text, "score": score})
+        for n, (text, score) in enumerate(rows_of_a)
+    ]
+    plan = assign([[scanned("b.jpg"), *media[::-1]]], PlanOptions(), tmp_path)
+    rows, rejects, found = tables(plan)
     assert sorted(rows["path"].to_pylist()) == ["a.jpg", "b.jpg"]
-    assert rejects["code"].to_pylist() == ["duplicate"]
-    assert rejects["path"].to_pylist() == ["a.jpg"]
-    assert set(rejects["key"].to_pylist()).isdisjoint(rows["key"].to_pylist())
+    assert not len(rejects)
+    of_a = found[rows["path"].to_pylist().index("a.jpg")]
+    assert of_a == {"caption": ["two", "one", "three"], "score": 5}
+    assert plan.findings.counts == {"rows_merged": 3, "field_differs": 1}
+    assert plan.findings.examples["field_differs"] == ["score of a.jpg"]
+    assert plan.num_with == {"caption": 1, "score": 1}
+
+
+def test_a_row_that_can_be_used_comes_before_one_that_cannot(tmp_path: Path) -> None:
+    reject = Reject(code="unreadable", stage="scan", reason="gone", is_transient=True)
+    media = [scanned("a.jpg", position=0, reject=reject), scanned("a.jpg", position=1)]
+    plan = assign([media], PlanOptions(), tmp_path)
+    assert (plan.num_rows, plan.num_rejects) == (1, 0)
+
+
+def test_labels_that_are_names_are_numbered_in_sorted_order(tmp_path: Path) -> None:
+    labels = ["dog", "cat", None, "dog", "ant"]
+    media = [
+        scanned(f"{n}.jpg", annotations={"label": label} if label else {})
+        for n, label in enumerate(labels)
+    ]
+    plan = assign([media], PlanOptions(), tmp_path)
+    rows, _, found = tables(plan)
+    by_path = dict(zip(rows["path"].to_pylist(), found, strict=True))
+    numbers = [by_path[f"{n}.jpg"]["label"] for n in range(5)]
+    assert (numbers, plan.classes and plan.classes.names) == (
+        [2, 1, None, 2, 0],
+        ("ant", "cat", "dog"),
+    )
+    assert [by_path[f"{n}.jpg"]["label_name"] for n in range(5)] == labels
+    assert [v["value"] for t in plan.iter_values("label_name") for v in t.to_pylist()] == [
+        each["label_name"] for each in found if each["label_name"]
+    ]
+
+
+def test_five_thousand_classes_of_one_picture_are_said(tmp_path: Path) -> None:
+    media = [scanned(f"{n}.jpg", annotations={"label": f"c{n:04d}"}) for n in range(5000)]
+    plan = assign([media], PlanOptions(), tmp_path)
+    assert plan.findings.counts == {"class_of_one": 5000}
+    assert plan.findings.examples["class_of_one"] == ["c0000", "c0001", "c0002"]
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [1, "a"], [0.5, 1]], ids=["numbers", "mixed", "float"])
+def test_labels_that_are_numbers_stay_as_they_are(tmp_path: Path, labels: list[Any]) -> None:
+    media = [scanned(f"{n}.jpg", annotations={"label": v}) for n, v in enumerate(labels)]
+    plan = assign([media], PlanOptions(), tmp_path)
+    if all(isinstance(label, (int, float)) for label in labels):
+        assert plan.classes is None
+        assert plan.annotation_schema.names == ["label"]
+    else:
+        assert plan.classes is not None
+        assert plan.classes.names == ("1", "a")
 
 
 def test_rejects_keep_their_reason(tmp_path: Path) -> None:

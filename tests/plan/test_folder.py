@@ -20,7 +20,15 @@ def captions(root: Path) -> dict[str, object]:
     media, _ = listed(root)
     info = MediaInfo(width_px=9, height_px=9, format="", mode="")
     scanned = read_captions(Folder.open(root), [ScannedMedia.of(m, info) for m in media])
-    return {m.listed.source.path: m.listed.annotations.get("caption") for m in scanned}
+    listed_media = [each.media.listed for each in scanned]
+    return {each.source.path: each.annotations.get("caption") for each in listed_media}
+
+
+def problems(root: Path) -> dict[str, str]:
+    media, _ = listed(root)
+    info = MediaInfo(width_px=9, height_px=9, format="", mode="")
+    scanned = read_captions(Folder.open(root), [ScannedMedia.of(m, info) for m in media])
+    return {each.media.listed.source.path: each.problem for each in scanned if each.problem}
 
 
 def test_any_depth_and_any_name_is_listed_in_order(tree: Tree) -> None:
@@ -81,7 +89,7 @@ def test_broken_link_and_pipe_cost_themselves(tree: Tree) -> None:
     }
 
 
-def test_folder_that_cannot_be_read_is_a_reject(
+def test_folder_that_cannot_be_read_is_a_lost_container(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tree({"a.jpg": "1", "locked/b.jpg": "1"})
@@ -94,17 +102,18 @@ def test_folder_that_cannot_be_read_is_a_reject(
 
     # The tests may run as root, whom no permission stops.
     monkeypatch.setattr(os, "scandir", refuse)
-    media, _ = listed(root)
-    assert paths(media) == ["a.jpg", "locked/"]
-    assert media[1].reject is not None
-    assert media[1].reject.reason == "folder cannot be read: permission denied"
+    media, listing = listed(root)
+    assert paths(media) == ["a.jpg"]
+    findings = listing.totals.findings
+    assert findings.lost == {"locked/": "the folder cannot be read: permission denied"}
 
 
 def test_what_is_no_picture_is_counted(tree: Tree) -> None:
     files = ["a.jpg", ".hidden.jpg", ".git/b.jpg", "__MACOSX/c.jpg", "d.mp4", "e.pdf", "f", "g.txt"]
     media, listing = listed(tree(dict.fromkeys(files, "1")))
     assert paths(media) == ["a.jpg", "d.mp4"]
-    assert listing.totals.ignored == {".pdf": 1, "(none)": 1, ".txt": 1}
+    assert listing.totals.ignored == {".pdf": 1, "(none)": 1}
+    assert listing.totals.findings.examples == {"caption_without_picture": ["g.txt"]}
 
 
 def test_options_choose_files(tree: Tree) -> None:
@@ -121,7 +130,7 @@ def test_sidecar_text_is_the_caption(tree: Tree) -> None:
         "a.jpg": "two\nlines",
         "a.png": "two\nlines",
         "b.jpg": None,
-        "c.d.jpg": "latin �",
+        "c.d.jpg": None,
     }
 
 
@@ -150,17 +159,93 @@ def test_metadata_table_annotates_the_files_it_names(tree: Tree) -> None:
         "sub/b.jpg": {"caption": "bee", "label": 3},
         "sub/c.jpg": {"label": "sub"},
     }
-    assert list(listing.totals.warnings.values()) == [1]
+    assert listing.totals.findings.examples == {
+        "field_not_kept": ["box in metadata.jsonl"],
+        "row_without_file": ["metadata.jsonl, row 3: no file_name"],
+        "second_caption": ["a.txt"],
+    }
     assert captions(root)["a.jpg"] == "ay"
 
 
-def test_caption_that_cannot_be_read_costs_itself(
-    tree: Tree, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_caption_that_cannot_be_read_costs_itself(tree: Tree) -> None:
     root = tree({"a.jpg": "1"})
     (root / "a.txt").symlink_to("gone")
     assert captions(root) == {"a.jpg": None}
-    assert "the caption of a.jpg cannot be read" in caplog.text
+    assert problems(root) == {"a.jpg": "caption_unreadable"}
+
+
+def test_captions_are_utf16_by_their_mark_else_utf8_else_left_out(tree: Tree) -> None:
+    texts = {
+        "utf8": "café".encode(),
+        "utf16": "café".encode("utf-16"),
+        "big": b"\xfe\xff" + "café".encode("utf-16-be"),
+        "unmarked": "café".encode("utf-16-be"),
+        "nuls": "cafe".encode("utf-16-le"),
+        "cp1252": "café it\u2019s".encode("cp1252"),
+        "sjis": "猫".encode("shift_jis"),
+    }
+    files: dict[str, str | bytes] = {f"{name}.txt": data for name, data in texts.items()}
+    root = tree(files | {f"{name}.jpg": "1" for name in texts})
+    found = {path.removesuffix(".jpg"): text for path, text in captions(root).items()}
+    assert {name for name, text in found.items() if text == "café"} == {"utf8", "utf16", "big"}
+    assert set(problems(root).values()) == {"caption_not_text"}
+    assert len(problems(root)) == 4
+
+
+def test_captions_of_other_habits_are_found(tree: Tree) -> None:
+    files = dict.fromkeys(["a.jpg", "b.jpg", "c.jpg", "sub/d.jpg", "sub/e.jpg"], "1")
+    kohya = {"c": {"caption": "by stem", "tags": "x, y"}, "sub/d.jpg": {"caption": "by path"}}
+    files |= {"a.caption": "kohya's", "b.jpg.txt": "doubled", "meta_cap.json": json.dumps(kohya)}
+    files |= {"sub/meta_lat.json": json.dumps({"e": {"caption": "lat", "train_resolution": [1]}})}
+    root = tree(files)
+    assert captions(root) == {
+        "a.jpg": "kohya's",
+        "b.jpg": "doubled",
+        "c.jpg": "by stem",
+        "sub/d.jpg": "by path",
+        "sub/e.jpg": "lat",
+    }
+    media, listing = listed(root)
+    assert {each.source.path: each.annotations.get("tags") for each in media}["c.jpg"] == "x, y"
+    assert not listing.totals.findings.counts
+
+
+def test_metadata_rows_that_find_no_file_are_counted(tree: Tree) -> None:
+    rows = [{"file_name": f"{n}.jpg", "text": str(n)} for n in range(50)]
+    rows += [{"file_name": "img\\x.jpg", "text": "slash"}, {"file_name": "0.jpg", "text": "zero"}]
+    files = dict.fromkeys(["0.jpg", "1.jpg", "img/x.jpg"], "1")
+    root = tree({**files, "metadata.jsonl": "\n".join(map(json.dumps, rows))})
+    media, listing = listed(root)
+    assert {each.source.path: each.annotations["caption"] for each in media} == {
+        "0.jpg": ["0", "zero"],
+        "1.jpg": "1",
+        "img/x.jpg": "slash",
+    }
+    findings = listing.totals.findings
+    assert findings.counts == {"row_without_file": 48, "backslash_path": 1, "rows_merged": 1}
+    assert findings.examples["row_without_file"][0] == "metadata.jsonl: 2.jpg"
+
+
+def test_metadata_table_that_cannot_be_read_is_a_lost_container(tree: Tree) -> None:
+    media, listing = listed(tree({"a.jpg": "1", "metadata.parquet": "PAR1"}))
+    assert paths(media) == ["a.jpg"]
+    assert list(listing.totals.findings.lost) == ["metadata.parquet"]
+
+
+def test_a_store_in_its_corpus_is_left_out(tree: Tree) -> None:
+    files = ["a.jpg", "store/latentcache.json", "store/encodings/x/y.tar", "store/keep.jpg"]
+    media, listing = listed(tree(dict.fromkeys(files, "1")))
+    assert sorted(paths(media)) == ["a.jpg", "store/keep.jpg"]
+    assert listing.totals.findings.examples == {"store_in_corpus": ["store"]}
+    inside, _ = listed(
+        tree({"b.jpg": "1", "latentcache.json": "{}", "plan/0/p.jpg": "1"}, root="c")
+    )
+    assert paths(inside) == ["b.jpg"]
+
+
+def test_litter_of_file_servers_is_hidden(tree: Tree) -> None:
+    files = ["a/1.jpg", "a/@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/2.jpg"]
+    assert paths(listed(tree(dict.fromkeys(files, "1")))[0]) == ["a/1.jpg"]
 
 
 def test_every_file_of_a_nasty_folder_is_listed(shared_data: Path) -> None:

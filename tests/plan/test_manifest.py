@@ -91,25 +91,25 @@ def test_named_columns_become_caption_and_label(tree: Tree) -> None:
 
 def test_broken_lines_cost_themselves(tree: Tree) -> None:
     lines = [b'{"path": "a.jpg"}', b"{broken", b"", b"[1]", b'{"text": 1}', b'{"path": "b.jpg"}']
-    media, _ = listed(tree({"m.jsonl": b"\n".join(lines)}) / "m.jsonl")
+    media, listing = listed(tree({"m.jsonl": b"\n".join(lines)}) / "m.jsonl")
     found = [(each.source.label, each.reject.reason if each.reject else "") for each in media]
     assert found == [
         ("a.jpg", ""),
         ("m.jsonl!2", "the line is not JSON"),
         ("m.jsonl!4", "the line is not a JSON object"),
-        ("m.jsonl!5", "the row has no file in its 'path' column"),
         ("b.jpg", ""),
     ]
+    assert listing.totals.findings.examples == {"row_without_medium": ["m.jsonl, row 5"]}
 
 
 def test_odd_csv_rows_cost_themselves(tree: Tree) -> None:
     text = "path,text\na.jpg,x\nb.jpg,x,y\n,z\nc.jpg\nhttp://x/y.jpg,w\n"
-    media, _ = listed(tree({"m.csv": text}) / "m.csv")
+    media, listing = listed(tree({"m.csv": text}) / "m.csv")
     assert [each.source.label for each in media if each.reject is None] == ["a.jpg", "c.jpg"]
     reasons = [each.reject.reason for each in media if each.reject]
-    assert reasons[0] == "the row has 3 cells, the header 2"
-    assert reasons[1] == "the row has no file in its 'path' column"
-    assert reasons[2].startswith("the row holds a web address")
+    assert reasons[0] == "the row has 3 cells, the header 2 (line 3)"
+    assert reasons[1].startswith("the row holds a web address")
+    assert listing.totals.findings.examples == {"row_without_medium": ["m.csv, row 3"]}
 
 
 def test_csv_numbers_are_numbers_where_they_are_spelled_so(tree: Tree) -> None:
@@ -119,10 +119,11 @@ def test_csv_numbers_are_numbers_where_they_are_spelled_so(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1 not really", b"x" * 5000], ids=["empty", "cut", "no"])
-def test_parquet_that_is_not_parquet_is_one_reject(tree: Tree, data: bytes) -> None:
-    media, _ = listed(tree({"m.parquet": data, "n.jsonl": as_jsonl(ROWS)}))
-    assert [each.source.label for each in media if each.reject] == ["m.parquet"]
-    assert len(media) == 3
+def test_parquet_that_is_not_parquet_is_a_lost_container(tree: Tree, data: bytes) -> None:
+    media, listing = listed(tree({"m.parquet": data, "n.jsonl": as_jsonl(ROWS)}))
+    assert [each.source.label for each in media] == ["a.jpg", "sub/b.png"]
+    assert listing.totals.as_dict()["containers"]["lost"] == 1
+    assert list(listing.totals.findings.lost) == ["m.parquet"]
 
 
 def test_damaged_parquet_costs_the_rows_after_the_damage(tree: Tree) -> None:
@@ -130,10 +131,10 @@ def test_damaged_parquet_costs_the_rows_after_the_damage(tree: Tree) -> None:
     data = bytearray(as_parquet(rows, row_group_size=1000, compression="snappy"))
     middle = len(data) // 2
     data[middle : middle + 5000] = b"\xff" * 5000
-    media, _ = listed(tree({"m.parquet": bytes(data)}) / "m.parquet")
-    assert media[-1].reject is not None
-    assert "rows after it are lost" in media[-1].reject.reason
-    assert 1 <= len(media) <= 4000
+    media, listing = listed(tree({"m.parquet": bytes(data)}) / "m.parquet")
+    assert listing.totals.findings.lost["m.parquet"].startswith("it is damaged at row")
+    assert 1 <= len(media) < 4000
+    assert not any(each.reject for each in media)
 
 
 def test_paths_are_relative_to_the_manifest_or_else_to_the_root(tree: Tree) -> None:

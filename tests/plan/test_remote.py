@@ -38,7 +38,8 @@ def check_folder(root: Folder) -> None:
     assert not listing.totals.ignored
     info = MediaInfo(width_px=1, height_px=1, format="", mode="")
     scanned = read_captions(root, [ScannedMedia.of(each, info) for each in media])
-    captions = {each.listed.source.path: each.listed.annotations.get("caption") for each in scanned}
+    media = [each.media.listed for each in scanned]
+    captions = {each.source.path: each.annotations.get("caption") for each in media}
     assert captions == {"a/x.jpg": "cap", "é.png": None}
     sources = sorted((each.source for each in media), key=lambda source: source.path)
     assert read_sources(root, sources) == [b"12", b"3"]

@@ -133,4 +133,11 @@ def test_assignment_is_what_a_generation_needs(tree: Tree, tmp_path: Path) -> No
         rejects=plan.iter_rejects(),
         totals=listing.totals.as_dict(),
     )
-    assert draft.totals == {"listed": 1, "bytes": 1, "ignored": {}}
+    assert draft.totals == {
+        "listed": 1,
+        "bytes": 1,
+        "ignored": {},
+        "findings": [],
+        "containers": {"read": 0, "lost": 0, "names": []},
+        "chosen": [],
+    }

@@ -13,6 +13,7 @@ from latentcache.runner.encode.dispatch import Dispatcher, DispatchResult
 from latentcache.runner.encode.encode_actor import ActorSetup
 from latentcache.runner.encode.guards import (
     check_corpora,
+    check_not_empty,
     check_swap,
     final_limit_sentence,
     other_pixels,
@@ -146,6 +147,8 @@ class _ColumnRun:
         _announce(self._reporter, record, orders, len(self._store.units(record)))
         self._encode(record, orders)
         check_swap(self._store, record, self._request, self._generations)
+        if not self._done.num_encoded:
+            check_not_empty(self._store, record, self._generations)
         try:
             return self._publish(record)
         except StoreError:

@@ -84,11 +84,17 @@ class QuarantineLimit:
     seen_before: int = 0
     rejected_before: int = 0
 
-    def passed(self, result: DispatchResult) -> str | None:
-        """Return the sentence that says the limit is passed, or None."""
+    def passed(self, result: DispatchResult, *, is_finished: bool = False) -> str | None:
+        """Return the sentence that says the limit is passed, or None.
+
+        Args:
+            result: So far.
+            is_finished: Nothing more comes: a few samples are judged too.
+        """
         rejected = self.rejected_before + sum(result.rejects.values())
         seen = self.seen_before + result.num_encoded + result.num_quarantined
-        if seen < LIMIT_JUDGED_AFTER or rejected <= self.share * seen:
+        judged_after = 0 if is_finished else LIMIT_JUDGED_AFTER
+        if seen < judged_after or rejected <= self.share * seen:
             return None
         common = ", ".join(f"{count} {code}" for code, count in result.rejects.most_common(3))
         return (

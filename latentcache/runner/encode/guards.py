@@ -28,6 +28,27 @@ def check_corpora(orders: list[UnitOrder]) -> None:
             )
 
 
+def check_not_empty(store: Store, record: EncodingRecord, generations: list[Generation]) -> None:
+    """Refuse to serve a column in which nothing is encoded.
+
+    Raises:
+        QuarantineLimitError: No commit holds a sample; what was rejected is kept.
+    """
+    refs = store.commits(record).values()
+    if any(store.read_commit(ref).num_present for ref in refs):
+        return
+    planned = sum(each.num_rows + each.num_rejects for each in generations)
+    codes = Counter[str]()
+    for each in generations:
+        codes.update(each.totals.get("rejects_by_code", {}))
+    common = ", ".join(f"{count} {code}" for code, count in codes.most_common(3))
+    raise QuarantineLimitError(
+        f"a run must encode something, got 0 of {planned} samples"
+        f"{f' ({common})' if common else ''}; nothing is published: look at them with "
+        "`latentcache status STORE --quarantined`"
+    )
+
+
 def check_swap(
     store: Store,
     record: EncodingRecord,
@@ -50,7 +71,7 @@ def check_swap(
         result.num_encoded += commit.num_present
         result.num_quarantined += commit.num_rejected
         result.rejects["rejected while encoding"] += commit.num_rejected
-    sentence = quarantine_limit(generations, request.resources).passed(result)
+    sentence = quarantine_limit(generations, request.resources).passed(result, is_finished=True)
     if sentence is not None:
         raise QuarantineLimitError(
             f"{sentence}; column {request.column} is still served by encoding "
@@ -106,7 +127,8 @@ def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) ->
         num_quarantined=view.num_quarantined,
         rejects=_counted(codes),
     )
-    return QuarantineLimit(share=request.resources.max_quarantine).passed(result) or ""
+    limit = QuarantineLimit(share=request.resources.max_quarantine)
+    return limit.passed(result, is_finished=True) or ""
 
 
 def _counted(codes: Counter[str]) -> Counter[str]:

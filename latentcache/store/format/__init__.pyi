@@ -1,5 +1,7 @@
 from .arrow_numbers import indices as indices
 from .arrow_numbers import numbers as numbers
+from .object_names import ROOT_FOLDERS as ROOT_FOLDERS
+from .object_names import STORE_NAME as STORE_NAME
 from .object_names import TableKind as TableKind
 from .object_names import UnitObject as UnitObject
 from .object_names import encoding_folder as encoding_folder
@@ -27,7 +29,9 @@ __all__ = [
     "BLOCK_BYTES",
     "END_OF_ARCHIVE",
     "KEY_DIGITS",
+    "ROOT_FOLDERS",
     "SOURCE_DIGEST_BYTES",
+    "STORE_NAME",
     "ColumnEntry",
     "MemberLayout",
     "ObjectRef",

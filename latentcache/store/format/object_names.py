@@ -16,8 +16,10 @@ PLAN_FOLDER = "plan"
 ANNOTATIONS_FOLDER = "annotations"
 ENCODINGS_FOLDER = "encodings"
 SNAPSHOTS_FOLDER = "snapshots"
+ROOT_FOLDERS = frozenset({PLAN_FOLDER, ANNOTATIONS_FOLDER, ENCODINGS_FOLDER, SNAPSHOTS_FOLDER})
 
 UnitObjectKind = Literal["shards", "meta", "commits"]
+PlanTable = Literal["rejects", "retired", "beside"]
 TableKind = Literal["units", "quarantine", "statistics"]
 
 UNIT_SUFFIX: dict[UnitObjectKind, str] = {
@@ -39,7 +41,7 @@ _COLLECTABLE_PATTERNS = (
     re.compile(r"encodings/[^/]+/[^/]+/meta/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.safetensors"),
     re.compile(r"encodings/[^/]+/[^/]+/commits/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.json"),
     re.compile(r"snapshots/\d+\.[a-z0-9_]+-[a-z]+\.[0-9a-f]{16}\.parquet"),
-    re.compile(r"plan/\d+/(part-\d+|rejects|retired)\.[0-9a-f]{16}\.parquet"),
+    re.compile(r"plan/\d+/(part-\d+|rejects|retired|beside)\.[0-9a-f]{16}\.parquet"),
     _TOMBSTONE_PATTERN,
 )
 
@@ -76,8 +78,8 @@ def plan_part_name(generation: int, part: int, write_id: str) -> str:
     return f"{PLAN_FOLDER}/{generation}/part-{part:05d}.{write_id}.parquet"
 
 
-def plan_table_name(generation: int, table: Literal["rejects", "retired"], write_id: str) -> str:
-    """Return the name of a generation's rejected or retired rows."""
+def plan_table_name(generation: int, table: PlanTable, write_id: str) -> str:
+    """Return the name of a generation's rejected or retired rows, or of the files beside them."""
     return f"{PLAN_FOLDER}/{generation}/{table}.{write_id}.parquet"
 
 

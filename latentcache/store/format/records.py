@@ -90,6 +90,15 @@ class Generation(Record):
     totals: dict[str, Any]
 
     @property
+    def beside(self) -> TableRef | None:
+        """Captions, tables and tars that were read while planning.
+
+        Named in ``totals``, which readers of the first plans pass over.
+        """
+        found = self.totals.get("beside")
+        return config_from_mapping(TableRef, found, where="beside") if found else None
+
+    @property
     def num_rows(self) -> int:
         """Planned rows, retired ones included."""
         return sum(run.num_rows for run in self.runs)

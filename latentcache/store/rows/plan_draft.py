@@ -3,10 +3,10 @@
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,14 @@ from latentcache.core.fingerprint import fingerprint
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.storage import Folder
-from latentcache.store.format.object_names import plan_part_name, plan_table_name
+from latentcache.store.format.object_names import PlanTable, plan_part_name, plan_table_name
 from latentcache.store.format.records import Generation, PlanPart, TableRef
-from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA, RETIRED_SCHEMA
+from latentcache.store.rows.plan_tables import (
+    BESIDE_SCHEMA,
+    PLAN_SCHEMA,
+    REJECTS_SCHEMA,
+    RETIRED_SCHEMA,
+)
 
 ROWS_PER_GROUP = 65_536
 """A row group closes at the first shard end past this: a unit costs one group to read."""
@@ -40,6 +45,7 @@ class GenerationDraft:
         rows: Tables of ``PLAN_SCHEMA``, of any lengths, in (shard, row) order.
         rejects: Tables of ``REJECTS_SCHEMA``.
         retired: Tables of ``RETIRED_SCHEMA``.
+        beside: Tables of ``BESIDE_SCHEMA``.
         annotations: By name, tables as ``Store.write_annotations`` takes them; written before
             the record, so that a generation never exists without its captions.
         totals: What the scan counted: ``listed``, ``bytes``, ``ignored`` ...
@@ -53,6 +59,7 @@ class GenerationDraft:
     rows: Iterable[pa.Table]
     rejects: Iterable[pa.Table] = ()
     retired: Iterable[pa.Table] = ()
+    beside: Iterable[pa.Table] = ()
     annotations: Mapping[str, Iterable[pa.Table]] = field(default_factory=dict)
     totals: Mapping[str, Any]
 
@@ -85,16 +92,19 @@ def write_tables(
         path = Path(scratch) / "table.parquet"
         parts = tuple(_write_parts(folder, draft, number=number, write_id=write_id, path=path))
         small: dict[str, TableRef | None] = {}
-        kinds: tuple[tuple[Literal["rejects", "retired"], pa.Schema, Iterable[pa.Table]], ...] = (
+        kinds: tuple[tuple[PlanTable, pa.Schema, Iterable[pa.Table]], ...] = (
             ("rejects", REJECTS_SCHEMA, draft.rejects),
             ("retired", RETIRED_SCHEMA, draft.retired),
+            ("beside", BESIDE_SCHEMA, draft.beside),
         )
         for kind, schema, tables in kinds:
             name = plan_table_name(number, kind, write_id)
             small[kind] = _write_small(folder, name, schema, tables, path=path)
     rejects = small["rejects"]
     num_rows = sum(part.num_rows for part in parts)
-    counts = {"rows": num_rows, "rejects": rejects.num_rows if rejects else 0}
+    counts: dict[str, Any] = {"rows": num_rows, "rejects": rejects.num_rows if rejects else 0}
+    if beside := small["beside"]:
+        counts["beside"] = asdict(beside)
     return Generation(
         write_id=write_id,
         number=number,

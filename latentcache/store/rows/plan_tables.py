@@ -76,6 +76,16 @@ RETIRED_SCHEMA = pa.schema(
 )
 """Rows of earlier generations that are live no more."""
 
+BESIDE_SCHEMA = pa.schema(
+    [
+        _field("path", pa.string()),
+        _field("kind", pa.string()),
+        _field("size_bytes", pa.int64()),
+        _field("version", pa.string()),
+    ]
+)
+"""Files that tell of samples: ``caption``, ``metadata``, ``manifest``, ``tar``."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowPosition:
@@ -187,6 +197,11 @@ def read_rejects(folder: Folder, generation: Generation) -> pa.Table:
 def read_retired(folder: Folder, generation: Generation) -> pa.Table:
     """Return the earlier rows that this generation retires; empty if there are none."""
     return _read_small(folder, generation.retired, RETIRED_SCHEMA)
+
+
+def read_beside(folder: Folder, generation: Generation) -> pa.Table:
+    """Return the captions, tables and tars that were read; empty for older plans."""
+    return _read_small(folder, generation.beside, BESIDE_SCHEMA)
 
 
 def _read_small(folder: Folder, ref: TableRef | None, schema: pa.Schema) -> pa.Table:

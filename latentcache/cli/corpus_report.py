@@ -1,0 +1,55 @@
+"""What a corpus held besides samples, on stdout: read beside the media, left out, chosen, lost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from latentcache.core.findings import finding_lines, lost_sentence
+
+
+def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
+    """Print what a plan's totals say of its corpus; nothing of plans that did not record it.
+
+    Args:
+        totals: Of a plan generation.
+        num_samples: Planned, refused ones left out.
+    """
+    if line := described_line(totals, num_samples):
+        click.echo(line)
+    for line in totals.get("chosen", ()):
+        click.echo(f"chosen: {line}")
+    for line in finding_lines(totals):
+        click.echo(f"noted: {line}")
+    if sentence := lost_sentence(totals):
+        click.echo(f"lost: {sentence}")
+
+
+def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
+    """Return what was found beside the media, or an empty text if there was nothing to find."""
+    if "annotations" not in totals:
+        return ""
+    counts = dict(totals["annotations"])
+    parts = [f"captions {counts.pop('caption', 0):,} of {num_samples:,}"]
+    labels = counts.pop("label", 0)
+    if "classes" in totals:
+        numbered = f"classes: {len(totals['classes']):,}, numbered in the order of their names"
+        parts.append(f"labels {labels:,} ({numbered})")
+        counts.pop("label_name", None)
+    elif labels:
+        parts.append(f"labels {labels:,}")
+    if counts:
+        names = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
+        parts.append(f"fields {names}")
+    return f"beside the media: {', '.join(parts)}"
+
+
+def corpus_json(totals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``--json`` shows of a plan's corpus."""
+    names = ("annotations", "findings", "containers", "chosen", "ignored")
+    found = {name: totals[name] for name in names if name in totals}
+    if "findings" in found:
+        found["notes"] = finding_lines(totals)
+    if "classes" in totals:
+        found["num_classes"] = len(totals["classes"])
+    return found
