@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-fast test-oldest-ray check check-static format clean
+.PHONY: install demo test test-fast test-oldest-ray check check-static docs format clean
 
 install: $(INSTALLED)
 
@@ -48,6 +48,10 @@ check-static: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages and the reference made of docstrings, in build/site; a warning is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

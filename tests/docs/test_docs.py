@@ -14,7 +14,8 @@ from latentcache.runner.build_recipe import parse_setting, read_recipe
 from latentcache.runner.run_options import EncodeOptions, Resources
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]
+PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES += [REPOSITORY / "findings" / "README.md"]
 PAGES += sorted((REPOSITORY / "docs").rglob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -37,6 +38,7 @@ FOREIGN_OPTIONS = {
     "--repeats": "of tests/benchmarks/pipeline.py",
     "--size": "of tests/benchmarks/decode.py and train_step.py",
     "--constraint": "of pip install",
+    "--strict": "of mypy",
     "--work": "of tests/benchmarks/loading",
     "--only-prepare": "of tests/benchmarks/loading",
     "--markdown": "of tests/benchmarks/loading",
