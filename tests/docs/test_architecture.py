@@ -10,8 +10,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "latentcache"
 MAP = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-MAX_FILES_PER_ROOM = 28
-"""About fifteen is the aim; decode and plan are larger until they are divided."""
+MAX_FILES_PER_ROOM = 20
+"""About fifteen is the aim."""
+UNDIVIDED = {"decode", "plan"}
 FACE_DEPTH = 2
 """``latentcache.store`` and ``latentcache.store.format`` are faces, what lies deeper is not."""
 
@@ -61,7 +62,8 @@ def test_classes_of_the_loader_s_steps_exist_in_their_rooms() -> None:
 
 @pytest.mark.parametrize("folder", sorted({p.parent for p in PACKAGE.rglob("*.py")}), ids=str)
 def test_a_room_holds_few_files(folder: Path) -> None:
-    assert len(list(folder.glob("[a-z]*.py"))) <= MAX_FILES_PER_ROOM
+    num_files = len(list(folder.glob("[a-z]*.py")))
+    assert num_files <= MAX_FILES_PER_ROOM or folder.name in UNDIVIDED
 
 
 def _imports(path: Path) -> Iterator[str]:
