@@ -22,8 +22,13 @@ def clip_facts() -> dict[str, str]:
 def _clip_facts() -> dict[str, str]:
     converter = FrameConverter(VideoTransform(libraries={}))
     found: list[Pixels] = []
-    for pixel_format, num_bytes in (("yuv420p", 1), ("yuv422p10le", 2)):
+    for pixel_format, num_bytes, primaries in (
+        ("yuv420p", 1, 1),
+        ("yuv422p10le", 2, 1),
+        ("yuv420p10le", 2, 9),  # of a wide gamut: resized by the scaler, summed here
+    ):
         frame = _drawn_frame(pixel_format, num_bytes)
+        frame.color_primaries = primaries
         found.extend(converter.convert(frame, size) for size in _SIZES_PX)
     return {"scaler": digest_of(*found)}
 

@@ -46,7 +46,7 @@ def from_integers(image: Image.Image, tag: ColourTag | None) -> Image.Image:
     if told.min() < 0 or told.max() > largest:
         raise _no_known_range(f"whole numbers beyond {largest.bit_length()} bits")
     values = largest - told if is_white_zero else told
-    grey = Image.fromarray(_to_8_bits((values * _MAX_16_BIT + largest // 2) // largest, tag))
+    grey = Image.fromarray(_shown((values * _MAX_16_BIT + largest // 2) // largest, tag))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         alpha = np.where(told == transparent, 0, 255).astype(np.uint8)
@@ -108,10 +108,10 @@ def read_deep_png(data: bytes, tag: ColourTag | None) -> Image.Image:
     deep = frame.reformat(format="rgba64le").to_ndarray()
     has_alpha = any(component.is_alpha for component in frame.format.components)
     tagged = tag if tag is not None and not tag.is_srgb else None
-    colours = to_srgb_by_tag(deep[..., :3], tagged) if tagged else _rounded(deep[..., :3])
+    colours = to_srgb_by_tag(deep[..., :3], tagged) if tagged else to_8_bits(deep[..., :3])
     if not has_alpha:
         return Image.fromarray(colours)
-    straight = np.concatenate([colours, _rounded(deep[..., 3:])], axis=-1)
+    straight = np.concatenate([colours, to_8_bits(deep[..., 3:])], axis=-1)
     return Image.fromarray(straight, "RGBA").convert("RGBa")
 
 
@@ -124,13 +124,13 @@ def _range_of(image: Image.Image) -> tuple[int, bool]:
     return (1 << bits) - 1, photometric == _TIFF_WHITE_IS_ZERO
 
 
-def _to_8_bits(values: NDArray[Any], tag: ColourTag | None) -> Pixels:
+def _shown(values: NDArray[Any], tag: ColourTag | None) -> Pixels:
     if tag is None or tag.is_srgb:
-        return _rounded(values)
+        return to_8_bits(values)
     return grey_to_srgb(values.astype(np.uint16), tag)
 
 
-def _rounded(values: NDArray[Any]) -> Pixels:
+def to_8_bits(values: NDArray[Any]) -> Pixels:
     """Return values of 0 to 65535 as 0 to 255."""
     deep = values.astype(np.uint32)
     return ((deep * 255 + _MAX_16_BIT // 2) // _MAX_16_BIT).astype(np.uint8)

@@ -3,9 +3,9 @@
 Code points are those of ISO/IEC 23091-2 (ITU-T H.273), as PNG's ``cICP``, AVIF's ``nclx``, ICC
 profiles' ``cicp`` and video streams give them.
 
-- Curves made for television (BT.601, 709, 2020, xvYCC) and gamma 2.2 are read as sRGB's, as
-  players and browsers show them; so are curves that are not named.
-- Primaries of BT.601 (both kinds) are read as BT.709's, which they nearly are.
+- Curves made for television (BT.470, 601, 709, 2020, SMPTE 240M, xvYCC) are read as sRGB's, as
+  players show them; so are curves that are not named.
+- Primaries of television before BT.2020 and of film are read as BT.709's, as players show them.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,13 @@ _D65, _DCI = (0.3127, 0.3290), (0.314, 0.351)
 BT709: Chromaticities = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
 BT2020: Chromaticities = (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65)
 _PRIMARIES: dict[int, Chromaticities] = {
-    4: (0.67, 0.33, 0.21, 0.71, 0.14, 0.08, 0.310, 0.316),
-    8: (0.681, 0.319, 0.243, 0.692, 0.145, 0.049, 0.310, 0.316),
     9: BT2020,
     10: (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1 / 3, 1 / 3),
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_DCI),
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65),
-    22: (0.630, 0.340, 0.295, 0.605, 0.155, 0.077, *_D65),
 }
 """Source: H.273, table 2."""
-_CURVES = {5: "gamma 2.8", 8: "linear", 9: "log 100", 10: "log 316", 16: "pq", 17: "dci", 18: "hlg"}
+_CURVES = {8: "linear", 9: "log 100", 10: "log 316", 16: "pq", 17: "dci", 18: "hlg"}
 """Source: H.273, table 3."""
 HDR_CURVES = ("pq", "hlg")
 

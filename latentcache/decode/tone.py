@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentcache.decode.gamut import BT2020, ColourTag, to_bt709
+from latentcache.decode.gamut import ColourTag, to_bt709
 
 Floats = NDArray[np.float32]
 
@@ -58,16 +58,6 @@ def to_srgb_by_tag(pixels: NDArray[Any], tag: ColourTag) -> NDArray[np.uint8]:
 def grey_to_srgb(values: NDArray[Any], tag: ColourTag) -> NDArray[np.uint8]:
     """Return tagged greys, uint8 or uint16 (H, W), as sRGB: white and grey have no primaries."""
     return to_srgb_by_tag(np.stack([values] * 3, axis=-1), tag)[..., 0]
-
-
-def tone_mapped(pixels: NDArray[Any], *, curve: str) -> NDArray[np.uint8]:
-    """Return HDR pixels of BT.2020 primaries as sRGB.
-
-    Args:
-        pixels: uint16 (H, W, 3), full range.
-        curve: ``pq`` or ``hlg``.
-    """
-    return to_srgb_by_tag(pixels, ColourTag(curve=curve, primaries=BT2020))
 
 
 def _channels(light_HWC: Floats) -> list[Floats]:

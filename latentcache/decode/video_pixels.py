@@ -3,12 +3,15 @@
 The rules are part of ``VideoTransform.version``:
 
 - The matrix is the one the file names; where it names none, BT.709 from 1280 px of width or
-  577 lines on, else BT.601, as players guess. Full and limited range are told apart; BT.2020
-  primaries without HDR are read as BT.709's.
-- PQ and HLG are tone-mapped (``decode.tone``), or refused.
+  577 lines on, else BT.601, as players guess. Full and limited range are told apart. Matrices
+  that are not sums of three numbers are refused (``decode.exact_colour``).
+- PQ and HLG are tone-mapped, or refused; other curves and wide gamuts become sRGB
+  (``decode.gamut``, ``decode.tone``).
 - Interlaced frames are seen by their first field, which is a whole picture of one moment.
 - Alpha is laid over the background. Pixels that are not square are made so.
-- Frames are turned as the file says; lanczos resizes.
+- Frames are turned as the file says. Lanczos resizes: FFmpeg's, which works on luma and chroma
+  as they are stored; that of pictures (``decode.resize``) where a whole frame had to be made
+  first, for its fields or its alpha.
 """
 
 from fractions import Fraction
@@ -16,24 +19,19 @@ from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
+from latentcache.decode.deep import to_8_bits
+from latentcache.decode.exact_colour import SCALER, FrameColour, colour_of, summed_rgb
 from latentcache.decode.options import VideoTransform
-from latentcache.decode.tone import tone_mapped
+from latentcache.decode.resize import resized
+from latentcache.decode.tone import to_srgb_by_tag
 
 Pixels = NDArray[np.uint8]
 
-_SCALER = (
-    Interpolation.LANCZOS
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-)
-_HDR = {int(ColorTrc.SMPTE2084): "pq", int(ColorTrc.ARIB_STD_B67): "hlg"}
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -41,13 +39,11 @@ _MATRICES = {
     6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
     9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
 }
-"""By the code points of ISO/IEC 23091-2, table "MatrixCoefficients"."""
+"""By code point; RGB has none."""
 _PLANAR = ("yuv", "nv", "p0")
 """Formats that the scaler brings to planes twice as fast as to interleaved colours (854x480
 as it is: 1.4 and 4.6 ms; from 4K 8.6 and 19 ms; 2-core Xeon VM, November 2026), value by value."""
-_HD_WIDTH_PX, _SD_LINES = 1280, 576
 
 
 class FrameConverter:
@@ -111,70 +107,85 @@ class FrameConverter:
         size = size_px if quarter_turns % 2 == 0 else size_px[::-1]
         rows = slice(corner_px[1], corner_px[1] + target_HWC.shape[0])
         columns = slice(corner_px[0], corner_px[0] + target_HWC.shape[1])
-        if self._goes_by_planes(frame):
-            for channel, plane in enumerate(_rgb_planes(self._reformatted(frame, size, "gbrp"))):
+        colour = self._checked_colour(frame)
+        if self._goes_by_planes(frame, colour):
+            planes = _rgb_planes(self._reformatted(frame, size, "gbrp", colour))
+            for channel, plane in enumerate(planes):
                 target_HWC[..., channel] = np.rot90(plane, quarter_turns)[rows, columns]
         else:
-            pixels = self._interleaved(frame, size)
+            pixels = self._interleaved(frame, size, colour)
             target_HWC[...] = np.rot90(pixels, quarter_turns)[rows, columns]
 
-    def _goes_by_planes(self, frame: VideoFrame) -> bool:
-        is_plain = not frame.interlaced_frame and int(frame.color_trc) not in _HDR
-        has_alpha = any(component.is_alpha for component in frame.format.components)
-        return is_plain and not has_alpha and frame.format.name.startswith(_PLANAR)
+    def _checked_colour(self, frame: VideoFrame) -> FrameColour:
+        colour = colour_of(frame)
+        if colour.tag.is_hdr and self._transform.hdr == "refuse":
+            raise MediaError(
+                RejectCode.UNSUPPORTED.word,
+                f"the video is HDR ({colour.tag.curve.upper()}), which the transform refuses",
+            )
+        return colour
 
-    def _interleaved(self, frame: VideoFrame, size_px: tuple[int, int]) -> Pixels:
-        """Return a frame as it is stored, not yet upright."""
-        hdr = _HDR.get(int(frame.color_trc))
-        if hdr is not None:
-            return self._from_hdr(frame, size_px, hdr)
-        if frame.interlaced_frame:
-            field = np.ascontiguousarray(self._scaled(frame, None, "rgb24")[::2])
-            whole = VideoFrame.from_ndarray(field, format="rgb24")
-            return self._scaled(whole, size_px, "rgb24")
-        if any(component.is_alpha for component in frame.format.components):
-            return self._over_background(self._scaled(frame, size_px, "rgba"))
-        return self._scaled(frame, size_px, "rgb24")
+    def _goes_by_planes(self, frame: VideoFrame, colour: FrameColour) -> bool:
+        is_plain = not frame.interlaced_frame and not colour.needs_sums
+        return is_plain and not _has_alpha(frame) and frame.format.name.startswith(_PLANAR)
 
-    def _scaled(
-        self, frame: VideoFrame, size_px: tuple[int, int] | None, pixel_format: str
+    def _interleaved(
+        self, frame: VideoFrame, size_px: tuple[int, int], colour: FrameColour
     ) -> Pixels:
-        # Pixels of 8 bits, but for the format of 16 that HDR asks for.
-        return cast(Pixels, self._reformatted(frame, size_px, pixel_format).to_ndarray())
+        """Return a frame as it is stored, not yet upright."""
+        if not frame.interlaced_frame and not _has_alpha(frame):
+            return self._srgb(frame, size_px, colour)
+        whole = self._srgb(frame, (frame.width, frame.height), colour)
+        if frame.interlaced_frame:
+            whole = np.ascontiguousarray(whole[::2])
+        if not _has_alpha(frame):
+            return resized(whole, size_px)
+        return self._over_background(resized(_premultiplied(whole), size_px))
+
+    def _srgb(self, frame: VideoFrame, size_px: tuple[int, int], colour: FrameColour) -> Pixels:
+        """Return a frame's colours as uint8 (H, W, 3), or (H, W, 4) where it has alpha."""
+        if not colour.needs_sums:
+            target = "rgba" if _has_alpha(frame) else "rgb24"
+            return cast(Pixels, self._reformatted(frame, size_px, target, colour).to_ndarray())
+        deep = summed_rgb(frame, size_px, colour, self._scaler)
+        if colour.tag.is_srgb:
+            return to_8_bits(deep)
+        colours = to_srgb_by_tag(deep[..., :3], colour.tag)
+        return np.concatenate([colours, to_8_bits(deep[..., 3:])], axis=-1)
 
     def _reformatted(
-        self, frame: VideoFrame, size_px: tuple[int, int] | None, pixel_format: str
+        self, frame: VideoFrame, size_px: tuple[int, int], pixel_format: str, colour: FrameColour
     ) -> VideoFrame:
-        width, height = size_px or (frame.width, frame.height)
-        is_full = int(frame.color_range) == int(ColorRange.JPEG) or "j" in frame.format.name[:4]
-        matrix = _matrix_of(frame)
+        matrix = _MATRICES.get(colour.matrix)
         return self._scaler.reformat(
             frame,
-            width,
-            height,
+            *size_px,
             pixel_format,
             src_colorspace=matrix,
             dst_colorspace=matrix,
-            interpolation=_SCALER,
-            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+            interpolation=SCALER,
+            src_color_range=ColorRange.JPEG if colour.is_full else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )
 
-    def _from_hdr(self, frame: VideoFrame, size_px: tuple[int, int], curve: str) -> Pixels:
-        if self._transform.hdr == "refuse":
-            raise MediaError(
-                RejectCode.UNSUPPORTED.word,
-                f"the video is HDR ({curve.upper()}), which the transform refuses",
-            )
-        deep = self._scaled(frame, size_px, "rgb48le")
-        return tone_mapped(deep, curve=curve)
-
     def _over_background(self, pixels: Pixels) -> Pixels:
-        alpha = pixels[..., 3:].astype(np.uint16)
+        """Return premultiplied colours laid over the background."""
         behind = np.array(self._transform.background, np.uint16)
-        mixed = (pixels[..., :3] * alpha + behind * (255 - alpha) + 127) // 255
-        return mixed.astype(np.uint8)
+        clear = 255 - pixels[..., 3:].astype(np.uint16)
+        mixed = pixels[..., :3] + (behind * clear + 127) // 255
+        return np.minimum(mixed, 255).astype(np.uint8)
+
+
+def _has_alpha(frame: VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _premultiplied(pixels: Pixels) -> Pixels:
+    """Return (H, W, 4) with its colours multiplied by alpha: what is clear has no colour."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    colours = ((pixels[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    return np.concatenate([colours, pixels[..., 3:]], axis=-1)
 
 
 def _rgb_planes(frame: VideoFrame) -> list[Pixels]:
@@ -190,11 +201,3 @@ def _rgb_planes(frame: VideoFrame) -> list[Pixels]:
 def turns_of(frame: VideoFrame) -> int:
     """Return how many quarter turns, counterclockwise, make a frame upright: 0 to 3."""
     return round(frame.rotation / 90) % 4
-
-
-def _matrix_of(frame: VideoFrame) -> Colorspace:
-    named = _MATRICES.get(int(frame.colorspace))
-    if named is not None:
-        return named
-    is_hd = frame.width >= _HD_WIDTH_PX or frame.height > _SD_LINES
-    return Colorspace.ITU709 if is_hd else Colorspace.ITU601

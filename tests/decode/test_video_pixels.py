@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
 from latentcache.decode import VideoTransform, video_pixels
-from latentcache.decode.tone import tone_mapped
+from latentcache.decode.gamut import BT2020, ColourTag
+from latentcache.decode.tone import to_srgb_by_tag
 from latentcache.decode.video_pixels import FrameConverter
 
 COLOURS = [(200, 40, 30), (30, 180, 60), (40, 60, 210), (128, 128, 128), (250, 250, 250), (5, 5, 5)]
@@ -112,6 +113,10 @@ def pq(nits: float) -> int:
     m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
     power = (nits / 10_000) ** m1
     return round(65535 * ((c1 + c2 * power) / (1 + c3 * power)) ** m2)
+
+
+def tone_mapped(pixels: NDArray[np.uint16], *, curve: str) -> NDArray[np.uint8]:
+    return to_srgb_by_tag(pixels, ColourTag(curve=curve, primaries=BT2020))
 
 
 def grey(code: int) -> NDArray[np.uint16]:
