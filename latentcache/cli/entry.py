@@ -20,6 +20,7 @@ from latentcache.cli.stats import stats
 from latentcache.cli.status import status
 from latentcache.cli.verify import verify
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
+from latentcache.core.extras import missing_package
 
 FAILED, WRONG_USAGE, DAMAGED, STOPPED = 1, 2, 3, 130
 """Exit codes; 130 is what a shell makes of SIGINT."""
@@ -63,13 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _tell("stopped; run the same command again to go on", STOPPED)
     except (LatentCacheError, OSError) as error:
         return _tell(sentence_of(error), exit_code_of(error))
-    except Exception:  # noqa: BLE001  the last place to say something helpful
-        traceback.print_exc()
-        return _tell(
-            f"this should not happen: please report it with the lines above and "
-            f"the version, latentcache {__version__}",
-            FAILED,
-        )
+    except Exception as error:  # noqa: BLE001  the last place to say something helpful
+        return _unexpected(error)
     return result if isinstance(result, int) else 0
 
 
@@ -88,6 +84,18 @@ def exit_code_of(error: Exception) -> int:
     if isinstance(error, QuarantineLimitError):
         return DAMAGED
     return STOPPED if type(error).__name__ == "RunStoppedError" else FAILED
+
+
+def _unexpected(error: Exception) -> int:
+    absent = missing_package(error)
+    if absent is not None:
+        return _tell(str(absent), WRONG_USAGE)
+    traceback.print_exc()
+    return _tell(
+        f"this should not happen: please report it with the lines above and "
+        f"the version, latentcache {__version__}",
+        FAILED,
+    )
 
 
 def _tell(sentence: str, code: int) -> int:

@@ -11,6 +11,7 @@ from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.extras import missing_package
 from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
 
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
@@ -135,6 +136,9 @@ def check_protocol(url: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except (ValueError, ImportError) as error:
+        absent = missing_package(error.__cause__)
+        if absent is not None:
+            raise absent from None
         advice = str(error).splitlines()[0]
         raise ConfigError(
             f"url must have a protocol that fsspec knows, got {protocol!r}; {advice.rstrip('.')}"
