@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from latentcache.decode.isolated import IsolatedSample, decode_isolated
     from latentcache.decode.probe import probe_image
     from latentcache.decode.reasons import classify
+    from latentcache.decode.timeline import Timeline
     from latentcache.decode.video_probe import VideoInfo, probe_video
     from latentcache.decode.watchdog import extend_time_limit, time_limit
 
@@ -27,6 +28,7 @@ __all__ = [
     "ImageTransform",
     "IsolatedSample",
     "MediaTransform",
+    "Timeline",
     "VideoInfo",
     "VideoTransform",
     "classify",
@@ -45,6 +47,7 @@ _HOMES = {
     "ClipReader": "clip_reader",
     "ClipRequest": "clip",
     "IsolatedSample": "isolated",
+    "Timeline": "timeline",
     "VideoInfo": "video_probe",
     "classify": "reasons",
     "decode_clip": "clip",

@@ -9,6 +9,7 @@ Dimension letters: T frames, H height, W width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
@@ -121,7 +122,7 @@ def decode_clips(
     with open_video(file, size_bytes=size_bytes) as video:
         timeline = video.read_timeline()
         reader = FrameReader(video, timeline)
-        converter = FrameConverter(transform, video.pixel_aspect)
+        converter = FrameConverter(transform, video.crop)
         waiting: list[_OpenClip] = []
         for number, request in enumerate(requests):
             try:
@@ -199,7 +200,8 @@ def _fill(
                     clip.pixels_THWC[place] = made[key]
                 else:
                     made[key] = clip.pixels_THWC[place]
-                    write_frame(made[key], frame, clip.request.geometry, converter)
+                    geometry = clip.request.geometry
+                    write_frame(made[key], frame, geometry, converter, reader.pixel_aspect)
                 clip.frames.pop(0)
     except MediaError as error:
         for clip in wanting:
@@ -207,20 +209,25 @@ def _fill(
 
 
 def write_frame(
-    target_HWC: ClipPixels, frame: VideoFrame, geometry: Geometry, converter: FrameConverter
+    target_HWC: ClipPixels,
+    frame: VideoFrame,
+    geometry: Geometry,
+    converter: FrameConverter,
+    pixel_aspect: Fraction,
 ) -> None:
     """Write a frame, resized and cropped as planned, as uint8 sRGB (H, W, 3).
 
     Raises:
         MediaError: It is not of the planned size, or HDR, which the transform refuses.
     """
-    found = converter.upright_size(frame)
+    found = converter.upright_size(frame, pixel_aspect)
     planned = (geometry.source_width_px, geometry.source_height_px)
     if found != planned:
         raise MediaError(
             RejectCode.SIZE_MISMATCH.word,
             f"a frame is {found[0]}x{found[1]} px, but the plan says {planned[0]}x{planned[1]} "
-            f"px; the size changes within the video, or plan the corpus again",
+            f"px; the size or the shape of its pixels changes within the video, or plan the corpus "
+            f"again",
         )
     size = (geometry.resized_width_px, geometry.resized_height_px)
     corner = (geometry.crop_left_px, geometry.crop_top_px)

@@ -79,7 +79,7 @@ def _iter_groups(
         timeline = video.read_timeline()
         frames = clip_frames(timeline, request)
         reader = FrameReader(video, timeline)
-        converter = FrameConverter(transform, video.pixel_aspect)
+        converter = FrameConverter(transform, video.crop)
         shown, pixels = -1, np.empty((0, 0, 3), np.uint8)
         for start in range(0, len(frames), max_group_frames):
             wanted = frames[start : start + max_group_frames]
@@ -89,7 +89,8 @@ def _iter_groups(
                     group_THWC[place] = pixels
                 else:
                     frame = reader.frame(index)
-                    write_frame(group_THWC[place], frame, request.geometry, converter)
+                    target, geometry = group_THWC[place], request.geometry
+                    write_frame(target, frame, geometry, converter, reader.pixel_aspect)
                 shown, pixels = index, group_THWC[place]
             if shown in frames[start + max_group_frames :][:1]:
                 pixels = pixels.copy()  # whoever takes the group may write in it

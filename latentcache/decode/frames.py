@@ -1,16 +1,15 @@
-"""Exactly the frames asked for, decoded in one pass: seek to a key frame, count from there.
+"""Exactly the frames asked for, decoded in one pass: seek to a key frame, go on from there.
 
-Frame ``i`` is what a decoder that starts at the beginning gives as its ``i``-th. Seeking
-alone does not find it: a file's index may lead past it (it lists times of decoding, not of
-showing), the first frames after a seek may lack what they refer to, and what a file calls a
-key frame may need earlier ones after all (H.264 with open groups of pictures; 3GP files with
-a wrong index). So a frame is known by its time, and decoding starts only from a frame that
-the decoder itself calls a whole key frame.
+Seeking alone does not find a frame: a file's index may lead past it (it lists times of decoding,
+not of showing), the first frames after a seek may lack what they refer to, and what a file
+calls a key frame may need earlier ones after all (H.264 with open groups of pictures; 3GP
+files with a wrong index). So a picture is known by what the decoder says of it (``Naming``), and
+decoding starts only from one that the decoder itself calls a whole key frame.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 
-import numpy as np
 from av import Packet
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
@@ -18,7 +17,8 @@ from av.video.stream import VideoStream
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.timeline import Timeline
+from latentcache.decode.pixel_aspect import PixelAspects
+from latentcache.decode.timeline import Naming, Timeline
 from latentcache.decode.unused import find_unused_rule
 from latentcache.decode.video_file import VideoFile
 
@@ -27,7 +27,11 @@ _SEEK_GAIN_FRAMES = 8
 
 
 class FrameReader:
-    """Decodes chosen frames of one video, forwards."""
+    """Decodes chosen frames of one video, forwards.
+
+    Attributes:
+        pixel_aspect: Width over height of a pixel of the frame that was returned last.
+    """
 
     def __init__(self, video: VideoFile, timeline: Timeline) -> None:
         """Prepare.
@@ -36,12 +40,14 @@ class FrameReader:
             video: Opened.
             timeline: Read from it.
         """
-        self._video, self._timeline = video, timeline
+        self._video, self._timeline, self._pictures = video, timeline, timeline.pictures
         self._numbered: Iterator[tuple[int, VideoFrame]] | None = None
         self._next = self._wanted = 0
         self._is_damaged = False
-        self._is_unused = find_unused_rule(video.stream.codec_context)
+        self._is_unused = find_unused_rule(video.decoder)
         self._false_keys: set[int] = set()
+        self._aspects = PixelAspects(video)
+        self.pixel_aspect = Fraction(1)
 
     def frame(self, index: int) -> VideoFrame:
         """Return one frame; cheap if it is a little behind the last one.
@@ -49,11 +55,12 @@ class FrameReader:
         Raises:
             MediaError: It is missing, or it or one that it may refer to is damaged.
         """
-        self._wanted = index
+        picture = int(self._timeline.shown[index])
+        self._wanted = picture
         try:
-            found = self._start_near(index)
-            if found is None or self._next - 1 != index:
-                found = self._advance_to(index)
+            found = self._start_near(picture)
+            if found is None or self._next - 1 != picture:
+                found = self._advance_to(picture)
         except FFmpegError as error:
             self._numbered = None
             reason = "frames that are needed cannot be decoded; copy or download the file again"
@@ -64,16 +71,17 @@ class FrameReader:
                 "frames that are needed, or ones they refer to, are damaged; "
                 "copy or download the file again",
             )
+        self.pixel_aspect = self._aspects.of(self._video.packet_of(found))
         return found
 
-    def _start_near(self, index: int) -> VideoFrame | None:
+    def _start_near(self, picture: int) -> VideoFrame | None:
         """Seek if that helps, and return the key frame stood at then."""
         # Damage may live on in what follows: only a whole key frame ends it.
-        is_behind = self._numbered is None or index < self._next or self._is_damaged
-        key = self._key_before(index)
+        is_behind = self._numbered is None or picture < self._next or self._is_damaged
+        key = self._key_before(picture)
         if not is_behind and key < self._next + _SEEK_GAIN_FRAMES:
             return None
-        while key > 0:
+        while key > self._pictures.first:
             frame = self._seek(key)
             if frame is not None:
                 return frame
@@ -82,19 +90,18 @@ class FrameReader:
         self._restart()
         return None
 
-    def _key_before(self, index: int) -> int:
-        if not self._timeline.has_times:
+    def _key_before(self, picture: int) -> int:
+        if self._pictures.naming is not Naming.TIME:
             return 0
-        key = self._timeline.key_before(index)
+        key = self._pictures.key_before(picture)
         while key in self._false_keys:
-            key = self._timeline.key_before(key - 1) if key else 0
+            key = self._pictures.key_before(key - 1) if key else 0
         return key
 
     def _seek(self, key: int) -> VideoFrame | None:
         """Return a key frame, stood at; None if decoding cannot start there."""
-        tick = int(self._timeline.ticks[key])
-        self._video.container.seek(tick, stream=self._video.stream)
-        self._numbered = self._decode()
+        self._video.seek(int(self._pictures.names[key]))
+        self._numbered = self._decode(first_packet=0)
         for number, frame in self._numbered:
             if number >= key:
                 self._next, self._is_damaged = number + 1, False
@@ -104,46 +111,51 @@ class FrameReader:
 
     def _restart(self) -> None:
         self._video.restart()
-        self._numbered, self._next, self._is_damaged = self._decode(), 0, False
+        # What comes before the first picture that can be decoded is no use to the decoder.
+        first = self._pictures.first
+        first_packet = int(self._pictures.packets[first]) if first else 0
+        self._numbered = self._decode(first_packet=first_packet)
+        self._next, self._is_damaged = first, False
 
-    def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield frames with their numbers, from where the container stands."""
-        count = 0
-        for packet in self._video.container.demux(self._video.stream):
-            if self._may_drop(packet):
+    def _decode(self, *, first_packet: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield pictures with their numbers, from where the container stands."""
+        count = self._pictures.first
+        self._aspects.clear()
+        for number, packet in enumerate(self._video.packets()):
+            if packet is not None and (number < first_packet or self._may_drop(packet)):
                 continue
-            for frame in packet.decode():
-                number = self._number(frame) if self._timeline.has_times else count
+            frames = self._video.decode(packet, number)
+            self._aspects.note(number)
+            for frame in frames:
+                picture = count if self._pictures.naming is Naming.COUNT else self._number(frame)
                 count += 1
-                if number is not None:
-                    yield number, frame
+                if picture is not None:
+                    yield picture, frame
 
     def _may_drop(self, packet: "Packet[VideoStream]") -> bool:
         """Return whether nobody wants a packet's frame, nor any that refers to it."""
-        if self._is_unused is None or not self._timeline.has_times:
+        if self._is_unused is None or self._pictures.naming is not Naming.TIME:
             return False
-        is_before = packet.pts is not None and packet.pts < self._timeline.ticks[self._wanted]
+        is_before = packet.pts is not None and packet.pts < self._pictures.names[self._wanted]
         return bool(is_before) and self._is_unused(memoryview(packet))
 
     def _number(self, frame: VideoFrame) -> int | None:
-        """Return which frame it is, from its time; None if the timeline has no such time."""
-        if frame.pts is None:
-            return None
-        at = int(np.searchsorted(self._timeline.ticks, frame.pts))
-        is_known = at < self._timeline.num_frames and int(self._timeline.ticks[at]) == frame.pts
-        return at if is_known else None
+        """Return which picture a frame is; None if the track has no such one."""
+        is_timed = self._pictures.naming is Naming.TIME
+        name = frame.pts if is_timed else self._video.packet_of(frame)
+        return None if name is None else self._pictures.number_of(name)
 
-    def _advance_to(self, index: int) -> VideoFrame:
+    def _advance_to(self, picture: int) -> VideoFrame:
         assert self._numbered is not None, "started before"
         for number, frame in self._numbered:
             self._is_damaged |= bool(frame.is_corrupt)
             self._next = number + 1
-            if number == index:
+            if number == picture:
                 return frame
-            if number > index:
+            if number > picture:
                 break
         raise MediaError(
-            RejectCode.TRUNCATED.word,
-            f"frame {index} of {self._timeline.num_frames} cannot be decoded; "
-            f"copy or download the file again",
+            RejectCode.CORRUPT.word,
+            f"frame {picture} of {len(self._pictures.names)} gives no picture: the data there are "
+            f"damaged, or refer to what is not in the file",
         )

@@ -7,11 +7,11 @@ The rules are part of ``VideoTransform.version``:
   that are not sums of three numbers are refused (``decode.exact_colour``).
 - PQ and HLG are tone-mapped, or refused; other curves and wide gamuts become sRGB
   (``decode.gamut``, ``decode.tone``).
-- Interlaced frames are seen by their first field, which is a whole picture of one moment.
+- Interlaced frames are seen by the field that is shown first, a whole picture of one moment.
 - Alpha is laid over the background. Pixels that are not square are made so.
-- Frames are turned as the file says. Lanczos resizes: FFmpeg's, which works on luma and chroma
+- Frames are cropped, turned and mirrored as the file says. Lanczos resizes: FFmpeg's, which works on luma and chroma
   as they are stored; that of pictures (``decode.resize``) where a whole frame had to be made
-  first, for its fields or its alpha.
+  first, for its fields, its crop or its alpha.
 """
 
 from fractions import Fraction
@@ -26,9 +26,12 @@ from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.deep import to_8_bits
 from latentcache.decode.exact_colour import SCALER, FrameColour, colour_of, summed_rgb
+from latentcache.decode.first_field import FirstFields
+from latentcache.decode.matroska_crop import Crop
 from latentcache.decode.options import VideoTransform
 from latentcache.decode.resize import resized
 from latentcache.decode.tone import to_srgb_by_tag
+from latentcache.decode.upright import upright_of
 
 Pixels = NDArray[np.uint8]
 
@@ -49,27 +52,33 @@ as it is: 1.4 and 4.6 ms; from 4K 8.6 and 19 ms; 2-core Xeon VM, November 2026),
 class FrameConverter:
     """Turns frames of one video into pixels; keeps the scaler's tables between frames."""
 
-    def __init__(self, transform: VideoTransform, pixel_aspect: Fraction = Fraction(1)) -> None:
+    def __init__(self, transform: VideoTransform, crop: Crop | None = None) -> None:
         """Prepare.
 
         Args:
             transform: Rules.
-            pixel_aspect: Width over height of a stored pixel.
+            crop: Stored pixels that are not shown.
         """
-        self._transform, self._pixel_aspect = transform, pixel_aspect
-        self._scaler = VideoReformatter()
+        self._transform, self._crop = transform, crop or Crop()
+        self._scaler, self._fields = VideoReformatter(), FirstFields()
 
-    def upright_size(self, frame: VideoFrame) -> tuple[int, int]:
+    def upright_size(
+        self, frame: VideoFrame, pixel_aspect: Fraction = Fraction(1)
+    ) -> tuple[int, int]:
         """Return (width, height) of a frame turned upright, its pixels made square.
 
         The longer way is kept: a frame is stretched, never squeezed.
+
+        Args:
+            frame: As decoded.
+            pixel_aspect: Width over height of a stored pixel.
         """
-        width, height = frame.width, frame.height
-        if self._pixel_aspect > 1:
-            width = round(width * self._pixel_aspect)
-        elif self._pixel_aspect < 1:
-            height = round(height / self._pixel_aspect)
-        return (height, width) if turns_of(frame) % 2 else (width, height)
+        width, height = self._crop.size_px(frame.width, frame.height)
+        if pixel_aspect > 1:
+            width = round(width * pixel_aspect)
+        elif pixel_aspect < 1:
+            height = round(height / pixel_aspect)
+        return upright_of(frame).size_px((width, height))
 
     def convert(self, frame: VideoFrame, size_px: tuple[int, int]) -> Pixels:
         """Return a frame, upright, as uint8 sRGB (H, W, 3).
@@ -103,18 +112,18 @@ class FrameConverter:
         Raises:
             MediaError: It is HDR, which the transform refuses.
         """
-        quarter_turns = turns_of(frame)
-        size = size_px if quarter_turns % 2 == 0 else size_px[::-1]
+        upright = upright_of(frame)
+        size = upright.size_px(size_px)
         rows = slice(corner_px[1], corner_px[1] + target_HWC.shape[0])
         columns = slice(corner_px[0], corner_px[0] + target_HWC.shape[1])
         colour = self._checked_colour(frame)
         if self._goes_by_planes(frame, colour):
             planes = _rgb_planes(self._reformatted(frame, size, "gbrp", colour))
             for channel, plane in enumerate(planes):
-                target_HWC[..., channel] = np.rot90(plane, quarter_turns)[rows, columns]
+                target_HWC[..., channel] = upright.apply(plane)[rows, columns]
         else:
             pixels = self._interleaved(frame, size, colour)
-            target_HWC[...] = np.rot90(pixels, quarter_turns)[rows, columns]
+            target_HWC[...] = upright.apply(pixels)[rows, columns]
 
     def _checked_colour(self, frame: VideoFrame) -> FrameColour:
         colour = colour_of(frame)
@@ -126,21 +135,32 @@ class FrameConverter:
         return colour
 
     def _goes_by_planes(self, frame: VideoFrame, colour: FrameColour) -> bool:
-        is_plain = not frame.interlaced_frame and not colour.needs_sums
+        is_plain = self._is_shown_whole(frame) and not colour.needs_sums
         return is_plain and not _has_alpha(frame) and frame.format.name.startswith(_PLANAR)
 
     def _interleaved(
         self, frame: VideoFrame, size_px: tuple[int, int], colour: FrameColour
     ) -> Pixels:
         """Return a frame as it is stored, not yet upright."""
-        if not frame.interlaced_frame and not _has_alpha(frame):
+        if self._is_shown_whole(frame) and not _has_alpha(frame):
             return self._srgb(frame, size_px, colour)
         whole = self._srgb(frame, (frame.width, frame.height), colour)
-        if frame.interlaced_frame:
-            whole = np.ascontiguousarray(whole[::2])
+        whole = np.ascontiguousarray(whole[self._shown_part(frame)])
         if not _has_alpha(frame):
             return resized(whole, size_px)
         return self._over_background(resized(_premultiplied(whole), size_px))
+
+    def _is_shown_whole(self, frame: VideoFrame) -> bool:
+        return not frame.interlaced_frame and self._crop == Crop()
+
+    def _shown_part(self, frame: VideoFrame) -> tuple[slice, slice]:
+        """Return the rows and columns that are not cropped, and of fields only the first's."""
+        crop, first_row, step = self._crop, self._crop.top, 1
+        if frame.interlaced_frame:
+            leading = self._fields.first_row(frame)
+            first_row, step = crop.top + (crop.top + leading) % 2, 2
+        rows = slice(first_row, frame.height - crop.bottom, step)
+        return rows, slice(crop.left, frame.width - crop.right)
 
     def _srgb(self, frame: VideoFrame, size_px: tuple[int, int], colour: FrameColour) -> Pixels:
         """Return a frame's colours as uint8 (H, W, 3), or (H, W, 4) where it has alpha."""
@@ -196,8 +216,3 @@ def _rgb_planes(frame: VideoFrame) -> list[Pixels]:
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         planes.append(lines[: frame.height, : frame.width])
     return planes
-
-
-def turns_of(frame: VideoFrame) -> int:
-    """Return how many quarter turns, counterclockwise, make a frame upright: 0 to 3."""
-    return round(frame.rotation / 90) % 4

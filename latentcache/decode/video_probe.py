@@ -49,9 +49,10 @@ def probe_video(file: BinaryIO, *, size_bytes: int, limits: ImageLimits) -> Vide
                 f"{limits.max_pixels} pixels",
             )
         timeline = video.read_timeline()
-        frame = FrameReader(video, timeline).frame(0)
-        converter = FrameConverter(VideoTransform(), video.pixel_aspect)
-        width_px, height_px = converter.upright_size(frame)
+        reader = FrameReader(video, timeline)
+        frame = reader.frame(0)
+        converter = FrameConverter(VideoTransform(), video.crop)
+        width_px, height_px = converter.upright_size(frame, reader.pixel_aspect)
         container = video.container.format.name.partition(",")[0]
         return VideoInfo(
             width_px=width_px,

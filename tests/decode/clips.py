@@ -8,8 +8,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
-from latentcache.decode.clip import ClipRequest
+from latentcache.decode import (
+    ClipRequest,
+    ImageLimits,
+    VideoInfo,
+    VideoTransform,
+    decode_clips,
+    probe_video,
+)
 
 BITS = 8
 WIDTH_PX, HEIGHT_PX = 128, 64
@@ -99,3 +107,23 @@ def whole_clip(
         start_s=start_s,
         frame_rate_fps=fps,
     )
+
+
+def decode(data: bytes, *requests: ClipRequest) -> list[NDArray[np.uint8] | MediaError]:
+    """Return the clips in the order they were asked for."""
+    found = dict(
+        decode_clips(io.BytesIO(data), requests, size_bytes=len(data), transform=VideoTransform())
+    )
+    assert sorted(found) == list(range(len(requests)))
+    return [found[number] for number in range(len(requests))]
+
+
+def numbers(clip: NDArray[np.uint8] | MediaError) -> list[int]:
+    """Return the numbers that a clip's frames show."""
+    assert not isinstance(clip, MediaError), clip
+    return [read_number(frame) for frame in clip]
+
+
+def probe(data: bytes, **limits: int) -> VideoInfo:
+    """Return what a video says."""
+    return probe_video(io.BytesIO(data), size_bytes=len(data), limits=ImageLimits(**limits))

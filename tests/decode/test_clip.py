@@ -1,7 +1,6 @@
 """Clips are exact to the frame: each frame of these files says its number."""
 
 import io
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,7 +21,7 @@ from latentcache.decode import (
 )
 from latentcache.decode.video_file import open_video
 from latentcache.decode.video_pixels import FrameConverter
-from tests.decode.clips import WIDTH_PX, encode_clip, read_number, whole_clip
+from tests.decode.clips import WIDTH_PX, decode, encode_clip, numbers, whole_clip
 
 FILES = {
     "h264-b-frames": {"options": {"bf": "3", "g": "12"}},
@@ -40,21 +39,6 @@ FILES = {
     "raw-h264": {"container": "h264", "options": {"g": "10"}},
     "odd-444": {"pixel_format": "yuv444p"},
 }
-
-
-def decode(data: bytes, *requests: ClipRequest) -> list[NDArray[np.uint8] | MediaError]:
-    """Return the clips in the order they were asked for."""
-    found = dict(
-        decode_clips(io.BytesIO(data), requests, size_bytes=len(data), transform=VideoTransform())
-    )
-    assert sorted(found) == list(range(len(requests)))
-    return [found[number] for number in range(len(requests))]
-
-
-def numbers(clip: NDArray[np.uint8] | MediaError) -> list[int]:
-    """Return the numbers that a clip's frames show."""
-    assert not isinstance(clip, MediaError), clip
-    return [read_number(frame) for frame in clip]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -182,15 +166,14 @@ SLOW = {"FastVideo__motorcycle.mp4"}
 """4K in 10 bits: a second for ten frames."""
 
 
-def plain_frames(
-    path: Path, wanted: set[int], aspect: Fraction | None
-) -> dict[int, NDArray[np.uint8]]:
+def plain_frames(path: Path, wanted: set[int], track: int) -> dict[int, NDArray[np.uint8]]:
     """Return some frames of a file as a decoder that starts at its beginning gives them."""
-    converter = FrameConverter(VideoTransform(), aspect or Fraction(1))
+    converter = FrameConverter(VideoTransform())
     frames = {}
     with av.open(str(path)) as container:
-        container.streams.video[0].thread_type = "NONE"
-        for number, frame in enumerate(container.decode(container.streams.video[0])):
+        stream = container.streams[track]
+        stream.thread_type = "NONE"
+        for number, frame in enumerate(container.decode(stream)):
             if number in wanted:
                 frames[number] = converter.convert(frame, (64, 32))
             if number == max(wanted):
@@ -214,7 +197,7 @@ def test_clips_of_real_files_are_the_frames_of_a_plain_decode(
         info = probe_video(file, size_bytes=size_bytes, limits=ImageLimits())
         line, last = info.timeline, info.timeline.num_frames - 1
         with open_video(file, size_bytes=size_bytes) as video:
-            aspect = video.pixel_aspect
+            track = video.stream.index
         requests = []
         for _ in range(data.draw(st.integers(1, 3))):
             start_s = data.draw(st.floats(0, line.time_s(last)))
@@ -227,6 +210,6 @@ def test_clips_of_real_files_are_the_frames_of_a_plain_decode(
             decode_clips(file, requests, size_bytes=size_bytes, transform=VideoTransform())
         )
     shown = [line.shown_at(request.times_s()).tolist() for request in requests]
-    frames = plain_frames(path, {index for each in shown for index in each}, aspect)
+    frames = plain_frames(path, {index for each in shown for index in each}, track)
     for number, indices in enumerate(shown):
         assert np.array_equal(clips[number], np.stack([frames[index] for index in indices]))

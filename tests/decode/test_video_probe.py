@@ -11,15 +11,10 @@ from av.stream import Disposition
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import SourceRef
-from latentcache.decode import ImageLimits, VideoInfo, probe_video
 from latentcache.decode.sniff import HEAD_BYTES, find_other_content
 from latentcache.decode.video_size import outer_boxes
 from latentcache.plan import ListedMedia, is_named_as_video
-from tests.decode.clips import HEIGHT_PX, WIDTH_PX, draw_numbered, encode_clip
-
-
-def probe(data: bytes, **limits: int) -> VideoInfo:
-    return probe_video(io.BytesIO(data), size_bytes=len(data), limits=ImageLimits(**limits))
+from tests.decode.clips import HEIGHT_PX, WIDTH_PX, draw_numbered, encode_clip, probe
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "avi", "mpegts", "flv", "webm"])
