@@ -108,6 +108,10 @@ def plan_flags(command: CommandT) -> CommandT:
             help="Which clips: first, uniform:N, sliding:S, one every S seconds, or whole.",
         ),
         _option(
+            "--skip-still", key="plan.skip_still", is_flag=True,
+            help="Leave out clips that show one picture for three frames or more.",
+        ),
+        _option(
             "--corpus-kind", key="corpus_kind", metavar="KIND",
             help="folder, webdataset or manifest, where it cannot be told from the files.",
         ),

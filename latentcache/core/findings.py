@@ -97,6 +97,23 @@ KINDS: Mapping[str, Kind] = {
         "classes of a single picture",
         "if their folders are no classes, do not train on the label",
     ),
+    "clip_stands_still": Kind(
+        "clips that show one picture for three frames or more in a row: a pause, or a rate far "
+        "above their video's",
+        "--skip-still leaves them out",
+    ),
+    "picture_lost": Kind(
+        "pictures at the start of videos that refer to what is not in the file, left out",
+        "right if these are captures or cuts: each begins at the first that can be decoded",
+    ),
+    "time_mended": Kind(
+        "times of frames that are wrong, missing or given twice, mended by their neighbours",
+        "remux the file if clips of it look wrong",
+    ),
+    "clock_joined": Kind(
+        "places where a video's clock starts anew; what follows was placed behind",
+        "right if captures were joined",
+    ),
     "limited": Kind("samples listed because of a limit, the rest not", ""),
 }
 """By code; codes and counts are in ``plan --json`` and ``status --json``."""

@@ -31,6 +31,7 @@ class RejectCode(IntEnum):
     CHANGED = 17  # the bytes are not the ones that were planned
     BAD_RECORD = 18  # a manifest line or tar member that makes no sense
     TOO_SHORT = 19  # a video with fewer frames than the plan's shortest clip
+    STANDS_STILL = 20  # a clip that shows one picture for three frames or more
 
     @property
     def word(self) -> str:
@@ -45,6 +46,7 @@ BY_OPTION = frozenset(
         RejectCode.TOO_NARROW,
         RejectCode.NOT_AN_IMAGE,
         RejectCode.TOO_SHORT,
+        RejectCode.STANDS_STILL,
     }
 )
 

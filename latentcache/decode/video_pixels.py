@@ -9,9 +9,9 @@ The rules are part of ``VideoTransform.version``:
   (``decode.gamut``, ``decode.tone``).
 - Interlaced frames are seen by the field that is shown first, a whole picture of one moment.
 - Alpha is laid over the background. Pixels that are not square are made so.
-- Frames are cropped, turned and mirrored as the file says. Lanczos resizes: FFmpeg's, which works on luma and chroma
-  as they are stored; that of pictures (``decode.resize``) where a whole frame had to be made
-  first, for its fields, its crop or its alpha.
+- Frames are cropped, turned and mirrored as the file says. Lanczos resizes: FFmpeg's, which
+  works on luma and chroma as they are stored; that of pictures (``decode.resize``) where a whole
+  frame had to be made first, for its fields, its crop or its alpha.
 """
 
 from fractions import Fraction

@@ -3,7 +3,7 @@
 from latentcache.plan.assign import Assignment, assign
 from latentcache.plan.beside import BesideTable
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
-from latentcache.plan.clips import Clip, ClipRules, VideoLength
+from latentcache.plan.clips import STILL_FRAMES, Clip, ClipRules, VideoLength
 from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
 from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
 from latentcache.plan.opening import open_source, peek_source
@@ -13,6 +13,7 @@ from latentcache.plan.scanned import Captioned, ScannedMedia, read_captions
 from latentcache.plan.sources import Corpus, CorpusKind, Listing, look_into, open_corpus
 
 __all__ = [
+    "STILL_FRAMES",
     "Assignment",
     "BesideTable",
     "Captioned",

@@ -14,6 +14,9 @@ from latentcache.core.frames import FrameRule
 
 POLICIES = ("first", "uniform:N", "sliding:S", "whole")
 WHOLE = "whole"
+STILL_FRAMES = 3
+"""A clip that shows one picture this often in a row stands still: twice is what doubling a rate
+does, and one frame that is missing."""
 _TIE_S = 1e-6
 
 
@@ -50,6 +53,10 @@ class Clip:
     def end_s(self) -> float:
         """When its last frame ends."""
         return self.start_s + self.num_frames / self.frame_rate_fps
+
+    def times_s(self) -> list[float]:
+        """Return when its frames are shown in the video."""
+        return [self.start_s + k / self.frame_rate_fps for k in range(self.num_frames)]
 
     @property
     def window(self) -> str:

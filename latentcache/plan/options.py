@@ -17,7 +17,7 @@ MIN_SHARD_ROWS, MAX_SHARD_ROWS = 16, 8192
 WHOLE_FRAMES = "8k+1"
 """What whole clips have unless told: legal for nearly every VAE, so that a swap keeps the plan."""
 
-_OF_CLIPS = ("frames", "fps", "clips")
+_OF_CLIPS = ("frames", "fps", "clips", "skip_still")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,9 @@ class PlanOptions:
     clips: str = "first"
     """Which clips of a video: ``first``; ``uniform:N``, N spread evenly; ``sliding:S``, one
     every S seconds; ``whole``, all of it as one clip."""
+    skip_still: bool = False
+    """Leave out clips that show one picture for three frames or more in a row: pauses, and rates
+    far above the video's own."""
     seed: int = 0
     """Keys the hash that places samples in shards."""
     include: str = ""
@@ -101,11 +104,11 @@ class PlanOptions:
         """How videos are cut; None where the plan is of pictures only."""
         told = self.resolved_frames
         if not told:
-            if self.fps or self.clips != "first":
+            if self.fps or self.clips != "first" or self.skip_still:
                 raise ConfigError(
-                    f"frames must be given where fps or clips are, got fps {self.fps:g} and clips "
-                    f"{self.clips!r} alone (plan options); give for instance frames 17, or clips "
-                    f"{WHOLE}"
+                    f"frames must be given where fps, clips or skip_still are, got fps "
+                    f"{self.fps:g}, clips {self.clips!r} and skip_still {self.skip_still} alone "
+                    f"(plan options); give for instance frames 17, or clips {WHOLE}"
                 )
             return None
         frames = _frame_rule(told) if isinstance(told, str) else told
@@ -141,6 +144,8 @@ class PlanOptions:
         plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": told}
         if not frames:  # plans of pictures read as before there were clips
             plain = {name: plain[name] for name in plain if name not in _OF_CLIPS}
+        elif not self.skip_still:  # likewise, before there was this choice
+            del plain["skip_still"]
         if not self.limit:  # and as before there was a limit
             del plain["limit"]
         return plain

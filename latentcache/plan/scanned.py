@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from latentcache.core.errors import MediaError
 from latentcache.core.media import MediaInfo
 from latentcache.core.rejects import Reject
-from latentcache.plan.clips import Clip, ClipRules, VideoLength, clip_within, clips_of
+from latentcache.plan.clips import STILL_FRAMES, Clip, ClipRules, VideoLength, clip_within, clips_of
 from latentcache.plan.listing import (
     ListedMedia,
     file_name,
@@ -90,6 +90,11 @@ class ScannedMedia:
             )
             for clip in clips
         ]
+
+    def as_still(self) -> "ScannedMedia":
+        """Return a clip as one that the plan's options leave out because it stands still."""
+        reason = f"one picture stands for {STILL_FRAMES} frames of the clip or more"
+        return replace(self, reject=Reject(code="stands_still", stage="scan", reason=reason))
 
     @property
     def key(self) -> str:

@@ -21,7 +21,8 @@ from latentcache.plan import (
 from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.scan import ScanSettings, ScanTotals, VideoTotals, scan
+from latentcache.runner.scan import ScanSettings, ScanTotals, scan
+from latentcache.runner.video_totals import VideoTotals
 from latentcache.store import Generation, GenerationDraft, Store
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -126,6 +127,7 @@ def drafted_plan(
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
         clips=request.options.clip_rules,
+        skip_still=request.options.skip_still,
     )
     with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
         beside = BesideTable(Path(scratch))

@@ -5,14 +5,12 @@ video all packets are read, and its first frame is decoded.
 """
 
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
 
-import numpy as np
 import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
@@ -22,6 +20,7 @@ from latentcache.core.media import MediaInfo, SourceRef
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.decode import (
     ImageLimits,
+    Timeline,
     VideoInfo,
     classify,
     extend_time_limit,
@@ -30,6 +29,7 @@ from latentcache.decode import (
     time_limit,
 )
 from latentcache.plan import (
+    STILL_FRAMES,
     Captioned,
     ClipRules,
     ListedMedia,
@@ -41,6 +41,7 @@ from latentcache.plan import (
     read_captions,
 )
 from latentcache.runner.run_progress import Reporter, RunProgress
+from latentcache.runner.video_totals import VideoFacts, VideoTotals
 from latentcache.storage import Folder
 
 _OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)
@@ -57,6 +58,8 @@ class ScanSettings:
     time_limit_s: float
     clips: ClipRules | None = None
     """How videos are cut; None refuses them."""
+    skip_still: bool = False
+    """Whether clips that stand still are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,43 +70,16 @@ class ScannedFile:
         source: Where it is.
         samples: One, or the clips of a video; refused ones among them. None of a row without
             bytes.
-        num_frames: Of a video that has clips; else 0.
-        num_left_out: Frames of it that lie in none of its clips.
+        video: What is to be said of a video that has clips.
         findings: Kind and example of what was left out or differs.
         sidecars: Name, size in bytes and version of the caption files read.
     """
 
     source: SourceRef
     samples: list[ScannedMedia]
-    num_frames: int = 0
-    num_left_out: int = 0
+    video: VideoFacts | None = None
     findings: tuple[tuple[str, str], ...] = ()
     sidecars: tuple[tuple[str, int, str], ...] = ()
-
-
-@dataclass(slots=True)
-class VideoTotals:
-    """Counts of one scan; complete once it has ended.
-
-    Attributes:
-        num_videos: With clips.
-        num_clips: Of them.
-        num_frames: Of the videos.
-        num_left_out: Frames in no clip.
-    """
-
-    num_videos: int = 0
-    num_clips: int = 0
-    num_frames: int = 0
-    num_left_out: int = 0
-
-    def add(self, file: ScannedFile) -> None:
-        """Count a file, if it is a video with clips."""
-        if file.num_frames:
-            self.num_videos += 1
-            self.num_clips += len(file.samples)
-            self.num_frames += file.num_frames
-            self.num_left_out += file.num_left_out
 
 
 @dataclass(slots=True)
@@ -122,9 +98,12 @@ class ScanTotals:
 
     def add(self, file: ScannedFile) -> None:
         """Count one file."""
-        self.videos.add(file)
         for kind, example in file.findings:
             self.findings.add(kind, example)
+        if file.video is not None:
+            self.videos.add(file.video)
+            for kind, count in file.video.findings.items():
+                self.findings.add(kind, file.source.label, count)
         if file.sidecars:
             self.sidecars(file.sidecars)
 
@@ -278,20 +257,19 @@ def _clips_of(settings: ScanSettings, media: ListedMedia, info: VideoInfo) -> Sc
     )
     size_px = (info.width_px, info.height_px)
     samples = ScannedMedia.of_video(media, size_px, video, settings.clips)
-    clips = [each.clip for each in samples if each.clip is not None]
-    if not clips:
+    is_still = [_stands_still(line, each) for each in samples]
+    if settings.skip_still:
+        pairs = zip(samples, is_still, strict=True)
+        samples = [each.as_still() if still else each for each, still in pairs]
+    taken = [each.clip for each in samples if each.clip is not None and each.reject is None]
+    if not taken and not any(is_still):
         return ScannedFile(source=media.source, samples=samples)
-    shown_s = [line.time_s(index) for index in range(line.num_frames)]
-    is_taken = np.zeros(line.num_frames, bool)
-    for clip in clips:
-        is_taken[bisect_left(shown_s, clip.start_s) : bisect_left(shown_s, clip.end_s)] = True
-    num_left_out = int((~is_taken).sum())
-    return ScannedFile(
-        source=media.source,
-        samples=samples,
-        num_frames=line.num_frames,
-        num_left_out=num_left_out,
-    )
+    facts = VideoFacts.of(line, taken, num_still=sum(is_still))
+    return ScannedFile(source=media.source, samples=samples, video=facts)
+
+
+def _stands_still(line: Timeline, sample: ScannedMedia) -> bool:
+    return sample.clip is not None and line.longest_stand(sample.clip.times_s()) >= STILL_FRAMES
 
 
 _probe_task = ray.remote(num_cpus=1, max_retries=0)(probe_media)

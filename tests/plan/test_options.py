@@ -21,9 +21,9 @@ from latentcache.plan.options import PlanOptions
         ({"rows_per_shard": -1}, "rows_per_shard must be at least 0"),
         (
             {"clips": "whol"},
-            "frames must be given where fps or clips are, got fps 0 and clips 'whol'",
+            "frames must be given where fps, clips or skip_still are, got fps 0, clips 'whol'",
         ),
-        ({"fps": 16.0}, "frames must be given where fps or clips are, got fps 16"),
+        ({"fps": 16.0}, "frames must be given where fps, clips or skip_still are, got fps 16"),
         ({"frames": "8k+1"}, "frames must be counts where clips are not whole"),
         ({"frames": "8k-1", "clips": "whole"}, "frames must be a rule like 8k[+]1 or 4k"),
     ],

@@ -66,3 +66,30 @@ def test_every_refused_window_of_a_film_has_a_key_and_a_reason_of_its_own(corpus
         "the video has 3 frames at the clips' rate, the shortest clip 5",
     ]
     assert len({each.key for each in refused}) == len(reasons) == 5
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_clip_that_stands_still_is_counted_and_left_out_by_option(
+    tmp_path: Path, skips: bool
+) -> None:
+    (tmp_path / "slow.mp4").write_bytes(encode_clip(times_ticks=[1200 * k for k in range(12)]))
+    pause = [24 * k + (6000 if k >= 20 else 0) for k in range(40)]
+    (tmp_path / "pause.mp4").write_bytes(encode_clip(times_ticks=pause))
+    (tmp_path / "even.mp4").write_bytes(encode_clip(40))
+    settings = ScanSettings(
+        corpus=Folder.open(str(tmp_path)),
+        limits=ImageLimits(),
+        time_limit_s=30.0,
+        clips=ClipRules(frames=(9,), frame_rate_fps=16.0, policy="uniform:3"),
+        skip_still=skips,
+    )
+    names = ("slow", "pause", "even")
+    media = [ListedMedia(source=SourceRef(path=f"{name}.mp4")) for name in names]
+    files = probe_media(settings, media)
+    found = [each.video.findings["clip_stands_still"] if each.video else -1 for each in files]
+    assert found == [3, 1, 0]
+    taken = [sum(each.reject is None for each in file.samples) for file in files]
+    assert taken == ([0, 2, 2] if skips else [3, 3, 2])
+    codes = {each.reject.code for file in files for each in file.samples if each.reject}
+    assert codes == ({"stands_still"} if skips else set())
+    assert len({each.key for file in files for each in file.samples}) == 8
