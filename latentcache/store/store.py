@@ -325,9 +325,9 @@ class Store:
         return self._open_snapshot(numbers.read_pinned_snapshot(self.folder, pin))
 
     def _open_snapshot(self, record: SnapshotRecord) -> "Snapshot":
-        from latentcache.store.snapshots.snapshot import open_snapshot  # noqa: PLC0415  reader needs Store
+        from latentcache.store.snapshots.snapshot import open_snapshot  # noqa: PLC0415  loads pyarrow
 
-        return open_snapshot(self, record)
+        return open_snapshot(self.folder, record, self.generations(), self.read_encoding)
 
     def _generation(self, number: int) -> Generation:
         name = object_names.plan_name(number)

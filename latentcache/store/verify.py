@@ -20,7 +20,7 @@ from latentcache.store.format.records import (
 )
 from latentcache.store.format.write_check import object_sha256
 from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
-from latentcache.store.units.unit_check import Layout, UnitProblems, check_unit
+from latentcache.store.unit_check import Layout, UnitProblems, check_unit
 
 Progress = Callable[[int, int], None]
 """Called with (units done, units in all)."""

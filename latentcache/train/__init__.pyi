@@ -1,7 +1,7 @@
 from .checkpoint import load_weights as load_weights
-from .dit import Condition as Condition
 from .dit import DiT as DiT
 from .dit import DiTConfig as DiTConfig
+from .flow import Condition as Condition
 from .flow import draw_noise as draw_noise
 from .flow import draw_times as draw_times
 from .flow import flow_loss as flow_loss

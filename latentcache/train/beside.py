@@ -9,16 +9,14 @@ Dimension letters: B batch, C channels, T latent frames, H height, W width.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader import Normalise
-
-if TYPE_CHECKING:  # it imports this module
-    from latentcache.train.dit import Condition
+from latentcache.train.flow import Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +124,7 @@ def given_beside(
     if beside is None:
         return model
 
-    def call(latents: Tensor, times: Tensor, condition: "Condition | None") -> Tensor:
+    def call(latents: Tensor, times: Tensor, condition: Condition | None) -> Tensor:
         repeats = len(latents) // len(beside)
         return model(latents, times, condition, torch.cat([beside] * repeats))
 

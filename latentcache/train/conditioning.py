@@ -12,8 +12,7 @@ from torch import Tensor
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.transform import keyed_normal
-from latentcache.train.dit import Condition
-from latentcache.train.flow import DROP_STREAM
+from latentcache.train.flow import DROP_STREAM, Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,8 @@ from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.beside import with_beside
+from latentcache.train.flow import Condition
 from latentcache.train.places import places_of, rotated, rotations_of
-
-Condition = Tensor | tuple[Tensor, Tensor]
 
 _THETA = 10_000.0
 _TIME_WAVES = 128

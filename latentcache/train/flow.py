@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from latentcache.loader.transform import keyed_normal
-from latentcache.train.dit import Condition
+
+Condition = Tensor | tuple[Tensor, Tensor]
+"""What a model is told: labels [B], or text [B, L, D] with a mask [B, L]."""
 
 TIME_STREAM, NOISE_STREAM, DROP_STREAM = 1, 2, 3
 """Draws of a sample; the loader's posterior is stream 0."""

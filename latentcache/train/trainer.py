@@ -17,12 +17,12 @@ from latentcache.loader import Batch, LatentLoader
 from latentcache.train.beside import find_beside, given_beside
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from latentcache.train.conditioning import Conditioning, draw_drops
-from latentcache.train.dit import Condition
 from latentcache.train.fitting import check_equal, described, find_device, latents_column, parts_of
 from latentcache.train.flow import (
     DROP_STREAM,
     NOISE_STREAM,
     TIME_STREAM,
+    Condition,
     draw_noise,
     draw_times,
     flow_loss,

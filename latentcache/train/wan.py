@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.beside import with_beside
-from latentcache.train.dit import Condition, padded_to
+from latentcache.train.dit import padded_to
+from latentcache.train.flow import Condition
 
 _TIME_SCALE = 1000.0
 

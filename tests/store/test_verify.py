@@ -16,7 +16,7 @@ from latentcache.store.format.tensors import TensorBytes
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
-from latentcache.store.units.unit_check import num_non_finite
+from latentcache.store.unit_check import num_non_finite
 from latentcache.store.units.unit_writer import Provenance, UnitWriter
 from latentcache.store.verify import VerifyReport, verify_snapshot
 from tests.store import small_store

@@ -17,8 +17,13 @@ from latentcache.loader.order.feistel import Indices
 from latentcache.storage import map_ahead
 from latentcache.store import ColumnView, UnitEntry
 from latentcache.store.format import numbers
-from latentcache.store.snapshots import QUARANTINE_SCHEMA, read_quarantine
-from latentcache.store.units import UnitTable, read_unit_meta, read_unit_table
+from latentcache.store.snapshots import (
+    QUARANTINE_SCHEMA,
+    UnitTable,
+    read_quarantine,
+    read_unit_table,
+)
+from latentcache.store.units import read_unit_meta
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -6,6 +6,8 @@ from .snapshot_tables import TableWriter as TableWriter
 from .snapshot_tables import read_quarantine as read_quarantine
 from .snapshot_tables import statistics_rows as statistics_rows
 from .snapshot_tables import unit_row as unit_row
+from .unit_table import UnitTable as UnitTable
+from .unit_table import read_unit_table as read_unit_table
 
 __all__ = [
     "QUARANTINE_SCHEMA",
@@ -13,7 +15,9 @@ __all__ = [
     "UNITS_SCHEMA",
     "PlanView",
     "TableWriter",
+    "UnitTable",
     "read_quarantine",
+    "read_unit_table",
     "statistics_rows",
     "unit_row",
 ]

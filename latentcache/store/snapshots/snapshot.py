@@ -1,10 +1,9 @@
 """Reading through a snapshot: its columns, their units and samples, statistics, quarantine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -36,11 +35,9 @@ from latentcache.store.units.unit_reader import (
     read_unit_meta,
 )
 
-if TYPE_CHECKING:
-    from latentcache.store.store import Store
-
 FetchObject = Callable[[ObjectRef], Path]
 """Gives a local copy of an object, compared with its checksum."""
+ReadEncoding = Callable[[str, str], EncodingRecord]
 
 
 @dataclass(frozen=True)
@@ -276,29 +273,40 @@ def _check_size(folder: Folder, entry: AnnotationEntry) -> None:
         )
 
 
-def open_snapshot(store: "Store", record: SnapshotRecord) -> Snapshot:
+def open_snapshot(
+    folder: Folder,
+    record: SnapshotRecord,
+    plan: Sequence[Generation],
+    read_encoding: ReadEncoding,
+) -> Snapshot:
     """Return the snapshot that ``record`` describes.
+
+    Args:
+        folder: The store.
+        record: Which commits it chose.
+        plan: All generations that the store has now.
+        read_encoding: Gives the record of (column, fingerprint).
 
     Raises:
         StoreError: A generation or encoding in the store is not the one it names.
     """
-    generations = tuple(store.generations()[: len(record.generations)])
+    generations = tuple(plan[: len(record.generations)])
     found = tuple(RecordRef(number=one.number, digest=one.digest) for one in generations)
     if found != record.generations:
         raise StoreError(
             f"plan must be that of snapshot {record.number}, got generations "
             f"{[ref.digest[:12] for ref in found]} where it names "
-            f"{[ref.digest[:12] for ref in record.generations]} ({store.folder.label}); "
+            f"{[ref.digest[:12] for ref in record.generations]} ({folder.label}); "
             f"the plan was replaced: restore it, or build a new store"
         )
     by_number = {generation.number: generation for generation in generations}
     columns = {}
     for name, entry in record.columns.items():
-        encoding = store.read_encoding(name, entry.fingerprint)
+        encoding = read_encoding(name, entry.fingerprint)
         if encoding.digest != entry.encoding_digest:
             raise StoreError(
                 f"encoding of {name} must be {entry.encoding_digest[:12]}, got "
                 f"{encoding.digest[:12]} (snapshot {record.number}); restore its encoding.json"
             )
-        columns[name] = ColumnView(store.folder, name, entry, encoding, by_number)
-    return Snapshot(store.folder, record, generations, columns)
+        columns[name] = ColumnView(folder, name, entry, encoding, by_number)
+    return Snapshot(folder, record, generations, columns)

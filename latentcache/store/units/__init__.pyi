@@ -3,15 +3,11 @@ from .commits import rank_commits as rank_commits
 from .unit_reader import Array as Array
 from .unit_reader import member_ranges as member_ranges
 from .unit_reader import read_unit_meta as read_unit_meta
-from .unit_table import UnitTable as UnitTable
-from .unit_table import read_unit_table as read_unit_table
 
 __all__ = [
     "Array",
-    "UnitTable",
     "commit_mismatch",
     "member_ranges",
     "rank_commits",
     "read_unit_meta",
-    "read_unit_table",
 ]
