@@ -218,11 +218,11 @@ def config_flags(command: CommandT) -> CommandT:
     """Add ``--config`` and ``--set``, for everything that has no flag."""
     config = click.option(
         "--config", metavar="FILE.toml", type=click.Path(path_type=Path), expose_value=False,
-        callback=_note(_CONFIG), help="Read a recipe; flags win over it.",
+        callback=note(_CONFIG), help="Read a recipe; flags win over it.",
     )  # fmt: skip
     setting = click.option(
         "--set", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
-        callback=_note(_SETTINGS), help="Set any key of the recipe.",
+        callback=note(_SETTINGS), help="Set any key of the recipe.",
     )  # fmt: skip
     return _all(config, setting)(command)
 
@@ -248,19 +248,19 @@ def decoding_flags(command: CommandT) -> CommandT:
     """Add the flags of whatever decodes stored latents; read them with ``decoding_of``."""
     return _all(
         click.option(
-            "--encoder", callback=_note("encoder"), metavar="NAME", expose_value=False,
+            "--encoder", callback=note("encoder"), metavar="NAME", expose_value=False,
             help="Where the encoder's weights are now, as NAME:PATH.",
         ),
         click.option(
-            "--corpus", callback=_note("corpus"), metavar="URL", expose_value=False,
+            "--corpus", callback=note("corpus"), metavar="URL", expose_value=False,
             help="Where the corpus lies now.",
         ),
         click.option(
-            "--device", callback=_note("device"), type=click.Choice(["auto", "cpu", "cuda"]),
+            "--device", callback=note("device"), type=click.Choice(["auto", "cpu", "cuda"]),
             default="auto", show_default=True, help="Where the encoder runs.", expose_value=False,
         ),
         click.option(
-            "--offline", callback=_note("is_offline"), is_flag=True, expose_value=False,
+            "--offline", callback=note("is_offline"), is_flag=True, expose_value=False,
             help="Never ask a model hub.",
         ),
     )(command)  # fmt: skip
@@ -288,11 +288,13 @@ def was_given(context: click.Context, key: str) -> bool:
     return True
 
 
-def _note(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def note(context: click.Context, _: click.Parameter, value: Any) -> None:
+def note(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback of an option that keeps its value as ``context.meta[name]``."""
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
         context.meta[name] = value
 
-    return note
+    return keep
 
 
 def json_flag(command: CommandT) -> CommandT:

@@ -1,95 +1,153 @@
 """``latentcache gc``: delete what no kept snapshot names."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentcache.cli.flags import json_flag
+from latentcache.cli.flags import json_flag, note
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_json
 from latentcache.cli.values import AGE
 
 if TYPE_CHECKING:
-    from latentcache.store import Store
+    from latentcache.store import EncodingRecord, GcReport, Store
 
 
 @click.command(short_help="Delete what no kept snapshot names; dry run by default.")
 @click.argument("store")
 @click.option("--delete", is_flag=True, help="Really delete; without it nothing is touched.")
+@click.option(
+    "--free",
+    metavar="ENCODING",
+    help="Give up one encoding, with the snapshots that serve it, at once: its first digits, or "
+    "its encoder as status shows it. Never what the newest snapshot serves.",
+)
 @click.option("--retire", type=int, multiple=True, metavar="N", help="Give up snapshot N.")
 @click.option(
     "--drop",
     multiple=True,
-    metavar="FINGERPRINT",
-    help="Give up what an encoding has that no snapshot serves; its first digits do.",
+    metavar="ENCODING",
+    expose_value=False,
+    callback=note("drop"),
+    help="Give up what an encoding has that no snapshot serves.",
 )
 @click.option(
-    "--grace", type=AGE, help="Touch nothing younger than this, e.g. 24h, which is the default."
+    "--grace",
+    type=AGE,
+    expose_value=False,
+    callback=note("grace_s"),
+    help="Touch nothing younger than this, e.g. 24h, which is the default.",
 )
 @json_flag
+@click.pass_context
 def gc(
+    context: click.Context,
     *,
     store: str,
     delete: bool,
+    free: str | None,
     retire: tuple[int, ...],
-    drop: tuple[str, ...],
-    grace: float | None,
     as_json: bool,
 ) -> None:
     """Say what STORE holds that nothing names any more, and with --delete remove it.
 
-    Snapshots are kept unless retired by number, encodings unless dropped by fingerprint.
-    """  # fmt: skip
-    from latentcache.store import GRACE_S, Store, collect_garbage
+    Snapshots are kept unless retired by number, encodings unless freed or dropped by name.
+    """
+    from latentcache.store import GRACE_S, QUIET_S, Store, collect_garbage, free_encoding
 
     opened = Store.open(store)
-    grace_s = GRACE_S if grace is None else grace
-    report = collect_garbage(
-        opened,
-        retire=retire,
-        drop=[_encoding_named(opened, text) for text in drop],
-        grace_s=grace_s,
-        dry_run=not delete,
-    )
-    if as_json:
-        print_json(
-            {
-                "deleted": [info.name for info in report.deleted],
-                "bytes": report.num_bytes,
-                "retired": list(report.retired),
-                "waiting": report.num_waiting,
-                "kept": report.num_kept,
-                "dry_run": report.is_dry_run,
-            }
+    drop: tuple[str, ...] = context.meta["drop"]
+    told_s: float | None = context.meta["grace_s"]
+    grace_s = GRACE_S if told_s is None else told_s
+    if free is not None:
+        if retire or drop:
+            raise click.UsageError("--free goes alone: it retires and drops what it has to")
+        quiet_s = QUIET_S if told_s is None else told_s
+        record = _encoding_named(opened, free)
+        report = free_encoding(opened, record, dry_run=not delete, quiet_s=quiet_s)
+    else:
+        named = [_encoding_named(opened, text) for text in drop]
+        report = collect_garbage(
+            opened,
+            retire=retire,
+            drop=[(record.column, record.fingerprint) for record in named],
+            grace_s=grace_s,
+            dry_run=not delete,
         )
+    if as_json:
+        print_json(_report_json(report, grace_s))
         return
-    did = "would delete" if report.is_dry_run else "deleted"
+    _print_report(report, grace_s, was_freed=free is not None)
+
+
+def _report_json(report: "GcReport", grace_s: float) -> dict[str, Any]:
+    spared = report.waiting_s
+    until = None if spared is None else _utc(spared[1] + grace_s)
+    return {
+        "deleted": [info.name for info in report.deleted],
+        "bytes": report.num_bytes,
+        "retired": list(report.retired),
+        "waiting": len(report.waiting),
+        "waiting_bytes": _num_bytes(report),
+        "waiting_until": until,
+        "kept": report.num_kept,
+        "dry_run": report.is_dry_run,
+    }
+
+
+def _print_report(report: "GcReport", grace_s: float, *, was_freed: bool) -> None:
+    did, retired = ("would delete", "would retire") if report.is_dry_run else ("deleted", "retired")
     kinds = ", ".join(f"{count:,} in {kind}" for kind, count in sorted(report.by_kind().items()))
     click.echo(
         f"{did} {count_text(len(report.deleted), 'object')}, {bytes_text(report.num_bytes)}"
         + (f" ({kinds})" if kinds else "")
     )
-    click.echo(f"kept {count_text(report.num_kept, 'object')}")
-    if report.num_waiting:
-        age = duration_text(grace_s)
-        click.echo(f"{report.num_waiting:,} more are named by nothing but younger than {age}")
+    if report.retired:
+        numbers = ", ".join(map(str, report.retired))
+        click.echo(f"{retired} snapshot {numbers}; a run that reads it has to go on with another")
+    if not was_freed:
+        click.echo(f"kept {count_text(report.num_kept, 'object')}")
+    spared = report.waiting_s
+    if spared is not None:
+        first, last = _utc(spared[0] + grace_s), _utc(spared[1] + grace_s)
+        when = f"until {last}" if first == last else f"the first until {first}, the last {last}"
+        click.echo(
+            f"spared {count_text(len(report.waiting), 'object')}, "
+            f"{bytes_text(_num_bytes(report))}: named by nothing, and younger than the grace of "
+            f"{duration_text(grace_s)}, {when}; run it again then"
+        )
     if report.is_dry_run and (report.deleted or report.retired):
         click.echo("nothing was touched; add --delete to do it")
 
 
-def _encoding_named(store: "Store", text: str) -> tuple[str, str]:
-    """Return the (column, fingerprint) of the encoding whose fingerprint begins with ``text``."""
+def _num_bytes(report: "GcReport") -> int:
+    return sum(max(0, info.size_bytes) for info in report.waiting)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _encoding_named(store: "Store", text: str) -> "EncodingRecord":
+    """Return the encoding whose fingerprint begins with ``text``, or whose encoder it is."""
     from latentcache.core.errors import ConfigError
 
-    known = [
-        (column, record.fingerprint)
-        for column in store.columns()
-        for record in store.encodings(column)
-    ]
-    matching = [pair for pair in known if pair[1].startswith(text)]
-    if len(matching) != 1:
-        shown = ", ".join(fingerprint[:12] for _, fingerprint in known) or "none"
-        raise ConfigError(
-            f"fingerprint must name one encoding ({shown}), got {text!r} which names "
-            f"{len(matching)}; see latentcache status"
-        )
-    return matching[0]
+    known = [record for column in store.columns() for record in store.encodings(column)]
+    ways = (
+        [record for record in known if record.fingerprint.startswith(text)],
+        [record for record in known if record.spec.get("source") == text],
+    )
+    for matching in ways:
+        if len(matching) == 1:
+            return matching[0]
+    raise ConfigError(
+        f"encoding must be one of the store's ({_shown(known)}), got {text!r} which names "
+        f"{max(map(len, ways))}; give its first digits as latentcache status shows them"
+    )
+
+
+def _shown(known: "Sequence[EncodingRecord]") -> str:
+    return ", ".join(f"{r.fingerprint[:12]} {r.spec.get('source', '')}".strip() for r in known) or (
+        "none"
+    )

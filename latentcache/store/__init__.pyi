@@ -5,6 +5,8 @@ from .format.records import Generation as Generation
 from .format.records import UnitEntry as UnitEntry
 from .format.spilled_tensor import SpooledTensor as SpooledTensor
 from .format.tensors import TensorBytes as TensorBytes
+from .free_encoding import QUIET_S as QUIET_S
+from .free_encoding import free_encoding as free_encoding
 from .gc import GRACE_S as GRACE_S
 from .gc import GcReport as GcReport
 from .gc import collect_garbage as collect_garbage
@@ -21,10 +23,12 @@ from .units.unit_writer import Provenance as Provenance
 from .units.unit_writer import UnitWriter as UnitWriter
 from .verify import Damage as Damage
 from .verify import VerifyReport as VerifyReport
+from .verify import listed_damage as listed_damage
 from .verify import verify_snapshot as verify_snapshot
 
 __all__ = [
     "GRACE_S",
+    "QUIET_S",
     "Annotation",
     "AnnotationFile",
     "BatchRule",
@@ -47,5 +51,7 @@ __all__ = [
     "UnitWriter",
     "VerifyReport",
     "collect_garbage",
+    "free_encoding",
+    "listed_damage",
     "verify_snapshot",
 ]

@@ -1,6 +1,7 @@
 """Garbage: what no kept snapshot and no newest commit names, once it is old enough.
 
-Nothing else in this package deletes. Three rules keep every reader and writer safe:
+Only ``free_encoding`` deletes too, what it is told by name. Three rules keep every reader and
+writer safe:
 
 - Only objects older than the grace, by the store's own clock, are touched: a writer's
   objects are young until its commit names them.
@@ -20,7 +21,11 @@ from latentcache.storage import Folder, ObjectInfo
 from latentcache.store.format import object_names as layout
 from latentcache.store.format.object_names import UnitObject
 from latentcache.store.format.records import SnapshotRecord
-from latentcache.store.snapshots.numbers import list_snapshots, read_snapshot
+from latentcache.store.snapshots.numbers import (
+    list_snapshots,
+    read_numbered,
+    read_snapshot,
+)
 from latentcache.store.snapshots.snapshot_tables import read_units
 from latentcache.store.store import Store
 from latentcache.store.units.commits import CommitRef, newer_than, rank_commits
@@ -39,15 +44,21 @@ class GcReport:
         is_dry_run: Nothing was touched.
         retired: Snapshots retired by this call.
         deleted: Objects, in the order of deletion.
-        num_waiting: Objects that nothing names but that are younger than the grace.
+        waiting: Objects that nothing names but that are younger than the grace.
         num_kept: Objects that stay because they are named.
     """
 
     is_dry_run: bool
     retired: tuple[int, ...]
     deleted: tuple[ObjectInfo, ...]
-    num_waiting: int
+    waiting: tuple[ObjectInfo, ...]
     num_kept: int
+
+    @property
+    def waiting_s(self) -> tuple[float, float] | None:
+        """When the oldest and the youngest of ``waiting`` were written; None of none."""
+        times = [info.modified_s for info in self.waiting]
+        return (min(times), max(times)) if times else None
 
     @property
     def num_bytes(self) -> int:
@@ -79,31 +90,36 @@ def collect_garbage(
         now_s: For tests; by default the store's own clock.
 
     Raises:
-        StoreError: A snapshot to retire is the newest or does not exist.
+        StoreError: A snapshot to retire is the newest or does not exist; a snapshot that stays
+            serves an encoding to drop.
     """
     deadline_s = (store.folder.now_s() if now_s is None else now_s) - grace_s
     listed = list(store.folder.list(with_temporary=True))
     tombstones = _tombstones(listed)
     retired = _checked_retire(store, retire, tombstones)
     kept = [read_snapshot(store.folder, number) for number in list_snapshots(store.folder)]
+    _check_drop(store, drop, [record for record in kept if record.number not in retired])
     # What the tombstones of this very run name stays too: they are not a grace old.
-    young = [info for info in tombstones.values() if info.modified_s > deadline_s]
-    kept += [SnapshotRecord.parse(store.folder.read(i.name), where=i.name) for i in young]
+    kept += [
+        read_numbered(store.folder, info.name, number)
+        for number, info in tombstones.items()
+        if info.modified_s > deadline_s
+    ]
     dropped = {layout.encoding_folder(*names) for names in drop}
     needed = _read_needed(store, kept, dropped)
     free = [info for info in listed if not needed.holds(info)]
     garbage = [info for info in free if info.modified_s <= deadline_s]
-    garbage.sort(key=lambda info: (_deletion_rank(info.name), info.name))
+    garbage.sort(key=lambda info: (deletion_rank(info.name), info.name))
     if not dry_run:
         for number in retired:
-            _retire(store.folder, number)
+            retire_snapshot(store.folder, number)
         for start in range(0, len(garbage), _DELETE_BATCH):
             store.folder.delete([info.name for info in garbage[start : start + _DELETE_BATCH]])
     return GcReport(
         is_dry_run=dry_run,
         retired=tuple(retired),
         deleted=tuple(garbage),
-        num_waiting=len(free) - len(garbage),
+        waiting=tuple(info for info in free if info.modified_s > deadline_s),
         num_kept=len(listed) - len(free),
     )
 
@@ -135,7 +151,22 @@ def _checked_retire(
     return sorted(set(numbers) & set(existing))
 
 
-def _retire(folder: Folder, number: int) -> None:
+def _check_drop(
+    store: Store, drop: Sequence[tuple[str, str]], staying: Sequence[SnapshotRecord]
+) -> None:
+    for column, fingerprint in drop:
+        entries = {record.number: record.columns.get(column) for record in staying}
+        serving = [n for n, entry in entries.items() if entry and entry.fingerprint == fingerprint]
+        if serving:
+            raise StoreError(
+                f"encoding to drop must not be served, got {fingerprint[:12]} which snapshot "
+                f"{', '.join(map(str, serving))} serves as column {column} "
+                f"({store.folder.label}); serve another encoding first, and retire what serves "
+                "this one (--free does)"
+            )
+
+
+def retire_snapshot(folder: Folder, number: int) -> None:
     """Turn a snapshot into a tombstone: a copy under a name that no reader looks for."""
     name = layout.snapshot_name(number)
     folder.write(layout.tombstone_name(number), folder.read(name))
@@ -165,14 +196,17 @@ def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]
     for snapshot in kept:
         _need_snapshot(store.folder, snapshot, needed, served)
     commits: dict[str, list[str]] = {}
+    pinned: set[str] = set()
     for info in store.folder.list(layout.ENCODINGS_FOLDER):
         encoding = _encoding_of(info.name)
         if encoding in dropped:
             continue
         if info.name == f"{encoding}/encoding.json":
-            needed.names.add(info.name)
+            pinned.add(info.name)
         elif info.name.startswith(f"{encoding}/commits/"):
             commits.setdefault(encoding, []).append(info.name)
+    # A try that never finished a unit left its pin alone; nothing is lost with it.
+    needed.names.update(name for name in pinned if _encoding_of(name) in commits)
     for encoding, names in commits.items():
         _need_newest(
             rank_commits(names), needed.writes.setdefault(encoding, set()), served.get(encoding, {})
@@ -224,7 +258,7 @@ def _kind(name: str) -> str:
     return name.partition("/")[0] if "/" in name else "other"
 
 
-def _deletion_rank(name: str) -> int:
+def deletion_rank(name: str) -> int:
     """Return when an object goes: what names others before what is named, tombstones last."""
     if layout.parse_tombstone_name(name) is not None:
         return 3

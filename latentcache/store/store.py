@@ -202,7 +202,7 @@ class Store:
         name = object_names.encoding_name(record.column, record.fingerprint)
         if self.folder.create_if_absent(name, record.to_bytes(), write_id=record.write_id):
             return record
-        return EncodingRecord.parse(self.folder.read(name), where=name)
+        return _parsed_encoding(self.folder.read(name), record.column, record.fingerprint)
 
     def columns(self) -> list[str]:
         """Return the names of the columns that have any encoding, sorted."""
@@ -218,18 +218,18 @@ class Store:
                 data = self.folder.read(name)
             except FileNotFoundError:  # dropped by gc, or not pinned yet
                 continue
-            found.append(EncodingRecord.parse(data, where=name))
+            found.append(_parsed_encoding(data, column, fingerprint))
         return found
 
     def read_encoding(self, column: str, fingerprint: str) -> EncodingRecord:
         """Return one encoding.
 
         Raises:
-            StoreError: There is none; those that exist are shown.
+            StoreError: There is none, and those that exist are shown; or it is another one.
         """
         name = object_names.encoding_name(column, fingerprint)
         try:
-            return EncodingRecord.parse(self.folder.read(name), where=name)
+            return _parsed_encoding(self.folder.read(name), column, fingerprint)
         except FileNotFoundError:
             known = [record.fingerprint for record in self.encodings(column)]
             raise StoreError(
@@ -338,6 +338,18 @@ class Store:
 @lru_cache(maxsize=8)
 def _parsed(data: bytes, name: str) -> Generation:
     return Generation.parse(data, where=name)
+
+
+def _parsed_encoding(data: bytes, column: str, fingerprint: str) -> EncodingRecord:
+    """Return the encoding in ``data``, which must be the one that its folder is named after."""
+    name = object_names.encoding_name(column, fingerprint)
+    record = EncodingRecord.parse(data, where=name)
+    if (record.column, record.fingerprint) != (column, fingerprint):
+        raise StoreError(
+            f"encoding must be {fingerprint} of {column} as its folder says, got "
+            f"{record.fingerprint} of {record.column} ({name}); it was moved: put it back"
+        )
+    return record
 
 
 def _content(generation: Generation) -> tuple[object, ...]:

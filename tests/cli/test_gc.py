@@ -43,10 +43,45 @@ def test_a_retired_snapshot_goes_and_the_newest_stays(cli: Cli, swapped_store: S
     assert cli("verify", swapped_store.folder.url).code == 0
 
 
-def test_a_served_encoding_loses_nothing_when_it_is_dropped(cli: Cli, swapped_store: Store) -> None:
+def test_a_served_encoding_named_by_drop_is_refused_with_a_word(
+    cli: Cli, swapped_store: Store
+) -> None:
     served = swapped_store.snapshot().column("latents").record.fingerprint
-    assert cli("gc", swapped_store.folder.url, "--drop", served[:10], "--delete").code == 0
+    for flag in ("--drop", "--free"):
+        done = cli("gc", swapped_store.folder.url, flag, served[:10], "--delete")
+        assert done.code == 1
+        assert "must not be served" in done.err
     assert cli("verify", swapped_store.folder.url).code == 0
+
+
+def test_an_old_encoding_is_freed_by_the_name_of_its_encoder(
+    cli: Cli, swapped_store: Store
+) -> None:
+    url = swapped_store.folder.url
+    told = cli("gc", url, "--free", "dct").out
+    assert "would retire snapshot 1" in told
+    assert "nothing was touched" in told
+    shown = cli("gc", url, "--free", "dct", "--delete", "--json").json
+    assert (shown["retired"], shown["waiting"]) == ([1], 0)
+    assert [r.spec["source"] for r in swapped_store.encodings("latents")] == ["dct:block=4"]
+    assert cli("verify", url).code == 0
+    assert "names 0" in cli("gc", url, "--free", "dct").err
+    assert cli("gc", url, "--free", "dct", "--retire", 1).code == 2
+
+
+def test_what_the_grace_spares_is_said_with_a_time(cli: Cli, swapped_store: Store) -> None:
+    url = swapped_store.folder.url
+    loose = Path(url) / ".tmp.0123456789abcdef.0.tar"
+    loose.write_bytes(b"unfinished")
+    told = cli("gc", url)
+    until = time.strftime("%Y-%m-%d", time.gmtime(loose.stat().st_mtime + 86400))
+    assert (
+        "spared 1 object, 10 B: named by nothing, and younger than the grace of 24.0 h" in told.out
+    )
+    assert f"until {until}" in told.out
+    shown = cli("gc", url, "--json").json
+    assert (shown["waiting"], shown["waiting_bytes"]) == (1, 10)
+    assert shown["waiting_until"].startswith(until)
 
 
 def test_the_newest_snapshot_is_not_retired(cli: Cli, swapped_store: Store) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from latentcache.core.errors import StoreError
 from latentcache.store.format.object_names import parse_snapshot_name, parse_unit_object
 from latentcache.store.format.records import EncodingRecord
+from latentcache.store.free_encoding import free_encoding
 from latentcache.store.gc import GRACE_S, GcReport, collect_garbage
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.snapshots.snapshot import Snapshot
@@ -65,7 +66,7 @@ def test_a_store_without_garbage_loses_nothing(store: Store) -> None:
     before = names(store)
     report = collect(store, now_s=later(store, 100))
     assert report.deleted == ()
-    assert report.num_waiting == 0
+    assert len(report.waiting) == 0
     assert report.num_kept == len(before)
     assert names(store) == before
 
@@ -96,7 +97,7 @@ def test_what_is_younger_than_the_grace_waits(store: Store) -> None:
     before = names(store)
     report = collect(store, now_s=None)
     assert report.deleted == ()
-    assert report.num_waiting > 0
+    assert len(report.waiting) > 0
     assert names(store) == before
 
 
@@ -174,10 +175,14 @@ def test_the_newest_snapshot_and_one_that_is_not_there_cannot_be_retired(store: 
         collect(store, retire=[7])
 
 
-def test_a_dropped_encoding_goes_unless_a_snapshot_serves_it(store: Store) -> None:
+def test_a_dropped_encoding_goes_and_one_that_is_served_is_refused(store: Store) -> None:
     other = store.write_encoding(encoding_record(**OTHER))
     encode(store, other, last=3)
-    collect(store, drop=[("latents", "e" * 32), ("latents", "f" * 32)])
+    before = names(store)
+    with pytest.raises(StoreError, match="must not be served, got ffffffffffff which snapshot 1"):
+        collect(store, drop=[("latents", "e" * 32), ("latents", "f" * 32)])
+    assert names(store) == before
+    collect(store, drop=[("latents", "e" * 32)])
     assert [record.fingerprint for record in store.encodings("latents")] == ["f" * 32]
     assert not [name for name in names(store) if "e" * 32 in name]
     assert read_all(store.snapshot())
@@ -187,7 +192,8 @@ def test_a_swapped_out_encoding_stays_until_it_is_dropped_and_retired(store: Sto
     other = store.write_encoding(encoding_record(**OTHER))
     encode(store, other)
     store.publish([change_of(other)])
-    collect(store, drop=[("latents", "f" * 32)])
+    with pytest.raises(StoreError, match="snapshot 1 serves as column latents"):
+        collect(store, drop=[("latents", "f" * 32)])
     assert read_all(store.snapshot(1))
     collect(store, retire=[1])
     collect(store)
@@ -195,6 +201,36 @@ def test_a_swapped_out_encoding_stays_until_it_is_dropped_and_retired(store: Sto
     collect(store, drop=[("latents", "f" * 32)])
     assert not [name for name in names(store) if "f" * 32 in name]
     assert read_all(store.snapshot(2))
+
+
+def test_freeing_an_encoding_is_one_word(store: Store) -> None:
+    other = store.write_encoding(encoding_record(**OTHER))
+    encode(store, other)
+    with pytest.raises(StoreError, match="must not be served, got ffffffffffff which snapshot 1"):
+        free_encoding(store, encoding_record(), dry_run=False)
+    store.publish([change_of(other)])
+    before = names(store)
+    with pytest.raises(StoreError, match="a run may be at work on it"):
+        free_encoding(store, encoding_record(), dry_run=False)
+    told = free_encoding(store, encoding_record(), quiet_s=0)
+    assert (told.is_dry_run, told.retired, names(store)) == (True, (1,), before)
+    done = free_encoding(store, encoding_record(), dry_run=False, quiet_s=0)
+    assert done.deleted == told.deleted
+    assert not [name for name in names(store) if "f" * 32 in name]
+    assert store.snapshots() == [2]
+    assert collect(store).deleted  # the tables of the retired snapshot
+    assert read_all(store.snapshot())
+
+
+def test_a_try_that_never_finished_a_unit_goes_by_itself(store: Store) -> None:
+    tried = store.write_encoding(encoding_record(**OTHER))
+    assert collect(store, now_s=None).deleted == ()
+    collect(store)
+    assert [record.fingerprint for record in store.encodings("latents")] == ["f" * 32]
+    store.write_encoding(tried)
+    encode(store, tried, last=1)
+    collect(store)
+    assert len(store.encodings("latents")) == 2
 
 
 def test_a_publisher_may_fall_back_to_a_commit_that_gc_left(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A snapshot is whole or not there; publishing twice, at once or halfway changes nothing else."""
 
 import itertools
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -446,3 +447,17 @@ def test_the_units_table_names_every_object_with_its_checksum(complete: Store) -
         for ref in (entry.tar, entry.meta):
             if isinstance(ref, ObjectRef):
                 assert complete.folder.stat(ref.name).size_bytes == ref.size_bytes
+
+
+def test_a_record_that_is_not_what_its_name_says_is_refused(complete: Store) -> None:
+    complete.publish([change_of(encoding_record())])
+    root = Path(complete.folder.url)
+    (root / "snapshots" / "2.json").write_bytes((root / "snapshots" / "1.json").read_bytes())
+    for number in (None, 2):
+        with pytest.raises(StoreError, match=r"must be 2 as its name says, got 1 \(snapshots/2"):
+            complete.snapshot(number)
+    assert complete.snapshot(1).number == 1
+    folder = root / "encodings" / "latents"
+    shutil.copytree(folder / ("f" * 32), folder / ("e" * 32))
+    with pytest.raises(StoreError, match=f"must be {'e' * 32} of latents as its folder says"):
+        complete.encodings("latents")

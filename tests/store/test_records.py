@@ -12,7 +12,7 @@ from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun, UnitId
 from latentcache.store.format import object_names as layout
-from latentcache.store.format.envelope import Record
+from latentcache.store.format.envelope import MAX_DEPTH, Record
 from latentcache.store.format.records import (
     AnnotationEntry,
     BatchRule,
@@ -164,6 +164,16 @@ def test_a_record_that_is_not_quite_right_is_refused(
 def test_what_is_no_record_is_refused(data: bytes) -> None:
     with pytest.raises(StoreError, match="must be a JSON object with a format version"):
         Commit.parse(data, where="x")
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, 900, 200_000])
+@pytest.mark.parametrize("mark", ["[]", "{}"])
+def test_a_record_nested_without_end_is_one_sentence(depth: int, mark: str) -> None:
+    opening, closing = ("[", "]") if mark == "[]" else ('{"a":', "}")
+    inner = opening * depth + "1" + closing * depth
+    data = b'{"format":1,"kind":"store","store_id":' + inner.encode() + b',"write_id":"e"}'
+    with pytest.raises(StoreError, match="nested at most 64 levels deep"):
+        StoreRecord.parse(data, where="latentcache.json")
 
 
 def test_one_kind_is_not_taken_for_another() -> None:

@@ -5,6 +5,7 @@ that guesses serves wrong latents.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,10 @@ from latentcache.core.fingerprint import canonical_json, sha256_hex
 
 FORMAT = 1
 """The format version that this code reads and writes."""
+
+MAX_DEPTH = 64
+"""Of lists and tables within each other; records of format 1 need about six. What is deeper would
+end later in Python's own limit, wherever a record is copied or written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +78,16 @@ class Record:
 def _checked_envelope(data: bytes, *, kind: str, where: str) -> dict[str, Any]:
     try:
         values = json.loads(data)
+        is_too_deep = _is_deeper(values, MAX_DEPTH)
     except ValueError:
-        values = None
+        values, is_too_deep = None, False
+    except RecursionError:
+        values, is_too_deep = None, True
+    if is_too_deep:
+        raise StoreError(
+            f"record must be nested at most {MAX_DEPTH} levels deep, got a deeper one in "
+            f"{len(data)} bytes ({where}); it is damaged or not part of a store"
+        )
     if not isinstance(values, dict) or "format" not in values:
         raise StoreError(
             f"record must be a JSON object with a format version, got {len(data)} bytes that "
@@ -91,3 +104,19 @@ def _checked_envelope(data: bytes, *, kind: str, where: str) -> dict[str, Any]:
             f"it is damaged or was moved"
         )
     return {key: value for key, value in values.items() if key not in ("format", "kind")}
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Return whether lists and tables lie in each other more than ``most`` deep."""
+    level = _nested([value])
+    for _ in range(most):
+        level = _nested(
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        )
+    return bool(level)
+
+
+def _nested(values: Iterable[Any]) -> list[dict[str, Any] | list[Any]]:
+    return [value for value in values if isinstance(value, (dict, list))]

@@ -134,7 +134,7 @@ def read_meta(data: bytes, *, first_row: int, num_rows: int, where: str) -> Unit
             },
         )
         _check(meta)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ShardCorruptError(
             f"meta must be that of a unit of {num_rows} rows, got one where {error} is wrong "
             f"({where}); run latentcache verify --repair"

@@ -60,17 +60,33 @@ def read_snapshot(folder: Folder, number: int) -> SnapshotRecord:
     """Return snapshot ``number``.
 
     Raises:
-        StoreError: There is none.
+        StoreError: There is none, or its file is another snapshot's.
     """
     name = snapshot_name(number)
     try:
-        return SnapshotRecord.parse(folder.read(name), where=name)
+        return read_numbered(folder, name, number)
     except FileNotFoundError:
         existing = ", ".join(str(one) for one in list_snapshots(folder)) or "none yet"
         raise StoreError(
             f"snapshot must be one of the store's ({existing}), got {number} ({folder.label}); "
             f"open another"
         ) from None
+
+
+def read_numbered(folder: Folder, name: str, number: int) -> SnapshotRecord:
+    """Return the snapshot record ``name``, which must say that it is snapshot ``number``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: It does not parse, or says another number.
+    """
+    record = SnapshotRecord.parse(folder.read(name), where=name)
+    if record.number != number:
+        raise StoreError(
+            f"number of a snapshot must be {number} as its name says, got {record.number} "
+            f"({name} in {folder.label}); it was renamed: give it its own name again, or delete it"
+        )
+    return record
 
 
 def read_newest_snapshot(folder: Folder) -> SnapshotRecord | None:
