@@ -14,11 +14,11 @@ from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
 from latentcache.cli.gc import gc
+from latentcache.cli.look.show import show
+from latentcache.cli.look.stats import stats
+from latentcache.cli.look.status import status
+from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
-from latentcache.cli.show import show
-from latentcache.cli.stats import stats
-from latentcache.cli.status import status
-from latentcache.cli.verify import verify
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
 

@@ -41,12 +41,14 @@ class FidelityReport:
             apart.
         rest_db: Of clips, by key: all other frames.
         skipped: By key, why a sample could not be compared.
+        sources: By key, where each sample that was compared came from.
     """
 
     psnr_db: dict[str, float] = field(default_factory=dict)
     first_frame_db: dict[str, float] = field(default_factory=dict)
     rest_db: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def mean_db(self) -> float | None:
@@ -57,6 +59,10 @@ class FidelityReport:
     def min_db(self) -> float | None:
         """The worst sample's, or None if none was compared."""
         return min(self.psnr_db.values(), default=None)
+
+    def worst_first(self) -> list[str]:
+        """Return the keys of what was compared, the lowest PSNR first."""
+        return sorted(self.psnr_db, key=lambda key: (self.psnr_db[key], key))
 
     def add(self, key: str, original: Pixels, decoded: Pixels) -> None:
         """Compare a sample."""
@@ -151,5 +157,6 @@ def measure_fidelity(
             report.skipped[sample.key] = f"{sample.source.label}: {error}"
             continue
         report.add(sample.key, original, decoded)
+        report.sources[sample.key] = sample.source.label
         on_sample(sample.key, report.psnr_db[sample.key])
     return report

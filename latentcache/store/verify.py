@@ -11,6 +11,7 @@ from latentcache.core.errors import ShardCorruptError
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder, map_ahead
+from latentcache.store.format.object_names import encoding_folder
 from latentcache.store.format.records import (
     AnnotationEntry,
     Generation,
@@ -94,6 +95,27 @@ def verify_snapshot(
             on_progress(done, len(work))
     num_shards = sum(entry.tar is not None for _, entry in work)
     return VerifyReport(num_shards=num_shards, num_samples=num_samples, damaged=tuple(damaged))
+
+
+def listed_damage(view: ColumnView) -> list[str]:
+    """Return which tars and metas of a column a listing alone shows to be gone or of another size.
+
+    Cheap, and no proof that the rest is right: what is inside them only reading shows.
+    """
+    folder = encoding_folder(view.name, view.record.fingerprint)
+    sizes = {
+        info.name: info.size_bytes
+        for kind in ("shards", "meta")
+        for info in view.folder.list(f"{folder}/{kind}")
+    }
+    found = []
+    for entry in view.units():
+        for ref in (entry.tar, entry.meta):
+            if ref is None or sizes.get(ref.name) == ref.size_bytes:
+                continue
+            got = f"has {sizes[ref.name]} bytes" if ref.name in sizes else "is missing"
+            found.append(f"{ref.name} {got}, recorded are {ref.size_bytes}")
+    return found
 
 
 def _check(item: tuple[ColumnView, UnitEntry]) -> tuple[ColumnView, UnitEntry, UnitProblems]:

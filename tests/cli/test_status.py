@@ -1,10 +1,15 @@
+import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from latentcache.cli.standing import Standing, mixed_pixels
+from latentcache.cli.look.standing import Standing, mixed_pixels
+from latentcache.cli.look.watching import watch
 from latentcache.decode.options import TRANSFORM_VERSION
 from latentcache.store import Store
 from tests.cli.conftest import Cli
@@ -27,7 +32,9 @@ def test_the_sum_adds_up(cli: Cli, drawn_store: Store) -> None:
         1,
         ["latents"],
     )
-    assert set(column) == {"encoding", "encoded", "quarantined", "missing", "bytes", "pixels"}
+    assert set(column) == {
+        "encoding", "encoded", "quarantined", "missing", "bytes", "damaged", "pixels",
+    }  # fmt: skip
     assert column["pixels"]["version"] == str(TRANSFORM_VERSION)
     assert (column["encoded"], column["quarantined"], column["missing"]) == (NUM_GOOD, 3, 0)
     tars = Path(drawn_store.folder.url).rglob("*.tar")
@@ -60,7 +67,55 @@ def test_the_quarantine_names_source_stage_and_reason(cli: Cli, drawn_store: Sto
 def test_the_urls_are_the_tars(cli: Cli, drawn_store: Store) -> None:
     lines = cli("status", drawn_store.folder.url, "--urls").out.splitlines()
     assert sorted(lines) == sorted(str(p) for p in Path(drawn_store.folder.url).rglob("*.tar"))
-    assert cli("status", drawn_store.folder.url, "--urls", "--json").json == lines
+    shown = cli("status", drawn_store.folder.url, "--urls", "--json").json
+    assert (shown["tars"], shown["member"]) == (lines, "latents.safetensors")
+    assert all(Path(url).is_file() for url in shown["plan"])
+
+
+def test_the_urls_are_of_one_column_and_what_to_join_is_shown(cli: Cli, own_store: Store) -> None:
+    other = pin_encoding(own_store, "dct:block=4", column="small")
+    for unit in own_store.units(other):
+        encode_unit(own_store, other, unit)
+    publish(own_store, other)
+    done = cli("status", own_store.folder.url, "--urls")
+    assert done.out
+    assert all("/encodings/latents/" in line for line in done.out.splitlines())
+    assert "column latents of snapshot 2" in done.err
+    assert "also served: small" in done.err
+    small = cli("status", own_store.folder.url, "--urls", "--column", "small", "--json").json
+    assert (small["member"], small["other_columns"]) == ("small.safetensors", ["latents"])
+    assert all("/encodings/small/" in url for url in small["tars"])
+
+
+def test_the_quickstart_s_reader_finds_every_sample_with_its_caption(
+    cli: Cli, own_store: Store, tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "quickstart.md"
+    block = next(
+        text
+        for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        if "webdataset" in text
+    )
+    (generation,) = own_store.generations()
+    rows = pa.concat_tables(
+        own_store.read_rows(unit, ["key", "shard", "row", "path"])
+        for unit in generation.units(rows_per_unit=4)
+    )
+    captions = pa.table({"shard": rows["shard"], "row": rows["row"], "value": rows["path"]})
+    own_store.write_annotations(generation, "caption", [captions])
+    record = own_store.snapshot().column("latents").record
+    publish(own_store, record)
+    urls = cli("status", own_store.folder.url, "--urls", "--json").out
+    (tmp_path / "urls.json").write_text(urls)
+    ran = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    keys = set(rows["key"].to_pylist())
+    names = dict(zip(rows["key"].to_pylist(), rows["path"].to_pylist(), strict=True))
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    assert len(lines) == NUM_GOOD
+    assert {key for key, *_ in lines} < keys
+    assert all(line[1] == names[line[0]] for line in lines)
 
 
 def test_a_run_under_way_is_counted_from_its_commits(
@@ -90,6 +145,56 @@ def test_a_half_done_run_says_what_is_missing(cli: Cli, drawn_store: Store, tmp_
     record = pin_encoding(store)
     encode_unit(store, record, store.units(record)[0])
     assert "missing" in cli("status", store.folder.url).out.splitlines()[-1]
+
+
+def test_a_try_that_was_given_up_says_how_to_free_it(cli: Cli, own_store: Store) -> None:
+    tried = pin_encoding(own_store, "dct:block=4")
+    told = cli("status", own_store.folder.url).out
+    assert "run the same build" not in told
+    assert f"gc --free {tried.fingerprint[:12]} --delete" in told
+    assert (
+        cli("gc", own_store.folder.url, "--free", "dct:block=4", "--grace", "0", "--delete").code
+        == 0
+    )
+    assert tried.fingerprint[:12] not in cli("status", own_store.folder.url).out
+
+
+def test_a_tar_that_is_gone_or_cut_short_is_told_without_reading(
+    cli: Cli, own_store: Store
+) -> None:
+    assert "verify reads every byte" in cli("status", own_store.folder.url).out
+    short, gone = sorted(Path(own_store.folder.url).rglob("*.tar"))[:2]
+    short.chmod(0o644)
+    short.write_bytes(short.read_bytes()[:-512])
+    gone.unlink()
+    done = cli("status", own_store.folder.url)
+    assert done.code == 3
+    assert "2 objects; run latentcache verify --repair" in done.out
+    assert f"{gone.name} is missing" in done.out
+    assert (
+        len(cli("status", own_store.folder.url, "--json").json["columns"]["latents"]["damaged"])
+        == 2
+    )
+
+
+def test_a_run_is_not_shown_as_going_on_when_its_next_commit_is_overdue() -> None:
+    each = Standing(column="latents", encoder="dct", fingerprint="ab", is_served=False,
+                    planned=9, encoded=4, quarantined=0, num_bytes=1, num_units_missing=5,
+                    recent=[(1000.0, 2), (1002.0, 2)])  # fmt: skip
+    assert each.rate(1004.0) == 1.0
+    assert each.rate(1030.0) is None
+    assert each.last_commit_s == 1002.0
+
+
+def test_watching_ends_when_nothing_is_missing() -> None:
+    def standing(missing: int) -> Standing:
+        return Standing(column="latents", encoder="dct", fingerprint="ab", is_served=True,
+                        planned=4, encoded=4 - missing, quarantined=0, num_bytes=1,
+                        num_units_missing=missing)  # fmt: skip
+
+    left, pauses = [2, 1, 0], []
+    watch(lambda: [standing(left.pop(0))], pause=pauses.append)
+    assert (left, len(pauses)) == ([], 2)
 
 
 def test_the_quarantine_is_known_before_the_first_snapshot(

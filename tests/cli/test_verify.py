@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from latentcache.cli.flags import DecodingOptions
-from latentcache.cli.repair import recorded_options
+from latentcache.cli.look.repair import recorded_options
 from latentcache.core.fingerprint import fingerprint
 from latentcache.encoders import EncoderOptions, encoding_identity, load_encoder
 from latentcache.store import Store
 from tests.cli.conftest import Cli
-from tests.evaluate.drawn_store import NUM_GOOD, TRANSFORM
+from tests.evaluate.drawn_store import NUM_GOOD, TRANSFORM, encode_unit, pin_encoding, publish
 
 
 def flip_a_byte(path: Path, at: int) -> None:
@@ -70,6 +70,24 @@ def test_decoding_gives_psnr_per_sample_mean_and_min(cli: Cli, drawn_store: Stor
     text = cli("verify", drawn_store.folder.url, "--decode", 4, "--device", "cpu").out
     assert f"PSNR mean {psnr['mean']:.2f} dB" in text
     assert all(key in text for key in psnr["samples"])
+    assert values == sorted(values)
+    sources = [psnr["sources"][key] for key in psnr["samples"]]
+    shown = [line.split()[1] for line in text.splitlines() if line.startswith("latents ")]
+    assert shown == sources
+
+
+def test_an_older_snapshot_is_verified_by_its_number(cli: Cli, own_store: Store) -> None:
+    other = pin_encoding(own_store, "dct:block=4")
+    for unit in own_store.units(other):
+        encode_unit(own_store, other, unit)
+    publish(own_store, other)
+    url = own_store.folder.url
+    for tar in Path(url).rglob(f"*{other.fingerprint}/shards/*.tar"):
+        tar.unlink()
+    assert cli("verify", url).code == 3
+    assert cli("verify", url, "--snapshot", 1).code == 0
+    assert cli("verify", url, "--snapshot", 1, "--repair").code == 2
+    assert "must be one of the store's (1, 2)" in cli("verify", url, "--snapshot", 3).err
 
 
 def test_a_corpus_that_moved_is_found_where_it_is(

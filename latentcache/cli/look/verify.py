@@ -14,6 +14,7 @@ from latentcache.cli.flags import (
     decoding_flags,
     decoding_of,
     json_flag,
+    note,
 )
 from latentcache.cli.output import count_text, print_json
 from latentcache.cli.results import DAMAGED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from latentcache.store import Damage, Snapshot, VerifyReport
 
 _SHOWN_DAMAGE = 50
+_SHOWN_SAMPLES = 20
 
 
 @click.command(short_help="Checksums, shapes, finiteness, alignment; --decode, --repair.")
@@ -37,6 +39,14 @@ _SHOWN_DAMAGE = 50
 )
 @click.option("--repair", is_flag=True, help="Encode again what is damaged, and publish.")
 @click.option("--column", metavar="NAME", help="Only this column.")
+@click.option(
+    "--snapshot",
+    type=int,
+    metavar="N",
+    expose_value=False,
+    callback=note("snapshot"),
+    help="Another snapshot than the newest.",
+)
 @decoding_flags
 @cluster_flags
 @config_flags
@@ -50,19 +60,22 @@ def verify(
     column: str | None,
     as_json: bool,
 ) -> None:
-    """Compare every byte that the newest snapshot of STORE names with what was recorded.
+    """Compare every byte that a snapshot of STORE names with what was recorded: the newest's.
 
     Leaves with 3 if anything is damaged (and was not repaired).
     """  # fmt: skip
     from latentcache.store import Store
 
     opened = Store.open(store)
-    found = opened.snapshot()
+    number: int | None = context.meta["snapshot"]
+    found = opened.snapshot(number)
+    if repair and number not in (None, opened.snapshots()[-1]):
+        raise click.UsageError("--repair mends the newest snapshot; leave out --snapshot")
     columns = [found.column(column).name] if column else None
     report = _verify(found, columns)
     repaired: list[str] = []
     if repair and not report.ok:
-        from latentcache.cli.repair import repair_damage
+        from latentcache.cli.look.repair import repair_damage
 
         repaired = repair_damage(context, opened, found, report.damaged)
         found = opened.snapshot()
@@ -147,7 +160,8 @@ def _psnr_json(report: "FidelityReport") -> dict[str, Any]:
     shown: dict[str, Any] = {
         "mean": report.mean_db,
         "min": report.min_db,
-        "samples": report.psnr_db,
+        "samples": {key: report.psnr_db[key] for key in report.worst_first()},
+        "sources": report.sources,
         "skipped": report.skipped,
     }
     if report.rest_db:
@@ -182,14 +196,17 @@ def _print_report(
 def _print_fidelity(name: str, found: "FidelityReport") -> None:
     from latentcache.evaluate import mean_of
 
-    for key, psnr in found.psnr_db.items():
-        line = f"{name} {key} {psnr:.2f} dB"
+    worst = found.worst_first()
+    for key in worst[:_SHOWN_SAMPLES]:
+        line = f"{name} {found.sources[key]} {found.psnr_db[key]:.2f} dB"
         if key in found.rest_db:
             first, rest = found.first_frame_db[key], found.rest_db[key]
-            line += f" (first frame {first:.2f}, rest {rest:.2f})"
-        click.echo(line)
-    for key, why in found.skipped.items():
-        click.echo(f"{name} {key} not compared: {why}")
+            line += f", first frame {first:.2f}, rest {rest:.2f}"
+        click.echo(f"{line} ({key})")
+    if len(worst) > _SHOWN_SAMPLES:
+        click.echo(f"{name}: {len(worst) - _SHOWN_SAMPLES:,} more, better ones; --json has all")
+    for why in list(found.skipped.values())[:_SHOWN_SAMPLES]:
+        click.echo(f"{name} not compared: {why}")
     if found.mean_db is not None and found.min_db is not None:
         click.echo(
             f"{name}: PSNR mean {found.mean_db:.2f} dB, min {found.min_db:.2f} dB "

@@ -1,10 +1,11 @@
 """How far each encoding is, counted from commits: true while a run is on and after any death."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from latentcache.cli.status import quarantine_json
+from latentcache.cli.look.quarantined import quarantine_json
 from latentcache.core.errors import StoreError
 from latentcache.core.rejects import Reject
 from latentcache.decode import pixel_rules
@@ -17,6 +18,7 @@ from latentcache.store import (
     Generation,
     Snapshot,
     Store,
+    listed_damage,
 )
 from latentcache.store.format import encoding_folder, read_meta
 from latentcache.store.snapshots import PlanView
@@ -24,6 +26,8 @@ from latentcache.store.units import commit_mismatch, rank_commits
 
 _LATELY_S = 120.0
 """A run whose last commit is older is not shown as running."""
+_LEAST_WAIT_S = 20.0
+"""Commits of quick encoders come in bursts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class Standing:
         num_bytes: Of tars.
         pixels: Rules and libraries that made its pixels.
         recent: (landed at, rows) of the newest commits, in seconds since the epoch.
+        is_given_up: Another encoding of the column is served, and no run is at work on this one.
+        damage: What a listing shows to be gone or cut short of what is served.
     """
 
     column: str
@@ -52,18 +58,32 @@ class Standing:
     num_units_missing: int
     pixels: Mapping[str, str] = field(default_factory=dict)
     recent: Sequence[tuple[float, int]] = ()
+    is_given_up: bool = False
+    damage: Sequence[str] = ()
 
     @property
     def missing(self) -> int:
         """Neither encoded nor quarantined yet."""
         return self.planned - self.encoded - self.quarantined
 
+    @property
+    def last_commit_s(self) -> float | None:
+        """When the newest commit landed, in seconds since the epoch; None of none."""
+        return max((at for at, _ in self.recent), default=None)
+
     def rate(self, now_s: float) -> float | None:
-        """Return samples per second over the last minutes, or None if no run is on."""
-        lately = [(at, rows) for at, rows in self.recent if now_s - at <= _LATELY_S]
+        """Return samples per second over the last minutes, or None if no run seems to be on.
+
+        It seems so while the next commit is not overdue: no longer than three times the usual
+        wait since the last.
+        """
+        lately = sorted((at, rows) for at, rows in self.recent if now_s - at <= _LATELY_S)
         if len(lately) < 2:
             return None
-        first_s = min(at for at, _ in lately)
+        first_s, last_s = lately[0][0], lately[-1][0]
+        usual_s = (last_s - first_s) / (len(lately) - 1)
+        if now_s - last_s > max(_LEAST_WAIT_S, 3 * usual_s):
+            return None
         return sum(rows for _, rows in lately) / max(1.0, now_s - first_s)
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +94,7 @@ class Standing:
             "quarantined": self.quarantined,
             "missing": self.missing,
             "bytes": self.num_bytes,
+            "damaged": list(self.damage),
             "pixels": dict(self.pixels),
         }
 
@@ -118,8 +139,15 @@ def read_standings(
     for name in [column] if column else known:
         view = snapshot.columns.get(name) if snapshot else None
         found = [_standing(store, plan, record, view) for record in store.encodings(name)]
+        if any(each.is_served for each in found):
+            found = [_given_up(each) for each in found]
         standings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
     return standings
+
+
+def _given_up(each: Standing) -> Standing:
+    """Return ``each``, marked if nothing serves it and no run seems to be on it."""
+    return replace(each, is_given_up=not each.is_served and each.rate(time.time()) is None)
 
 
 def _standing(
@@ -156,6 +184,7 @@ def _standing(
         num_units_missing=len(units) - len(known) - len(commits),
         pixels=pixel_rules(record.transform),
         recent=[(landed_s[name], count) for name, count in rows.items()],
+        damage=listed_damage(view) if view is not None and is_served else (),
     )
 
 

@@ -1,0 +1,117 @@
+"""``latentcache status``: what is planned, encoded, quarantined and missing."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentcache.cli.corpus_report import corpus_json, print_corpus
+from latentcache.cli.flags import json_flag, note
+from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
+from latentcache.cli.look.watching import watch
+from latentcache.cli.output import count_text, print_json
+from latentcache.cli.results import DAMAGED
+
+if TYPE_CHECKING:
+    from latentcache.cli.look.standing import Standing
+    from latentcache.store import Store
+
+
+@click.command(short_help="What is planned, encoded, quarantined, missing.")
+@click.argument("store")
+@click.option("--quarantined", is_flag=True, help="List what was left out: key, source, reason.")
+@click.option("--urls", is_flag=True, help="Print the tars of a served column.")
+@click.option(
+    "--column",
+    metavar="NAME",
+    expose_value=False,
+    callback=note("column"),
+    help="Only this column.",
+)
+@click.option("--snapshot", type=int, metavar="N", help="Another snapshot than the newest.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    expose_value=False,
+    callback=note("watch"),
+    help="Say it again every 5 s until nothing is missing.",
+)
+@json_flag
+@click.pass_context
+def status(
+    context: click.Context,
+    *,
+    store: str,
+    quarantined: bool,
+    urls: bool,
+    snapshot: int | None,
+    as_json: bool,
+) -> None:
+    """Say how far STORE is: per column, encoded + quarantined + missing = planned.
+
+    While a run is on, its commits are counted as they land. Tars are listed, not read: verify
+    does that. Leaves with 3 if one that is served is gone or cut short.
+    """
+    from latentcache.store import Store
+
+    opened, column = Store.open(store), context.meta["column"]
+    if urls:
+        from latentcache.cli.look.urls import print_urls
+
+        print_urls(opened.snapshot(snapshot), column, as_json=as_json)
+    elif quarantined:
+        print_quarantine(read_quarantine(opened, snapshot, column), as_json=as_json)
+    elif context.meta["watch"]:
+        watch(lambda: _print_status(opened, snapshot, column, as_json=as_json))
+    elif any(each.damage for each in _print_status(opened, snapshot, column, as_json=as_json)):
+        context.exit(DAMAGED)
+
+
+def _print_status(
+    store: "Store", number: int | None, column: str | None, *, as_json: bool
+) -> "list[Standing]":
+    """Print how far a store is and return the standings."""
+    from latentcache.cli.look.standing import num_planned, read_standings
+    from latentcache.cli.look.standing_lines import print_standings
+
+    numbers = store.snapshots()
+    snapshot = store.snapshot(number) if numbers or number is not None else None
+    standings = read_standings(store, snapshot, column)
+    planned = num_planned(store)
+    shown = snapshot.number if snapshot else None
+    if as_json:
+        found = _status_json(standings, planned, shown, numbers)
+        if generations := store.generations():
+            found["corpus"] = corpus_json(generations[-1].totals)
+        print_json(found)
+        return standings
+    if not store.generations():
+        click.echo("nothing is planned yet; run latentcache build or plan")
+        return standings
+    click.echo(f"planned: {count_text(planned, 'sample')}")
+    for generation in store.generations():
+        print_corpus(generation.totals, generation.num_rows)
+    if shown is None:
+        click.echo("snapshot: none yet")
+    else:
+        others = [str(each) for each in numbers if each != shown]
+        also = f" (also {', '.join(others)})" if others else ""
+        click.echo(f"snapshot: {shown}{also}")
+    print_standings(standings)
+    return standings
+
+
+def _status_json(
+    standings: "list[Standing]", planned: int, snapshot: int | None, numbers: list[int]
+) -> dict[str, Any]:
+    leading = {each.column: each for each in reversed(standings)}
+    return {
+        "planned": planned,
+        "snapshot": snapshot,
+        "columns": {name: leading[name].as_json() for name in sorted(leading)},
+        "snapshots": numbers,
+        "encodings": [
+            {"column": each.column, "encoder": each.encoder, "served": each.is_served}
+            | each.as_json()
+            for each in standings
+        ],
+    }
