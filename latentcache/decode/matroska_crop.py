@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
-_CLUSTER = 0x1F43B675
 _KIND, _KIND_VIDEO = 0x83, 1
 _SIDES = {0x54CC: "left", 0x54BB: "top", 0x54DD: "right", 0x54AA: "bottom"}
 _MAX_TRACKS_BYTES = 2**20
@@ -49,13 +48,13 @@ def read_crop(file: BinaryIO, size_bytes: int, *, track: int) -> Crop:
 
 def _crop_in_segment(file: BinaryIO, start: int, end: int, track: int) -> Crop:
     crops: list[Crop] = []
+    # Usually before the pictures; an editor that needs room moves it behind them.
     for kind, begin, stop in _elements(file, start, end):
-        if kind == _CLUSTER or crops:
-            break
         if kind == _TRACKS and stop - begin <= _MAX_TRACKS_BYTES:
             entries = [each for each in _elements(file, begin, stop) if each[0] == _ENTRY]
             found = [_crop_of(file, first, last) for _, first, last in entries]
             crops = [each for each in found if each is not None]
+            break
     return crops[track] if track < len(crops) else Crop()
 
 

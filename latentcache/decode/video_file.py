@@ -261,10 +261,12 @@ def _decoder_of(stream: VideoStream) -> VideoCodecContext:
     """Return the track's decoder: the one that keeps alpha where the file has some."""
     decoder = stream.codec_context
     with_alpha = _ALPHA_DECODERS.get(decoder.name)
-    if with_alpha and stream.metadata.get("alpha_mode") == "1":
-        told = decoder
+    told = {name.lower(): value for name, value in stream.metadata.items()}
+    if with_alpha and told.get("alpha_mode") == "1":
+        plain = decoder
         decoder = cast(VideoCodecContext, VideoCodecContext.create(with_alpha, "r"))
-        decoder.extradata, decoder.width, decoder.height = told.extradata, told.width, told.height
+        decoder.extradata = plain.extradata
+        decoder.width, decoder.height = plain.width, plain.height
     # There is one decode worker per core already; and threads of FFmpeg outlive an exception
     # that leaves the decoder in the middle.
     decoder.thread_type = "NONE"
