@@ -5,10 +5,10 @@ back more than 16 pictures, so further away than that two packets' order is the 
 
 - A time that lies far before or far behind all its neighbours is wrong. Its picture goes into
   the nearest gap that its neighbours leave; so does one without a time.
-- A clock that runs backwards, or in broadcast containers leaps by more than 10 s (as FFmpeg's
-  ``dts_delta_threshold``), is that of another capture joined on, which goes on one picture
-  after the last. A wrap of the counter is none: FFmpeg has counted on by then; and where it
-  took a clock that ran backwards for a wrap, the leap of a day tells.
+- A clock that runs backwards for good, or in broadcast containers leaps by more than 10 s (as
+  FFmpeg's ``dts_delta_threshold``), is that of another capture joined on, which goes on one
+  picture after the last. A wrap of the counter is none: FFmpeg has counted on by then; and where
+  it took a clock that ran backwards for a wrap, the leap of a day tells.
 - Pictures of one time share the time up to the next.
 """
 
@@ -37,24 +37,27 @@ class MendedClock:
     Attributes:
         ticks: As mended; pictures of one time are told apart where the clock is fine enough.
         num_mended: Times that were missing, wrong, or the same as another's.
-        num_joins: Places where another capture was joined on.
+        joins: Packets with which another capture begins.
     """
 
     ticks: Ticks
     num_mended: int
-    num_joins: int
+    joins: tuple[int, ...]
 
     @property
     def is_as_told(self) -> bool:
         """Whether the file's own times name every picture."""
-        return not self.num_mended and not self.num_joins
+        return not self.num_mended and not self.joins
 
 
-def mend_clock(ticks: Ticks, is_key: _Flags, *, tick_s: float, is_broadcast: bool) -> MendedClock:
+def mend_clock(
+    ticks: Ticks, decoded: Ticks, is_key: _Flags, *, tick_s: float, is_broadcast: bool
+) -> MendedClock:
     """Return when each packet's picture is shown.
 
     Args:
         ticks: As the file tells; ``NO_TIME`` where it does not. At least one is told.
+        decoded: When each packet is to be decoded; likewise.
         is_key: Which packets decode without others.
         tick_s: Seconds per tick.
         is_broadcast: Of a container in which clocks may leap.
@@ -65,13 +68,16 @@ def mend_clock(ticks: Ticks, is_key: _Flags, *, tick_s: float, is_broadcast: boo
     is_good = is_told.copy()
     is_good[wrong] = False
     leap = _LEAP_S / tick_s if is_broadcast else np.inf
-    mended, num_joins = _joined(ticks, is_key, np.flatnonzero(is_good), step, leap)
+    good = np.flatnonzero(is_good)
+    falls = _falls_for_good(decoded[good])
+    begins = _joins(ticks[good], is_key[good], falls, step=step, leap=leap)
+    mended = _joined(ticks, good, begins, step)
     _fill_in(mended, is_good, step)
     num_ties = len(mended) - len(np.unique(mended))
     if num_ties:
         mended = _spread(mended, step)
     num_mended = int((~is_good).sum()) + num_ties
-    return MendedClock(mended, num_mended, num_joins)
+    return MendedClock(mended, num_mended, tuple(good[begins].tolist()))
 
 
 def _usual_step(told: Ticks) -> int:
@@ -118,35 +124,44 @@ def _is_wrong(known: Ticks, keys: _Flags, at: int, far: int) -> bool:
     return False
 
 
-def _joined(ticks: Ticks, is_key: _Flags, good: Ticks, step: int, leap: float) -> tuple[Ticks, int]:
-    """Return the times with every joined capture moved behind the one before, and the joins."""
+def _joined(ticks: Ticks, good: Ticks, begins: list[int], step: int) -> Ticks:
+    """Return the times with every joined capture moved behind the one before."""
     known, mended = ticks[good], ticks.copy()
-    begins = [0, *_joins(known, is_key[good], step, leap), len(known)]
     end = None
-    for start, stop in pairwise(begins):
+    for start, stop in pairwise([0, *begins, len(known)]):
         run = known[start:stop]
         if end is not None:
             run = run - run.min() + end + step
         mended[good[start:stop]] = run
         end = run.max()
-    return mended, len(begins) - 2
+    return mended
 
 
-def _joins(known: Ticks, is_key: _Flags, step: int, leap: float) -> list[int]:
+def _falls_for_good(decoded: Ticks) -> _Flags:
+    """Return where the clock of decoding falls back, and stays there for the next packet."""
+    falls = np.zeros(len(decoded), bool)
+    if len(decoded) > 1 and bool(np.all(decoded != NO_TIME)):
+        following = np.append(decoded[2:], decoded[-1])
+        falls[1:] = (decoded[1:] < decoded[:-1]) & (following < decoded[:-1])
+    return falls
+
+
+def _joins(known: Ticks, is_key: _Flags, falls: _Flags, *, step: int, leap: float) -> list[int]:
     """Return where in the order of decoding another capture begins."""
     latest = np.maximum.accumulate(known)[:-1]
     is_ahead = known[1:] > latest + leap
     allowed = np.where(is_key[1:], 0, _FAR_PICTURES * step)
     found: list[int] = []
     looked_at, so_far = 0, known[:1].max(initial=NO_TIME)
-    for at in (np.flatnonzero((known[1:] < latest - allowed) | is_ahead) + 1).tolist():
+    suspects = (known[1:] < latest - allowed) | is_ahead | falls[1:]
+    for at in (np.flatnonzero(suspects) + 1).tolist():
         so_far = max(so_far, known[looked_at:at].max())
         looked_at = at
         following = known[at : at + (2 if is_key[at] else _REORDERED)]
         far = 0 if is_key[at] else _FAR_PICTURES * step
         # Lasting, or it is one wrong time, or a late picture with those that refer to it.
         is_back = following.max() < so_far - far and (is_key[at] or len(following) == _REORDERED)
-        if is_ahead[at - 1] or is_back:
+        if is_ahead[at - 1] or is_back or falls[at]:
             found.append(at)
             so_far = NO_TIME
     return found

@@ -46,6 +46,9 @@ class FrameReader:
         self._is_damaged = False
         self._is_unused = find_unused_rule(video.decoder)
         self._false_keys: set[int] = set()
+        is_by_packet = self._pictures.naming is Naming.PACKET
+        packets = self._pictures.packets.tolist() if is_by_packet else []
+        self._by_packet = {packet: number for number, packet in enumerate(packets)}
         self._aspects = PixelAspects(video)
         self.pixel_aspect = Fraction(1)
 
@@ -111,9 +114,11 @@ class FrameReader:
 
     def _restart(self) -> None:
         self._video.restart()
-        # What comes before the first picture that can be decoded is no use to the decoder.
+        # What comes before a key frame is no use to the decoder; a stream that is renewed bit by
+        # bit has none.
         first = self._pictures.first
-        first_packet = int(self._pictures.packets[first]) if first else 0
+        is_at_key = first > 0 and self._pictures.key_before(first) == first
+        first_packet = int(self._pictures.packets[first]) if is_at_key else 0
         self._numbered = self._decode(first_packet=first_packet)
         self._next, self._is_damaged = first, False
 
@@ -141,14 +146,15 @@ class FrameReader:
 
     def _number(self, frame: VideoFrame) -> int | None:
         """Return which picture a frame is; None if the track has no such one."""
-        is_timed = self._pictures.naming is Naming.TIME
-        name = frame.pts if is_timed else self._video.packet_of(frame)
-        return None if name is None else self._pictures.number_of(name)
+        if self._pictures.naming is Naming.TIME:
+            return None if frame.pts is None else self._pictures.at_tick(frame.pts)
+        packet = self._video.packet_of(frame)
+        return None if packet is None else self._by_packet.get(packet)
 
     def _advance_to(self, picture: int) -> VideoFrame:
         assert self._numbered is not None, "started before"
         for number, frame in self._numbered:
-            self._is_damaged |= bool(frame.is_corrupt)
+            self._is_damaged |= bool(frame.is_corrupt) and number >= self._pictures.first
             self._next = number + 1
             if number == picture:
                 return frame

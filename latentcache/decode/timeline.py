@@ -48,13 +48,10 @@ class Pictures:
     packets: Ticks
     first: int = 0
 
-    def number_of(self, name: int) -> int | None:
-        """Return the picture of a tick or packet; None if it has none."""
-        if self.naming is not Naming.TIME:
-            found = np.flatnonzero(self.names == name)
-            return int(found[0]) if len(found) else None
-        at = int(np.searchsorted(self.names, name))
-        is_known = at < len(self.names) and int(self.names[at]) == name
+    def at_tick(self, tick: int) -> int | None:
+        """Return the picture that has a tick for its name; None if none has."""
+        at = int(np.searchsorted(self.names, tick))
+        is_known = at < len(self.names) and int(self.names[at]) == tick
         return at if is_known else None
 
     def key_before(self, picture: int) -> int:
@@ -72,6 +69,7 @@ class Timeline:
         tick_s: Seconds per tick.
         pictures: Of the track.
         shown: Which of them each frame is.
+        num_lost: Pictures that refer to what is not in the file.
         num_mended: Times that the file gave wrong, twice or not at all.
         num_joins: Places where the clock starts anew: captures that were joined.
     """
@@ -80,6 +78,7 @@ class Timeline:
     tick_s: Fraction
     pictures: Pictures
     shown: Ticks
+    num_lost: int = 0
     num_mended: int = 0
     num_joins: int = 0
 
@@ -109,11 +108,6 @@ class Timeline:
         shortest, longest = (share * gaps[(len(gaps) - 1) // 2] for share in _USUAL_GAPS)
         usual = gaps[(gaps >= shortest) & (gaps <= longest) & (gaps > 0)]
         return float(len(usual) / (int(usual.sum()) * self.tick_s)) if len(usual) else 0.0
-
-    @property
-    def num_lost(self) -> int:
-        """Pictures at the start that refer to what is not in the file."""
-        return self.pictures.first
 
     def longest_stand(self, times_s: Sequence[float]) -> int:
         """Return the largest number of times in a row at which one frame is shown."""
@@ -146,11 +140,13 @@ class PacketFacts:
         tick: When it is shown; None if the file does not say.
         is_key: It decodes without others.
         num_pictures: That begin in it.
+        decoded: When it is to be decoded; None if the file does not say.
     """
 
     tick: int | None
     is_key: bool
     num_pictures: int = 1
+    decoded: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +175,8 @@ class Track:
     tick_s: Fraction
     num_mended: int = 0
     num_joins: int = 0
+    num_dropped: int = 0
+    """Pictures that refer to what is not in the file, where another capture begins."""
 
 
 def track_of(packets: Sequence[PacketFacts], clock: ClockFacts) -> Track:
@@ -192,9 +190,9 @@ def track_of(packets: Sequence[PacketFacts], clock: ClockFacts) -> Track:
         clock: What the file says of times.
     """
     numbers = np.array(_showing(packets), np.int64)
-    told = [packets[number].tick for number in numbers.tolist()]
-    ticks = np.array([NO_TIME if tick is None else tick for tick in told], np.int64)
-    is_key = np.array([packets[number].is_key for number in numbers.tolist()], bool)
+    shown = [packets[number] for number in numbers.tolist()]
+    ticks = _told([packet.tick for packet in shown])
+    is_key = np.array([packet.is_key for packet in shown], bool)
     is_told = ticks != NO_TIME
     if not is_told.any() or (clock.is_reordered and not is_told.all()):
         evenly = np.arange(len(numbers), dtype=np.int64)
@@ -202,7 +200,13 @@ def track_of(packets: Sequence[PacketFacts], clock: ClockFacts) -> Track:
     if clock.is_reordered and not is_key.all():
         # Sorted, times of decoding are evenly spaced like those of showing.
         return _counted(np.sort(ticks), numbers, is_key, clock.tick_s)
-    mended = mend_clock(ticks, is_key, tick_s=float(clock.tick_s), is_broadcast=clock.is_broadcast)
+    mended = mend_clock(
+        ticks,
+        _told([packet.decoded for packet in shown]),
+        is_key,
+        tick_s=float(clock.tick_s),
+        is_broadcast=clock.is_broadcast,
+    )
     return _named(mended, ticks, numbers, is_key, clock.tick_s)
 
 
@@ -216,8 +220,18 @@ def timeline_of(track: Track, edits: Sequence[Edit] = ()) -> Timeline:
     first = track.pictures.first
     ticks, shown = visible(track.ticks[first:], edits)
     return Timeline(
-        ticks, track.tick_s, track.pictures, shown + first, track.num_mended, track.num_joins
+        ticks,
+        track.tick_s,
+        track.pictures,
+        shown + first,
+        num_lost=first + track.num_dropped,
+        num_mended=track.num_mended,
+        num_joins=track.num_joins,
     )
+
+
+def _told(ticks: Sequence[int | None]) -> Ticks:
+    return np.array([NO_TIME if tick is None else tick for tick in ticks], np.int64)
 
 
 def _showing(packets: Sequence[PacketFacts]) -> list[int]:
@@ -239,8 +253,27 @@ def _counted(ticks: Ticks, numbers: Ticks, is_key: Ticks, tick_s: Fraction) -> T
 def _named(
     mended: MendedClock, told: Ticks, numbers: Ticks, is_key: Ticks, tick_s: Fraction
 ) -> Track:
+    is_kept = _decodable(is_key, mended.joins)
     order = np.argsort(mended.ticks, kind="stable")
+    order = order[is_kept[order]]
     naming = Naming.TIME if mended.is_as_told else Naming.PACKET
     names = (told if mended.is_as_told else numbers)[order]
     pictures = Pictures(naming, names, np.flatnonzero(is_key[order]), numbers[order])
-    return Track(pictures, mended.ticks[order], tick_s, mended.num_mended, mended.num_joins)
+    return Track(
+        pictures,
+        mended.ticks[order],
+        tick_s,
+        num_mended=mended.num_mended,
+        num_joins=len(mended.joins),
+        num_dropped=int((~is_kept).sum()),
+    )
+
+
+def _decodable(is_key: Ticks, joins: Sequence[int]) -> Ticks:
+    """Return which packets do not belong to a group whose beginning another capture lacks."""
+    is_kept = np.ones(len(is_key), bool)
+    for join in joins:
+        if not is_key[join:].any():
+            continue
+        is_kept[join : join + int(np.argmax(is_key[join:]))] = False
+    return is_kept

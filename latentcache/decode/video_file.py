@@ -135,7 +135,7 @@ class VideoFile:
         """
         count = picture_counter(self.decoder)
         found = [
-            PacketFacts(packet.pts, packet.is_keyframe, count(memoryview(packet)))
+            PacketFacts(packet.pts, packet.is_keyframe, count(memoryview(packet)), packet.dts)
             for packet in self.packets()
             if packet is not None
         ]

@@ -196,3 +196,33 @@ def test_a_file_of_even_times_names_its_frames_by_them(plain: bytes) -> None:
     line = probe(plain).timeline
     assert line.pictures.naming is Naming.TIME
     assert (line.num_lost, line.num_mended, line.num_joins) == (0, 0, 0)
+
+
+def test_a_capture_joined_in_mid_group_goes_on_at_its_first_whole_frame() -> None:
+    options = {"bf": "2", "g": "24", "sc_threshold": "0"}
+    data = encode_clip(60, container="mpegts", options=options)
+    with av.open(io.BytesIO(data)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size]
+    line = probe(data + data[starts[12] :]).timeline
+    assert line.num_joins == 1
+    assert line.num_lost > 0
+    assert line.num_frames + line.num_lost == 60 + 48
+    first, last = decode(
+        data + data[starts[12] :],
+        whole_clip(60),
+        whole_clip(20, start_s=line.time_s(line.num_frames - 20)),
+    )
+    assert numbers(first) == list(range(60))
+    assert numbers(last) == list(range(40, 60))
+
+
+def test_a_stream_renewed_bit_by_bit_begins_where_it_is_whole() -> None:
+    options = {"x264-params": "intra-refresh=1:bframes=0:keyint=20"}
+    data = encode_clip(60, container="mpegts", options=options)
+    with av.open(io.BytesIO(data)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size]
+    cut = data[: 188 * 3] + data[starts[7] :]
+    line = probe(cut).timeline
+    assert 0 < line.num_frames < 53
+    (clip,) = decode(cut, whole_clip(line.num_frames))
+    assert numbers(clip) == list(range(60 - line.num_frames, 60))
