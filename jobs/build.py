@@ -18,8 +18,8 @@ import click
 from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
 from latentcache.cli.progress_bar import LineReporter
+from latentcache.cli.results import plan_sentences
 from latentcache.core.errors import ConfigError, LatentCacheError
-from latentcache.core.findings import lost_sentence
 from latentcache.runner import Recipe, parse_setting, read_recipe
 
 INCOMPLETE = 3
@@ -51,7 +51,7 @@ def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
         recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
     )
     print(json.dumps(asdict(encoded), indent=2))
-    told = [lost_sentence(planned.generation.totals), encoded.limit_sentence]
+    told = [*plan_sentences(planned), encoded.limit_sentence]
     for sentence in filter(None, told):
         print(f"error: {sentence}", file=sys.stderr)
     return INCOMPLETE if any(told) else 0
@@ -63,7 +63,8 @@ def on_cluster(recipe: Recipe) -> Recipe:
     Raises:
         ConfigError: A path is relative; a job's working folder is a copy that goes away.
     """
-    for name, url in (("corpus", recipe.corpus), ("store", recipe.store)):
+    corpora = (recipe.corpus,) if isinstance(recipe.corpus, str) else recipe.corpus
+    for name, url in (*(("corpus", each) for each in corpora), ("store", recipe.store)):
         if url and "://" not in url and not Path(url).is_absolute():
             raise ConfigError(
                 f"{name} must be a URL or an absolute path in a submitted job, got {url!r} "

@@ -4,8 +4,10 @@ import click
 
 from latentcache.cli.flags import (
     config_flags,
+    corpus_and_store,
     encode_flags,
     json_flag,
+    places_argument,
     plan_flags,
     recipe_of,
     resource_flags,
@@ -17,8 +19,7 @@ from latentcache.cli.results import print_encode_result, print_plan_result
 
 
 @click.command(short_help="Plan a corpus, encode it, publish: the main job.")
-@click.argument("corpus", required=False)
-@click.argument("store", required=False)
+@places_argument
 @plan_flags
 @encode_flags
 @seed_flag("plan.seed", "encode.seed")
@@ -27,13 +28,14 @@ from latentcache.cli.results import print_encode_result, print_plan_result
 @config_flags
 @json_flag
 @click.pass_context
-def build(context: click.Context, corpus: str | None, store: str | None, as_json: bool) -> None:
+def build(context: click.Context, places: tuple[str, ...], as_json: bool) -> None:
     """Turn CORPUS into latents in STORE: scan, plan, encode, publish a snapshot.
 
-    CORPUS is a folder of images, of WebDataset tars or of manifests. Run it again to
-    finish what was interrupted. CORPUS and STORE may come from --config.
+    CORPUS is a folder of images, of WebDataset tars or of manifests, or one of those files;
+    several are planned together, and '{00000..00031}.tar' and '*.tar' are understood. Run it
+    again to finish what was interrupted. CORPUS and STORE may come from --config.
     """
-    recipe = recipe_of(context, corpus=corpus, store=store)
+    recipe = recipe_of(context, **corpus_and_store(places))
     from latentcache import runner
 
     with reporting() as reporter:

@@ -112,6 +112,14 @@ def plan_flags(command: CommandT) -> CommandT:
             help="Leave out clips that show one picture for three frames or more.",
         ),
         _option(
+            "--caption-column", key="plan.caption_column", metavar="NAME",
+            help="Column or field that is the caption.",
+        ),
+        _option(
+            "--limit", key="plan.limit", type=int, metavar="N",
+            help="List N samples at most, to try a plan; 0 lists all.",
+        ),
+        _option(
             "--corpus-kind", key="corpus_kind", metavar="KIND",
             help="folder, webdataset or manifest, where it cannot be told from the files.",
         ),
@@ -297,12 +305,36 @@ def note(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return keep
 
 
+def places_argument(command: CommandT) -> CommandT:
+    """Add the arguments CORPUS... STORE, passed on as ``places``; see ``corpus_and_store``."""
+    return click.argument("places", nargs=-1, metavar="[CORPUS]... [STORE]")(command)
+
+
+def corpus_and_store(places: tuple[str, ...]) -> dict[str, Any]:
+    """Return what ``recipe_of`` is given: of several places the last one is the store."""
+    store = places[-1] if len(places) > 1 else None
+    return {"corpus": _one_or_all(places[:-1] if store else places), "store": store}
+
+
+def corpora_alone(places: tuple[str, ...]) -> dict[str, Any]:
+    """Return as ``corpus_and_store``, where no store is needed: the last place may be a corpus."""
+    last = Path(places[-1]) if places else Path()
+    if len(places) > 1 and last.exists() and not (last / "latentcache.json").exists():
+        return {"corpus": _one_or_all(places)}
+    given = corpus_and_store(places)
+    return {key: value for key, value in given.items() if key == "corpus" or value}
+
+
+def _one_or_all(corpora: tuple[str, ...]) -> str | list[str] | None:
+    return list(corpora) if len(corpora) > 1 else next(iter(corpora), None)
+
+
 def json_flag(command: CommandT) -> CommandT:
     """Add ``--json``, passed on as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def recipe_of(context: click.Context, **given: str | None) -> "Recipe":
+def recipe_of(context: click.Context, **given: str | list[str] | None) -> "Recipe":
     """Return the recipe that the file, ``--set``, the flags and ``given`` make together.
 
     Args:

@@ -5,8 +5,11 @@ import click
 from latentcache.cli.estimates import estimate_json, print_estimate
 from latentcache.cli.flags import (
     config_flags,
+    corpora_alone,
+    corpus_and_store,
     encode_flags,
     json_flag,
+    places_argument,
     plan_flags,
     recipe_of,
     resource_flags,
@@ -15,13 +18,16 @@ from latentcache.cli.flags import (
 )
 from latentcache.cli.output import print_json
 from latentcache.cli.progress_bar import reporting
-from latentcache.cli.results import leave_if_incomplete, plan_json, print_plan_result
-from latentcache.core.findings import lost_sentence
+from latentcache.cli.results import (
+    leave_if_incomplete,
+    plan_json,
+    plan_sentences,
+    print_plan_result,
+)
 
 
 @click.command(short_help="Scan and plan only; --estimate says what it would take.")
-@click.argument("corpus", required=False)
-@click.argument("store", required=False)
+@places_argument
 @click.option(
     "--estimate",
     is_flag=True,
@@ -36,8 +42,7 @@ from latentcache.core.findings import lost_sentence
 @click.pass_context
 def plan(
     context: click.Context,
-    corpus: str | None,
-    store: str | None,
+    places: tuple[str, ...],
     estimate: bool,
     as_json: bool,
 ) -> None:
@@ -47,9 +52,9 @@ def plan(
     STORE.
     """  # fmt: skip
     if estimate:
-        _estimate(context, corpus, store, as_json=as_json)
+        _estimate(context, places, as_json=as_json)
         return
-    recipe = recipe_of(context, corpus=corpus, store=store)
+    recipe = recipe_of(context, **corpus_and_store(places))
     from latentcache import runner
 
     with reporting() as reporter:
@@ -58,14 +63,11 @@ def plan(
         print_json(plan_json(result))
     else:
         print_plan_result(result, with_buckets=True)
-    leave_if_incomplete(context, [lost_sentence(result.generation.totals)])
+    leave_if_incomplete(context, plan_sentences(result))
 
 
-def _estimate(
-    context: click.Context, corpus: str | None, store: str | None, *, as_json: bool
-) -> None:
-    given = {"store": store} if store else {}
-    recipe = recipe_of(context, corpus=corpus, **given)
+def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool) -> None:
+    recipe = recipe_of(context, **corpora_alone(places))
     from latentcache import runner
 
     encode = recipe.encode if was_given(context, "encode.encoder") else None

@@ -59,9 +59,14 @@ def plan_json(result: "PlanResult") -> dict[str, object]:
         "refused": generation.num_rejects,
         "shards": generation.num_shards,
         "buckets": {str(run.bucket): run.num_rows for run in generation.runs},
-        "corpus": corpus_json(generation.totals),
+        "corpus": {**corpus_json(generation.totals), "changes": result.changes.as_dict()},
         "totals": generation.totals,
     }
+
+
+def plan_sentences(result: "PlanResult") -> list[str]:
+    """Return what keeps a plan from being of the whole corpus as it is now."""
+    return [lost_sentence(result.generation.totals), result.changes.sentence]
 
 
 def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> None:
@@ -84,12 +89,13 @@ def print_encode_result(
     if as_json:
         found = {**asdict(result), "is_over_limit": result.is_over_limit}
         if planned is not None:
-            found["corpus"] = corpus_json(planned.generation.totals)
+            changes = planned.changes.as_dict()
+            found["corpus"] = {**corpus_json(planned.generation.totals), "changes": changes}
         print_json(found)
     else:
         _print_sum(result)
-    lost = lost_sentence(planned.generation.totals) if planned is not None else ""
-    leave_if_incomplete(context, [lost, result.limit_sentence])
+    of_plan = plan_sentences(planned) if planned is not None else []
+    leave_if_incomplete(context, [*of_plan, result.limit_sentence])
 
 
 def _print_sum(result: "EncodeResult") -> None:

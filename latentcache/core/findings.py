@@ -130,6 +130,7 @@ class Findings:
         num_lost: Of those, how many could not be read or were read in part.
         lost: Why, by name; the first ``MAX_NAMED``.
         chosen: What was chosen by a rule, and how to choose otherwise, by sentence.
+        where: The one of several corpora that examples are of; empty for the only one.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -138,6 +139,7 @@ class Findings:
     num_lost: int = 0
     lost: dict[str, str] = field(default_factory=dict)
     chosen: Counter[str] = field(default_factory=Counter)
+    where: str = ""
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count something of ``kind``."""
@@ -146,8 +148,10 @@ class Findings:
             return
         self.counts[kind] += count
         examples = self.examples.setdefault(kind, [])
-        if len(examples) < MAX_EXAMPLES and example not in examples:
-            examples.append(example)
+        if len(examples) < MAX_EXAMPLES:
+            named = f"{example} (in {self.where})" if self.where else example
+            if named not in examples:
+                examples.append(named)
 
     def lose(self, name: str, reason: str) -> None:
         """Count a container that cannot be read, or is read in part."""

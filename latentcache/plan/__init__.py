@@ -3,6 +3,7 @@
 from latentcache.plan.assign import Assignment, assign
 from latentcache.plan.beside import BesideTable
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
+from latentcache.plan.changes import CorpusChanges, corpus_changes
 from latentcache.plan.clips import STILL_FRAMES, Clip, ClipRules, VideoLength
 from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
 from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
@@ -20,6 +21,7 @@ __all__ = [
     "Clip",
     "ClipRules",
     "Corpus",
+    "CorpusChanges",
     "CorpusKind",
     "EncoderCost",
     "ListedMedia",
@@ -33,6 +35,7 @@ __all__ = [
     "bucket_lines",
     "bucket_table",
     "choose_bucket",
+    "corpus_changes",
     "estimate",
     "fit",
     "is_cell",

@@ -13,15 +13,19 @@ from latentcache.plan.listing import (
     extension_of,
     portable_path,
 )
-from latentcache.plan.metadata import KOHYA_FILES, METADATA_FILES, MetadataTable, read_metadata
+from latentcache.plan.metadata import (
+    KOHYA_FILES,
+    METADATA_FILES,
+    TABLE_FILES,
+    MetadataTable,
+    read_metadata,
+)
 from latentcache.plan.options import PlanOptions
 from latentcache.plan.walk import FoundFolder, iter_folders, note_folder
 from latentcache.storage import Folder
 
 CAPTION_EXTENSIONS = (".txt", ".caption")
 """Of a caption beside its picture, the first one that is there is taken."""
-
-_TABLES = frozenset({*METADATA_FILES, *KOHYA_FILES})
 
 
 def iter_folder(root: Folder, options: PlanOptions, totals: ListingTotals) -> Iterator[ListedMedia]:
@@ -70,22 +74,18 @@ class _FolderListing:
             for table in self._tables[name]
         ]
         has_stems = any(table.has_stems for table in near)
-        captions = {
-            file
-            for file in found.files
-            if file.endswith(CAPTION_EXTENSIONS) or extension_of(file) in CAPTION_EXTENSIONS
-        }
+        captions = {file for file in found.files if is_caption(file)}
         used: set[str] = set()
         ignored = self._totals.ignored
         for file in found.files:
             path = found.path(file)
-            if file in _TABLES or file in captions:
+            if file in TABLE_FILES or file in captions:
                 continue
             extension = extension_of(file)
             if not (self._options.any_extension or extension in MEDIA_EXTENSIONS):
                 ignored[extension or "(none)"] += 1
                 continue
-            mine = _captions_of(file, captions) if captions else []
+            mine = captions_of(file, captions) if captions else []
             used.update(mine)
             if not is_included(path, self._options):
                 ignored["(not included)"] += 1
@@ -137,7 +137,18 @@ class _FolderListing:
             self._totals.findings.add("caption_without_picture", portable_path(found.path(file)))
 
 
-def _captions_of(file: str, captions: set[str]) -> list[str]:
+def is_caption(file: str) -> bool:
+    """Whether a file's name is that of a caption."""
+    return extension_of(file) in CAPTION_EXTENSIONS
+
+
+def is_taken(path: str, options: PlanOptions) -> bool:
+    """Whether a file, neither caption nor table, is listed as a picture or video."""
+    is_medium = options.any_extension or extension_of(path) in MEDIA_EXTENSIONS
+    return is_medium and is_included(path, options)
+
+
+def captions_of(file: str, captions: set[str]) -> list[str]:
     """Return the caption files of a picture: a.txt or a.caption, also a.jpg.txt."""
     stem = posixpath.splitext(file)[0]
     names = (base + extension for base in (stem, file) for extension in CAPTION_EXTENSIONS)

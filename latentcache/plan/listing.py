@@ -4,7 +4,7 @@ import posixpath
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -98,6 +98,7 @@ class ListingTotals:
         ignored: Files that are neither media nor anything about them, by extension.
         findings: What became no sample, was mended or chosen.
         tables: Containers that were read: name, kind, size in bytes, version.
+        prefix: Of the part of the corpus that is being listed.
     """
 
     num_listed: int = 0
@@ -105,12 +106,18 @@ class ListingTotals:
     ignored: Counter[str] = field(default_factory=Counter)
     findings: Findings = field(default_factory=Findings)
     tables: list[tuple[str, str, int, str]] = field(default_factory=list)
+    prefix: str = ""
 
     def open_container(self, name: str, kind: str, facts: "ObjectInfo | None") -> None:
         """Note a tar or table that is about to be read."""
         self.findings.num_containers += 1
         if facts is not None:
-            self.tables.append((portable_path(name), kind, facts.size_bytes, facts.version))
+            path = path_below(portable_path(name), self.prefix)
+            self.tables.append((path, kind, facts.size_bytes, facts.version))
+
+    def lose(self, name: str, reason: str) -> None:
+        """Count a container that cannot be read, or is read in part."""
+        self.findings.lose(path_below(portable_path(name), self.prefix), reason)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a plan generation records."""
@@ -163,6 +170,25 @@ def file_name(path: str) -> str:
     if path.startswith(_ESCAPED):
         return unquote_to_bytes(path.removeprefix(_ESCAPED)).decode("utf-8", "surrogateescape")
     return path
+
+
+def path_below(path: str, prefix: str) -> str:
+    """Return a listed path as it is below ``prefix``; URLs and absolute paths stay."""
+    name = file_name(path)
+    if not prefix or name.startswith("/") or "://" in name:
+        return path
+    if "://" in prefix:
+        return portable_path(f"{prefix}/{name}")
+    return portable_path(posixpath.normpath(posixpath.join(prefix, name)))
+
+
+def below(media: ListedMedia, prefix: str) -> ListedMedia:
+    """Return ``media`` with its paths below ``prefix``."""
+    if not prefix:
+        return media
+    source = replace(media.source, path=path_below(media.source.path, prefix))
+    sidecar = path_below(media.sidecar, prefix) if media.sidecar else ""
+    return replace(media, source=source, sidecar=sidecar)
 
 
 def storable_text(text: str) -> str:

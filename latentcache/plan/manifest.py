@@ -79,11 +79,11 @@ def _opened(root: Folder, name: str, options: PlanOptions, totals: ListingTotals
         facts = root.stat(name)
         totals.open_container(name, "manifest", facts)
         if facts is None:
-            totals.findings.lose(portable_path(name), "it is missing or not a regular file")
+            totals.lose(name, "it is missing or not a regular file")
             return None
         layout = layout_of(root, name, options, facts.version)
     except OSError as error:
-        totals.findings.lose(portable_path(name), reading_failed(error))
+        totals.lose(name, reading_failed(error))
         return None
     if layout.column:
         totals.findings.chosen[
@@ -99,7 +99,7 @@ class _Rows:
         self, root: Folder, layout: Layout, options: PlanOptions, totals: ListingTotals
     ) -> None:
         self._root, self._layout, self._options = root, layout, options
-        self._findings = totals.findings
+        self._totals, self._findings = totals, totals.findings
         self._name = portable_path(layout.name)
         self._notes = Noted(totals.findings, self._name)
 
@@ -113,7 +113,7 @@ class _Rows:
             for record in records:
                 if isinstance(record, BrokenRecord):
                     if record.ends_table:
-                        self._findings.lose(self._name, record.reason)
+                        self._totals.lose(self._layout.name, record.reason)
                     else:
                         yield _rejected(layout.name, record.position, record.reason)
                 elif layout.bytes_column:
@@ -121,7 +121,7 @@ class _Rows:
                 elif media := self._at_path(record):
                     yield media
         except OSError as error:
-            self._findings.lose(self._name, reading_failed(error))
+            self._totals.lose(self._layout.name, reading_failed(error))
 
     def _in_cell(self, record: Record) -> ListedMedia:
         layout = self._layout

@@ -18,6 +18,8 @@ METADATA_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 KOHYA_FILES = ("meta_cap.json", "meta_lat.json", "meta_clean.json")
 """What kohya's sd-scripts write: one object, by path or by name without extension."""
 
+TABLE_FILES = frozenset({*METADATA_FILES, *KOHYA_FILES})
+
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "image", "image_path")
 MAX_KOHYA_BYTES = 2**30
 
@@ -89,11 +91,11 @@ def read_metadata(
             if isinstance(record, Record):
                 _add_record(table, record, options, notes)
             elif record.ends_table:
-                findings.lose(table.name, record.reason)
+                totals.lose(name, record.reason)
             else:
                 findings.add("row_broken", f"{table.name}, row {record.position}: {record.reason}")
     except OSError as error:
-        findings.lose(table.name, reading_failed(error))
+        totals.lose(name, reading_failed(error))
     return table
 
 
@@ -116,7 +118,7 @@ def _read_kohya(
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, Mapping):
-        totals.findings.lose(table.name, "it is not a JSON object, or longer than 1 GiB")
+        totals.lose(name, "it is not a JSON object, or longer than 1 GiB")
         return
     for key, fields in values.items():
         if not isinstance(fields, Mapping):

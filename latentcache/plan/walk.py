@@ -57,7 +57,7 @@ def note_folder(found: FoundFolder, totals: ListingTotals) -> None:
         totals.findings.add("store_in_corpus", name or ".")
     if found.problem:
         totals.findings.num_containers += 1
-        totals.findings.lose(f"{name}/", f"the folder cannot be read: {found.problem}")
+        totals.lose(f"{found.name}/", f"the folder cannot be read: {found.problem}")
 
 
 def iter_folders(root: Folder) -> Iterator[FoundFolder]:

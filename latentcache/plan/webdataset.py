@@ -71,7 +71,7 @@ def _names_below(root: Folder, options: PlanOptions, totals: ListingTotals) -> I
             name = found.path(file)
             if file.lower().endswith(tuple(COMPRESSED_EXTENSIONS)) and is_included(name, options):
                 totals.findings.num_containers += 1
-                totals.findings.lose(portable_path(name), "it is compressed; decompress it")
+                totals.lose(name, "it is compressed; decompress it")
             elif extension_of(file) == TAR_EXTENSION and is_included(name, options):
                 yield name
             else:
@@ -116,13 +116,13 @@ class _Tars:
             facts = self._root.stat(name)
             totals.open_container(name, "tar", facts)
             if facts is None:
-                totals.findings.lose(path, "it is missing or not a regular file")
+                totals.lose(name, "it is missing or not a regular file")
                 return
             seen: set[str] = set()
             with self._root.open_read(name) as file:
                 head = file.read(COMPRESSION_HEAD_BYTES)
                 if compression := compression_of(head):
-                    totals.findings.lose(path, f"it is compressed with {compression}")
+                    totals.lose(name, f"it is compressed with {compression}")
                     return
                 reader = TarReader(file, facts.size_bytes)
                 for members in _iter_groups(reader):
@@ -130,9 +130,9 @@ class _Tars:
                     sample.take(members)
                     yield from self._listed(sample, seen)
                 if reader.problem:
-                    totals.findings.lose(path, reader.problem)
+                    totals.lose(name, reader.problem)
         except OSError as error:
-            totals.findings.lose(path, reading_failed(error))
+            totals.lose(name, reading_failed(error))
 
     def _listed(self, sample: "_Sample", seen: set[str]) -> Iterator[ListedMedia]:
         candidates = sample.candidates(self._chosen)

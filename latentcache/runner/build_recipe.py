@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Recipe:
     """One run, written down."""
 
-    corpus: str = ""
-    """Folder or URL of the media; may be empty where a plan exists already."""
+    corpus: str | tuple[str, ...] = ""
+    """Folder or URL of the media, or a list of them; may be empty where a plan exists already."""
     corpus_kind: str = ""
     """``folder``, ``webdataset`` or ``manifest``; empty finds out."""
     store: str = ""

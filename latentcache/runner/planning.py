@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from latentcache.core.errors import StoreError
+from latentcache.core.findings import Findings
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
     Assignment,
     BesideTable,
     Corpus,
+    CorpusChanges,
     Listing,
     ListingTotals,
     PlanOptions,
     assign,
+    corpus_changes,
     open_corpus,
 )
 from latentcache.runner.cluster import ClusterFacts
@@ -36,13 +39,14 @@ class PlanRequest:
     """What is asked of a plan.
 
     Attributes:
-        corpus_url: A folder, a tar, a manifest, or a folder of those; local or any fsspec URL.
+        corpus_url: A folder, a tar, a manifest, or a folder of those, or several of them; local
+            or any fsspec URL, with ``*`` and braces.
         corpus_kind: ``folder``, ``webdataset`` or ``manifest``; "" finds out.
         options: Buckets, crops and shards.
         resources: Where the scan runs.
     """
 
-    corpus_url: str
+    corpus_url: str | tuple[str, ...]
     options: PlanOptions
     resources: Resources
     corpus_kind: str = ""
@@ -56,11 +60,13 @@ class PlanResult:
         generation: As written, or as found.
         is_new: Whether this run made it.
         rejects_by_code: Samples refused while planning; empty for a plan that was found.
+        changes: How the corpus differs by now from a plan that was found.
     """
 
     generation: Generation
     is_new: bool
     rejects_by_code: Mapping[str, int] = field(default_factory=dict)
+    changes: CorpusChanges = field(default_factory=CorpusChanges)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +100,15 @@ def plan_into(
     generations = store.generations()
     if generations:
         newest = generations[-1]
-        _check_same_plan(newest, request)
+        corpus = _check_same_plan(newest, request)
+        changes = corpus_changes(corpus, request.options, store.folder, generations)
         reporter.message(
             f"plan: {newest.num_rows + newest.num_rejects} samples, made before; nothing is scanned"
         )
         return PlanResult(
             generation=newest,
             is_new=False,
+            changes=changes,
             rejects_by_code=newest.totals.get("rejects_by_code", {}),
         )
     with drafted_plan(request, facts=facts, reporter=reporter) as drafted:
@@ -132,12 +140,14 @@ def drafted_plan(
     with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
         beside = BesideTable(Path(scratch))
         findings = listing.totals.findings
-        totals = ScanTotals(findings=findings, sidecars=beside.add_captions)
+        totals = ScanTotals(findings=Findings(), sidecars=beside.add_captions)
         chunks = listing.chunks(_SCAN_CHUNK)
         scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter, totals=totals)
         assignment = assign(scanned, request.options, Path(scratch))
         beside.add(listing.totals.tables)
+        findings.take(totals.findings)
         findings.take(assignment.findings)
+        findings.where = ""
         _note_unused(corpus, request.options, listing.totals, assignment)
         yield DraftedPlan(
             corpus=corpus,
@@ -167,7 +177,7 @@ def _note_unused(
 
 def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
     assignment = drafted.assignment
-    classes = assignment.classes
+    classes, places = assignment.classes, list(drafted.corpus.places)
     draft = GenerationDraft(
         corpus_url=drafted.corpus.root.url,
         corpus_kind=drafted.corpus.kind,
@@ -183,6 +193,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         totals={
             **drafted.totals.as_dict(),
             "file": drafted.corpus.file,
+            **({"places": places} if len(places) > 1 or drafted.corpus.is_pattern else {}),
             "annotations": dict(sorted(assignment.num_with.items())),
             "rows": assignment.num_rows,
             "rejects": assignment.num_rejects,
@@ -195,7 +206,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
     return store.write_generation(draft)
 
 
-def _check_same_plan(found: Generation, request: PlanRequest) -> None:
+def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
     asked = request.options.as_dict()
     names = {**found.options, **asked}  # either may speak of clips where the other does not
     differing = [name for name in names if found.options.get(name) != asked.get(name)]
@@ -207,6 +218,9 @@ def _check_same_plan(found: Generation, request: PlanRequest) -> None:
             "give the same options, or build into another store"
         )
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    if places := found.totals.get("places"):
+        _check_same_places(places, corpus)
+        return corpus
     planned_file = found.totals.get("file", "")
     if not _is_same_place(corpus.root.url, found.corpus_url) or corpus.file != planned_file:
         planned = "/".join(filter(None, (found.corpus_url, planned_file)))
@@ -214,6 +228,26 @@ def _check_same_plan(found: Generation, request: PlanRequest) -> None:
             f"corpus must be the one that the store was planned from ({planned}), got "
             f"{corpus.label}; give that one, or build into another store"
         )
+    return corpus
+
+
+def _check_same_places(planned: list[str], corpus: Corpus) -> None:
+    """Refuse other places than those planned.
+
+    Raises:
+        StoreError: One more or one less; the first of each is shown.
+    """
+    for more, less, what in (
+        (corpus.places, planned, "also"),
+        (planned, corpus.places, "without"),
+    ):
+        differing = sorted(set(more) - set(less))
+        if differing:
+            raise StoreError(
+                f"corpora must be those that the store was planned from, got them {what} "
+                f"{differing[0]} ({len(differing):,} differ); give the same, or build into "
+                "another store"
+            )
 
 
 def _is_same_place(one: str, other: str) -> bool:

@@ -88,7 +88,7 @@ class ScanTotals:
 
     Attributes:
         videos: Counts.
-        findings: Of the listing, counted into.
+        findings: Counted into; not the listing's, whose place in the corpus is another.
         sidecars: Takes name, size in bytes and version of every caption file read.
     """
 

@@ -90,3 +90,63 @@ def test_rows_that_failed_to_download_and_wrong_sizes_cost_nothing(
     assert (built.code, built.json["encoded"], built.json["quarantined"]) == (0, 4, 0)
     found = {each["kind"]: each["count"] for each in built.json["corpus"]["findings"]}
     assert found == {"row_without_medium": 1, "rows_merged": 1, "claim_differs": 1}
+
+
+def test_the_second_day_says_what_changed(cli: Cli, tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    (corpus / "sub").mkdir(parents=True)
+    for n in range(4):
+        picture(corpus / "sub", f"{n}.png")
+        (corpus / f"sub/{n}.txt").write_text("a caption")
+    assert cli("plan", corpus, store, *FLAGS).code == 0
+    assert cli("plan", corpus, store, *FLAGS).code == 0
+    picture(corpus, "new.png")
+    (corpus / "new.txt").write_text("of the new one")
+    (corpus / "sub/0.png").unlink()
+    (corpus / "sub/1.png").write_bytes((corpus / "sub/2.png").read_bytes() + b" ")
+    (corpus / "sub/2.txt").write_text("an edited caption")
+    (corpus / "sub/3.txt").unlink()
+    again = cli("plan", corpus, store, *FLAGS, "--json")
+    assert (again.code, again.json["corpus"]["changes"]) == (
+        3,
+        {
+            "added": {"count": 1, "example": "new.png"},
+            "removed": {"count": 1, "example": "sub/0.png"},
+            "changed": {"count": 1, "example": "sub/1.png"},
+            "captions_added": {"count": 1, "example": "new.txt"},
+            "captions_removed": {"count": 2, "example": "sub/0.txt"},
+            "captions_edited": {"count": 1, "example": "sub/2.txt"},
+        },
+    )
+    assert "corpus must be as it was planned, got 1 files added (e.g. new.png)" in again.err
+
+
+def test_the_second_day_of_tars_and_tables(cli: Cli, tmp_path: Path) -> None:
+    data = picture(tmp_path)
+    tars, tables = tmp_path / "tars", tmp_path / "tables"
+    tars.mkdir()
+    tables.mkdir()
+    (tars / "0.tar").write_bytes(tar_bytes([("a.png", data)]))
+    for n in range(3):
+        picture(tables, f"{n}.png")
+    (tables / "m.csv").write_text("path\n0.png\n1.png\n2.png\n")
+    places = [f"{tars}/*.tar", tables / "m.csv"]
+    assert cli("plan", *places, tmp_path / "store", *FLAGS).code == 0
+    (tars / "1.tar").write_bytes(tar_bytes([("b.png", data)]))
+    (tables / "0.png").unlink()
+    (tables / "1.png").write_bytes(data + b" ")
+    (tables / "m.csv").write_text("path\n0.png\n1.png\n2.png\n3.png\n")
+    again = cli("plan", *places, tmp_path / "store", *FLAGS, "--json")
+    changes = {
+        name: (c["count"], c["example"]) for name, c in again.json["corpus"]["changes"].items()
+    }
+    assert (again.code, {name: c for name, c in changes.items() if c[0]}) == (
+        3,
+        {
+            "added": (1, "tars/1.tar"),
+            "removed": (1, "tables/0.png"),
+            "changed": (2, "tables/1.png"),
+        },
+    )
+    other = cli("plan", tars, tmp_path / "store", *FLAGS)
+    assert "corpora must be those that the store was planned from, got them also" in other.err

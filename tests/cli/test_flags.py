@@ -5,7 +5,7 @@ import click
 import pytest
 
 from latentcache.cli.build import build
-from latentcache.cli.flags import recipe_of, was_given
+from latentcache.cli.flags import corpora_alone, corpus_and_store, recipe_of, was_given
 from latentcache.core.errors import ConfigError
 from latentcache.plan.options import PlanOptions
 from latentcache.runner.build_recipe import Recipe
@@ -14,16 +14,32 @@ from latentcache.runner.run_options import EncodeOptions, Resources
 
 def recipe(*arguments: str) -> Recipe:
     with build.make_context("build", list(arguments)) as context:
-        return recipe_of(context, **{n: context.params[n] for n in ("corpus", "store")})
+        return recipe_of(context, **corpus_and_store(context.params["places"]))
 
 
 def test_what_is_not_given_is_the_config_s_own_default() -> None:
     assert recipe("c", "s") == Recipe(corpus="c", store="s")
 
 
+def test_of_several_places_the_last_is_the_store(tmp_path: Path) -> None:
+    assert recipe("a", "b", "s") == Recipe(corpus=("a", "b"), store="s")
+    (tmp_path / "a.tar").touch()
+    both = (str(tmp_path), str(tmp_path / "a.tar"))
+    assert corpora_alone(both) == {"corpus": list(both)}
+    assert corpora_alone((str(tmp_path), "new")) == {"corpus": str(tmp_path), "store": "new"}
+    assert corpora_alone(("a",)) == {"corpus": "a"}
+
+
+def test_a_recipe_may_list_corpora(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('corpus = ["a", "b"]\nstore = "s"\n')
+    assert recipe("--config", str(path)).corpus == ("a", "b")
+
+
 def test_every_flag_sets_its_key() -> None:
     flags = (
         "--resolution 256 --square --min-bucket 3 --max-upscale 1.5 --rows-per-shard 8 --seed 9 "
+        "--limit 7 --caption-column alt "
         "--corpus-kind folder --encoder tiny:x --column thing --posterior mode --dtype float32 "
         "--storage-dtype float16 --batch-size 4 --background 1,2,3 --offline --partial "
         "--retry-quarantined --device cpu --address auto --actors 2 --threads 3 --time-limit 7.5 "
@@ -37,7 +53,14 @@ def test_every_flag_sets_its_key() -> None:
         partial=True,
         retry_quarantined=True,
         plan=PlanOptions(
-            resolution_px=256, square=True, min_bucket=3, max_upscale=1.5, rows_per_shard=8, seed=9
+            resolution_px=256,
+            square=True,
+            min_bucket=3,
+            max_upscale=1.5,
+            rows_per_shard=8,
+            seed=9,
+            limit=7,
+            caption_column="alt",
         ),
         encode=EncodeOptions(
             encoder="tiny:x",

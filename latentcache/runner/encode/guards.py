@@ -72,7 +72,8 @@ def check_swap(
         result.num_quarantined += commit.num_rejected
         result.rejects["rejected while encoding"] += commit.num_rejected
     sentence = quarantine_limit(generations, request.resources).passed(result, is_finished=True)
-    if sentence is not None:
+    # What planning refused, the served encoding lacks as well.
+    if sentence is not None and result.num_quarantined:
         raise QuarantineLimitError(
             f"{sentence}; column {request.column} is still served by encoding "
             f"{served.record.fingerprint}"

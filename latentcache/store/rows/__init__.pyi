@@ -3,10 +3,11 @@ from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
 from .plan_tables import find_clip as find_clip
 from .plan_tables import find_key as find_key
+from .plan_tables import iter_beside as iter_beside
 from .plan_tables import iter_rows as iter_rows
-from .plan_tables import read_beside as read_beside
 from .plan_tables import read_footer as read_footer
 from .plan_tables import read_group as read_group
+from .plan_tables import read_rejects as read_rejects
 from .plan_tables import read_retired as read_retired
 from .plan_tables import read_rows as read_rows
 
@@ -16,10 +17,11 @@ __all__ = [
     "REJECTS_SCHEMA",
     "find_clip",
     "find_key",
+    "iter_beside",
     "iter_rows",
-    "read_beside",
     "read_footer",
     "read_group",
+    "read_rejects",
     "read_retired",
     "read_rows",
 ]

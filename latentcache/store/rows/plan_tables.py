@@ -199,9 +199,13 @@ def read_retired(folder: Folder, generation: Generation) -> pa.Table:
     return _read_small(folder, generation.retired, RETIRED_SCHEMA)
 
 
-def read_beside(folder: Folder, generation: Generation) -> pa.Table:
-    """Return the captions, tables and tars that were read; empty for older plans."""
-    return _read_small(folder, generation.beside, BESIDE_SCHEMA)
+def iter_beside(folder: Folder, generation: Generation) -> Iterator[pa.Table]:
+    """Yield the captions, tables and tars that were read; none for the first plans."""
+    if generation.beside is None:
+        return
+    with _opened(folder, generation.beside.name) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group).select(BESIDE_SCHEMA.names).cast(BESIDE_SCHEMA)
 
 
 def _read_small(folder: Folder, ref: TableRef | None, schema: pa.Schema) -> pa.Table:
