@@ -5,6 +5,8 @@ from .frame_chunks import GroupCoder as GroupCoder
 from .frame_chunks import GroupStream as GroupStream
 from .frame_chunks import encode_groups as encode_groups
 from .identity import encoding_identity as encoding_identity
+from .indices import index_dtype as index_dtype
+from .indices import integer_fault as integer_fault
 from .load_options import EncoderOptions as EncoderOptions
 from .load_options import choose_device as choose_device
 from .posterior import Piece as Piece
@@ -17,9 +19,12 @@ from .registry import list_encoders as list_encoders
 from .registry import load_encoder as load_encoder
 from .registry import parse_knobs as parse_knobs
 from .shapes import check_batch as check_batch
+from .shapes import check_can_feed as check_can_feed
 from .shapes import field_shape as field_shape
+from .shapes import make_metas as make_metas
 from .shapes import sample_bytes as sample_bytes
 from .spec import PLAIN_SCALAR as PLAIN_SCALAR
+from .spec import Codebook as Codebook
 from .spec import DecodingEncoder as DecodingEncoder
 from .spec import Encoder as Encoder
 from .spec import EncoderSpec as EncoderSpec
@@ -33,6 +38,7 @@ from .spec import StreamingEncoder as StreamingEncoder
 
 __all__ = [
     "PLAIN_SCALAR",
+    "Codebook",
     "DecodingEncoder",
     "Encoder",
     "EncoderFacts",
@@ -51,14 +57,18 @@ __all__ = [
     "StreamingEncoder",
     "apply_policy",
     "check_batch",
+    "check_can_feed",
     "check_encoder_name",
     "choose_device",
     "effective_policy",
     "encode_groups",
     "encoding_identity",
     "field_shape",
+    "index_dtype",
+    "integer_fault",
     "list_encoders",
     "load_encoder",
+    "make_metas",
     "parse_knobs",
     "posterior_fields",
     "sample_bytes",

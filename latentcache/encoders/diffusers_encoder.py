@@ -23,6 +23,9 @@ from latentcache.encoders.weights import LoadedModel, load_model
 
 ReadOutput = Callable[[Any], dict[str, torch.Tensor]]
 
+MODEL_ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
+"""What a model raises in its forward pass when its config.json makes no sense."""
+
 _PROBE_PX = (64, 96)
 """Two unequal edges, so that swapped axes show; multiples of every factor up to 32."""
 
@@ -117,6 +120,7 @@ def build_encoder(name: str, family: Family, options: EncoderOptions) -> Diffuse
     model = load_model(family.class_name, options.location, is_offline=options.is_offline)
     channels = _checked_channels(facts, model, label=options.location)
     dtype, forbidden = resolve_dtypes(facts, model, options.dtype, device)
+    normalizer = family.read_normalizer(model)  # before the cast, which rounds its buffers
     # torch's own `to`: that of diffusers warns of modules to keep in float32, even of none.
     module: Any = torch.nn.Module.to(model.module, device, getattr(torch, dtype))
     module.disable_tiling()
@@ -130,7 +134,7 @@ def build_encoder(name: str, family: Family, options: EncoderOptions) -> Diffuse
         compute_dtype=dtype,
         forbidden_dtypes=forbidden,
         weights_digest=model.digest,
-        normalizer=family.read_normalizer(model),
+        normalizer=normalizer,
         knobs={"tiling": False, "slicing": False, "allow_tf32": knobs.allow_tf32},
     )
     return DiffusersEncoder(module, spec, device, family.read_output)
@@ -142,11 +146,18 @@ def probe_factor(
     """Return pixels per latent cell, (vertical, horizontal), as one encode shows them.
 
     Raises:
-        EncoderError: The output has another shape than a grid of ``channels``, or is not
-            finite.
+        EncoderError: The model fails, or its output has another shape than a grid of
+            ``channels``, or is not finite.
     """
     grey = torch.zeros((1, 3, *_PROBE_PX), device=module.device, dtype=module.dtype)
-    for name, values in encode_fields(module, grey, read_output, allow_tf32=True).items():
+    try:
+        fields = encode_fields(module, grey, read_output, allow_tf32=True)
+    except MODEL_ERRORS as error:
+        raise EncoderError(
+            f"weights must encode 3 x {_PROBE_PX[0]} x {_PROBE_PX[1]} px, got a failure ({label}: "
+            f"{error_line(error)}); check config.json, or use the preset of these weights"
+        ) from error
+    for name, values in fields.items():
         _, found, height, width = values.shape
         if found != channels or _PROBE_PX[0] % height or _PROBE_PX[1] % width:
             raise EncoderError(
@@ -191,6 +202,12 @@ def resolve_dtypes(
     is_wide = device.type == "cpu" or facts.is_float32_on_gpu or is_delicate
     default = "float32" if is_wide else "bfloat16"
     return choose_dtype(asked, name=facts.name, default=default, forbidden=forbidden), forbidden
+
+
+def error_line(error: Exception) -> str:
+    """Return what an error says in one line, its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def read_gaussian(output: Any) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import DTYPE_BYTES, FLOAT_DTYPES, Field
+from latentcache.encoders.indices import check_index_fields
 from latentcache.encoders.spec import EncoderSpec, Posterior, PosteriorPolicy
 
 POLICIES: tuple[PosteriorPolicy, ...] = ("moments", "mode", "sample")
@@ -50,7 +51,9 @@ def stored_fields(
 
     Raises:
         ConfigError: ``storage_dtype`` is not a float dtype of format 1.
+        EncoderError: Indices are declared in a dtype that cannot hold them.
     """
+    check_index_fields(spec)
     if storage_dtype is not None and storage_dtype not in FLOAT_DTYPES:
         known = [name for name in DTYPE_BYTES if name in FLOAT_DTYPES]
         raise ConfigError(

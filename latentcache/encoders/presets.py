@@ -55,6 +55,8 @@ class _Declared:
 
 
 _KL = "diffusers.AutoencoderKL"
+_FLUX2 = "diffusers.AutoencoderKLFlux2"
+_DC = "diffusers.AutoencoderDC"
 _DECLARED = (
     _Declared(
         name="sd",
@@ -98,9 +100,57 @@ _DECLARED = (
         factor=8,
     ),
     _Declared(
+        name="glm-image",
+        title="GLM-Image: mean and std alone",
+        impl=_KL,
+        channels=None,
+        factor=8,
+    ),
+    _Declared(
+        name="kandinsky5-image",
+        title="Kandinsky 5 image: no shift",
+        impl=_KL,
+        channels=16,
+        factor=8,
+    ),
+    _Declared(
+        name="ernie-image",
+        title="ERNIE-Image: FLUX.2's class, eps 1e-5",
+        impl=_FLUX2,
+        channels=32,
+        factor=8,
+        multiple_of=16,
+        is_float32_on_gpu=True,
+    ),
+    _Declared(
+        name="ideogram4",
+        title="Ideogram 4: FLUX.2's class, patches as (y, x, channel)",
+        impl=_FLUX2,
+        channels=32,
+        factor=8,
+        multiple_of=16,
+        is_float32_on_gpu=True,
+    ),
+    _Declared(
+        name="sana-sprint",
+        title="SANA-Sprint: DC-AE, halved",
+        impl=_DC,
+        channels=32,
+        factor=32,
+        posterior="point",
+    ),
+    _Declared(
+        name="sana-video-dc",
+        title="SANA-Video on a DC-AE, as it is",
+        impl=_DC,
+        channels=32,
+        factor=32,
+        posterior="point",
+    ),
+    _Declared(
         name="flux2",
         title="FLUX.2",
-        impl="diffusers.AutoencoderKLFlux2",
+        impl=_FLUX2,
         channels=32,
         factor=8,
         multiple_of=16,
@@ -109,7 +159,7 @@ _DECLARED = (
     _Declared(
         name="dc",
         title="DC-AE (SANA), deterministic",
-        impl="diffusers.AutoencoderDC",
+        impl=_DC,
         channels=32,
         factor=32,
         posterior="point",

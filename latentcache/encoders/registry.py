@@ -35,6 +35,12 @@ _FACTORIES = {
     "kl": "latentcache.encoders.families.kl:load_kl",
     "flux2": "latentcache.encoders.families.flux2:load_flux2",
     "dc": "latentcache.encoders.families.dc:load_dc",
+    "ernie-image": "latentcache.encoders.families.flux2:load_ernie_image",
+    "glm-image": "latentcache.encoders.families.kl:load_glm_image",
+    "ideogram4": "latentcache.encoders.families.flux2:load_ideogram4",
+    "kandinsky5-image": "latentcache.encoders.families.kl:load_kandinsky5_image",
+    "sana-sprint": "latentcache.encoders.families.dc:load_sana_sprint",
+    "sana-video-dc": "latentcache.encoders.families.dc:load_sana_video_dc",
     "tiny": "latentcache.encoders.families.tiny:load_tiny",
     "wan": "latentcache.encoders.families.wan:load_wan",
     "wan22": "latentcache.encoders.families.wan:load_wan22",
@@ -48,7 +54,25 @@ _FACTORIES = {
     "mochi": "latentcache.encoders.families.mochi:load_mochi",
     "svd": "latentcache.encoders.families.svd:load_svd",
 }
-_ALIASES = {"sana": "dc", "flux1": "flux"}
+ALIASES = {
+    "sana": "dc",
+    "flux1": "flux",
+    # Models that normalise as another one does, each held to its pipeline by a test.
+    **dict.fromkeys(("chroma", "hidream", "longcat-image", "lumina2", "ovis-image"), "flux"),
+    "z-image": "flux",
+    **dict.fromkeys(("bria", "prx"), "kl"),
+    "bria-fibo2": "flux2",
+    **dict.fromkeys(("krea2", "nucleus"), "qwen"),
+    **dict.fromkeys(("anyflow", "chronoedit", "cosmos2", "cosmos2.5", "helios"), "wan"),
+    **dict.fromkeys(("joyimage", "motif-video", "skyreels-v2"), "wan"),
+    **dict.fromkeys(("bria-fibo", "cosmos3", "lucy"), "wan22"),
+    **dict.fromkeys(("kandinsky5-video", "kandinsky6"), "hunyuan"),
+    "sana-wm": "ltx2",
+}
+"""Other names of presets. Which weights a model uses is for its folder to say: those of
+another size are refused."""
+
+_ALIASES = ALIASES
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import DTYPE_BYTES, Field
 from latentcache.core.media import Bucket
+from latentcache.core.seeds import keyed_uint64
 from latentcache.encoders.spec import EncoderSpec, SampleMeta
 
 if TYPE_CHECKING:
@@ -54,6 +55,45 @@ def bucket_of(pixels: "torch.Tensor") -> Bucket:
     return Bucket(num_frames, pixels.shape[-2], pixels.shape[-1])
 
 
+FED_MODALITIES = ("image", "video")
+"""What a corpus gives an encoder: pixels."""
+
+
+def check_can_feed(spec: EncoderSpec) -> None:
+    """Refuse an encoder of something else than pixels.
+
+    Raises:
+        EncoderError: It is one.
+    """
+    if spec.modality not in FED_MODALITIES:
+        raise EncoderError(
+            f"modality must be {' or '.join(FED_MODALITIES)}, got {spec.modality!r} ({spec.name}): "
+            "encoders are given pixels, and nothing else yet; store other embeddings by a tool of "
+            "their own"
+        )
+
+
+def make_metas(
+    keys: Sequence[str], frame_rates_fps: Sequence[float], *, seed: int
+) -> list[SampleMeta]:
+    """Return what an encoder may know of the rows of its batch.
+
+    Args:
+        keys: One per row; "" for a filler row.
+        frame_rates_fps: Of the first rows; the others are pictures.
+        seed: Of the run; each row's own is keyed by it and the row's key.
+    """
+    rates = [*frame_rates_fps, *[0.0] * len(keys)]
+    return [
+        SampleMeta(
+            key=key,
+            frame_rate_fps=rate,
+            seed=keyed_uint64(seed, "encoder", key) >> 1 if key else 0,
+        )
+        for key, rate in zip(keys, rates, strict=False)
+    ]
+
+
 def check_batch(spec: EncoderSpec, pixels: "torch.Tensor", metas: Sequence[SampleMeta]) -> None:
     """Refuse a batch before the model sees it; every adapter's ``encode`` starts here.
 
@@ -61,8 +101,9 @@ def check_batch(spec: EncoderSpec, pixels: "torch.Tensor", metas: Sequence[Sampl
     not measured"), so the rule must be kept on our side.
 
     Raises:
-        EncoderError: Wrong rank, channels, geometry, batch size or number of metas.
+        EncoderError: Wrong modality, rank, channels, geometry, batch size or number of metas.
     """
+    check_can_feed(spec)
     num_axes = 5 if spec.modality == "video" else 4
     if pixels.ndim != num_axes or pixels.shape[1] != spec.input_channels:
         layout = "BCTHW" if num_axes == 5 else "BCHW"

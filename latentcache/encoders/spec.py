@@ -29,6 +29,7 @@ PosteriorPolicy = Literal["moments", "mode", "sample"]
 PLAIN_SCALAR = str | int | float | bool | None
 
 
+NormalizerSource = Literal["config", "buffer", "file", "preset", "class"]
 NormalizerOpName = Literal["patchify", "pack", "subtract", "divide", "multiply", "add", "permute"]
 
 
@@ -40,12 +41,13 @@ class NormalizerOp:
         op: ``patchify`` and ``pack`` take ``size``; ``permute`` takes ``axes``; the
             arithmetic ones take ``values``, broadcast over the axis named by ``axis``.
             ``patchify`` is ``torch.pixel_unshuffle``: channel ``c`` at (y, x) of a patch
-            becomes channel ``(c * size + y) * size + x``.
+            becomes channel ``(c * size + y) * size + x``; with ``axes`` of ``HWC`` it becomes
+            ``(y * size + x) * C + c``.
         values: One value, or one per entry of ``axis``.
         axis: ``C`` (default), ``CT`` (row-major channel x latent frame), ``CHW``.
         size: Patch edge for ``patchify``; latent frames of a ``CT`` table, of which a clip
             takes the first ones.
-        axes: Target order for ``permute``.
+        axes: Target order for ``permute``; order within a patch for ``patchify``.
     """
 
     op: NormalizerOpName
@@ -61,11 +63,13 @@ class Normalizer:
 
     Attributes:
         ops: In the order they are applied to a native latent.
-        source: Where the numbers came from: ``config``, ``buffer``, ``file`` or ``preset``.
+        source: Where the numbers came from: ``config``, ``buffer``, ``file``, ``preset``, or
+            ``class`` for the defaults of the model's class, which its pipelines use where
+            config.json is silent.
     """
 
     ops: tuple[NormalizerOp, ...]
-    source: Literal["config", "buffer", "file", "preset"]
+    source: NormalizerSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +201,16 @@ class SampleMeta:
 
     Attributes:
         key: The sample's key; "" for a filler row.
-        frame_rate_fps: 0.0 for images.
+        frame_rate_fps: Of the clip as it is encoded; 0.0 for images.
+        seed: For encoders that draw: 63 bits keyed by the run's seed and the sample's key, the
+            same in any batch, order and process. A generator of the batch would give a row
+            other noise beside other rows. An encoder that uses it puts ``draws`` or the like
+            into its knobs: the run's seed itself is in the fingerprint of drawn posteriors only.
     """
 
     key: str
     frame_rate_fps: float = 0.0
+    seed: int = 0
 
 
 @runtime_checkable

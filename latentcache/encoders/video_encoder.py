@@ -16,8 +16,10 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.fields import STATISTICS_FIELDS
 from latentcache.encoders.arithmetic import pinned_arithmetic
 from latentcache.encoders.diffusers_encoder import (
+    MODEL_ERRORS,
     DiffusersKnobs,
     ReadOutput,
+    error_line,
     read_gaussian,
     resolve_dtypes,
 )
@@ -173,6 +175,7 @@ def build_video_encoder(name: str, family: VideoFamily, options: EncoderOptions)
     choose_dtype(options.dtype, name=name, default="float32", forbidden=facts.spec.forbidden_dtypes)
     model = load_model(family.class_name, options.location, is_offline=options.is_offline)
     dtype, forbidden = resolve_dtypes(facts, model, options.dtype, device)
+    normalizer = family.read_normalizer(model)  # before the cast, which rounds its buffers
     # torch's own `to`: that of diffusers warns of modules to keep in float32, even of none.
     module: Any = torch.nn.Module.to(model.module, device, getattr(torch, dtype))
     spec = replace(
@@ -180,7 +183,7 @@ def build_video_encoder(name: str, family: VideoFamily, options: EncoderOptions)
         compute_dtype=dtype,
         forbidden_dtypes=forbidden,
         weights_digest=model.digest,
-        normalizer=family.read_normalizer(model),
+        normalizer=normalizer,
         knobs=family.pin(module, knobs),
     )
     encoder = VideoEncoder(module, spec, device, family)
@@ -199,11 +202,11 @@ def _probe_factor(encoder: VideoEncoder, *, label: str) -> tuple[int, int]:
     num_frames = spec.frame_rule.first + spec.frame_rule.step
     try:
         fields = encoder.encode(torch.zeros((1, 3, num_frames, *_PROBE_PX)), [_META])[0]
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except MODEL_ERRORS as error:
         raise EncoderError(
             f"weights must encode 3 x {num_frames} x {_PROBE_PX[0]} x {_PROBE_PX[1]} for "
-            f"{spec.name}, got a failure ({label}: {reason}); use the preset of these weights"
+            f"{spec.name}, got a failure ({label}: {error_line(error)}); use the preset of "
+            "these weights"
         ) from error
     finally:
         encoder.reset()

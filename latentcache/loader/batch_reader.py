@@ -156,12 +156,15 @@ class BatchReader:
             places = located.places[name]
             if column.is_varying:
                 samples = column.varying.samples(places, primary_field(column.view).name)
-                device = self._recipe.device
-                values[name] = samples if self._is_here else [one.to(device) for one in samples]
+                device, kind = self._recipe.device, primary_field(column.view).kind
+                values[name] = [
+                    _usable(one if self._is_here else one.to(device), kind) for one in samples
+                ]
             elif name == self._recipe.latents:
                 values[name] = self._latents(column, places, partial(self._seeds, stream, located))
             else:
-                values[name] = self._field(column, places, primary_field(column.view).name)
+                primary = primary_field(column.view)
+                values[name] = _usable(self._field(column, places, primary.name), primary.kind)
         return values
 
     def _latents(
@@ -170,7 +173,8 @@ class BatchReader:
         is_drawn = is_sampled(column.template.fields, self._recipe.posterior)
         if self._is_here and (is_drawn or self._recipe.normalise.ops):
             return self._latents_here(column, places, seeds() if is_drawn else None)
-        latents = self._field(column, places, primary_field(column.view).name)
+        primary = primary_field(column.view)
+        latents = _usable(self._field(column, places, primary.name), primary.kind)
         if is_drawn:
             logvar = self._field(column, places, "logvar")
             latents = sample_posterior(latents, logvar, seeds().to(latents.device))
@@ -263,6 +267,14 @@ def _do(function: Callable[[_Job], None], jobs: Sequence[_Job], *, in_parallel: 
         return
     for job in jobs:
         function(job)
+
+
+def _usable(values: torch.Tensor, kind: str) -> torch.Tensor:
+    """Return indices as int64, whatever dtype keeps them; all else as it is stored.
+
+    torch can neither index, embed nor add with uint16, and takes uint8 for a mask.
+    """
+    return values.long() if kind == "indices" else values
 
 
 def _window_start(picked: Picked) -> torch.Tensor:

@@ -137,11 +137,12 @@ class ResolvedRun:
 
     def _make_sizes(self, state: Mapping[str, Any] | None) -> dict[Bucket, int]:
         request, latents = self._request, self.recipe.latents
-        shapes = {}
+        shapes, axes = {}, ""
         for stream in self.streams:
             column = stream.columns[latents]
-            shapes[stream.bucket] = column.field(primary_field(column.view).name).shape
-        sizes = request.sizes.resolve(shapes, request.ranks)
+            primary = primary_field(column.view)
+            axes, shapes[stream.bucket] = primary.axes, column.field(primary.name).shape
+        sizes = request.sizes.resolve(shapes, request.ranks, axes=axes)
         if state is not None and request.sizes.tokens_per_rank is not None:
             # Tokens per rank were turned into samples once: other ranks share the same.
             pinned = {facts["bucket"]: facts["batch"] for facts in state["streams"].values()}

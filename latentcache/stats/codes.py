@@ -6,12 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentcache.stats.histogram import add_sparse
 from latentcache.stats.moments import Arrays, Counts
-
-_BOOK_SHIFT = 40
-_CODE_OFFSET = 1 << (_BOOK_SHIFT - 1)
-"""A key is ``book << 40 | code + 2^39``: codes of format 1 have 32 bits or far fewer than 39."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +34,16 @@ class CodeUsage:
         """
         if not np.issubdtype(indices.dtype, np.integer):
             raise ValueError(f"indices must be integers, got {indices.dtype}; store codes as such")
-        books = np.arange(indices.shape[1]).reshape(1, -1, *[1] * (indices.ndim - 2))
-        keys = (books << _BOOK_SHIFT) + indices.astype(np.int64) + _CODE_OFFSET
-        unique, count = np.unique(keys, return_counts=True)
-        return cls._from_keys(unique, count.astype(np.int64), num_samples)
-
-    @classmethod
-    def _from_keys(cls, keys: Counts, count: Counts, num_samples: int) -> "CodeUsage":
-        code = (keys & ((1 << _BOOK_SHIFT) - 1)) - _CODE_OFFSET
-        return cls(num_samples=num_samples, book=keys >> _BOOK_SHIFT, code=code, count=count)
-
-    def _keys(self) -> Counts:
-        return (self.book << _BOOK_SHIFT) + self.code + _CODE_OFFSET
+        # Book by book: any way of packing both into one number would have to bound the codes.
+        found = [
+            np.unique(indices[:, book], return_counts=True) for book in range(indices.shape[1])
+        ]
+        return cls(
+            num_samples=num_samples,
+            book=np.repeat(np.arange(len(found)), [codes.size for codes, _ in found]),
+            code=np.concatenate([codes.astype(np.int64) for codes, _ in found]),
+            count=np.concatenate([count.astype(np.int64) for _, count in found]),
+        )
 
     @property
     def num_books(self) -> int:
@@ -59,8 +52,20 @@ class CodeUsage:
 
     def merge(self, other: "CodeUsage") -> "CodeUsage":
         """Return the usage of both, exactly."""
-        keys, count = add_sparse((self._keys(), self.count), (other._keys(), other.count))
-        return CodeUsage._from_keys(keys, count, self.num_samples + other.num_samples)
+        book = np.concatenate([self.book, other.book])
+        code = np.concatenate([self.code, other.code])
+        count = np.concatenate([self.count, other.count])
+        order = np.lexsort((code, book))
+        book, code, count = book[order], code[order], count[order]
+        is_new = np.ones(book.size, dtype=bool)
+        is_new[1:] = (np.diff(book) != 0) | (code[1:] != code[:-1])
+        starts = np.flatnonzero(is_new)
+        return CodeUsage(
+            num_samples=self.num_samples + other.num_samples,
+            book=book[starts],
+            code=code[starts],
+            count=np.add.reduceat(count, starts) if starts.size else count,
+        )
 
     def entropy_nats(self, book: int) -> float:
         """Return ``-sum p log p`` over the book's codes; its exponential is the perplexity."""

@@ -76,14 +76,19 @@ class _Affine:
 def _affine(ops: Sequence[Mapping[str, Any]]) -> _Affine | None:
     scale, shift = np.ones(1), np.zeros(1)
     edge, channels_edge, is_packed, is_arithmetic = 1, 1, False, False
+    is_reordered = False
     for op in ops:
         name = op["op"]
         if name == "patchify":
             edge *= int(op["size"])
+            is_reordered |= op.get("axes") == "HWC"
         is_packed |= name == "pack"
         if name == "patchify" or name in _SILENT_OPS:
             continue
         values = np.asarray(op.get("values", ()), dtype=np.float64)
+        if values.size > 1 and is_reordered:
+            # Measured in the order of pixel_unshuffle: channel, then place in the patch.
+            values = values.reshape(edge**2, -1).T.ravel()
         if values.size != 1 and (is_packed or op.get("axis", "C") != "C"):
             return None
         if values.size != 1:

@@ -17,8 +17,10 @@ from dataclasses import replace
 
 import torch
 
+from latentcache.core.fields import Field
 from latentcache.encoders import (
     PLAIN_SCALAR,
+    Codebook,
     EncoderOptions,
     EncoderSpec,
     SampleMeta,
@@ -260,3 +262,76 @@ class RefusingEncoder(FakeEncoder):
     def misbehave(self) -> None:
         """Raise."""
         raise ValueError("this picture is not to my taste")
+
+
+class TextEncoder(FakeEncoder):
+    """Declares a modality that no corpus has."""
+
+    def make_spec(self) -> EncoderSpec:
+        """Return a spec of text."""
+        return replace(super().make_spec(), modality="text")
+
+
+class RaggedEncoder(FakeEncoder):
+    """As many tokens as the picture's brightness asks for: rows differ in length."""
+
+    def make_spec(self) -> EncoderSpec:
+        """Return the spec of tokens without a grid."""
+        return replace(
+            super().make_spec(),
+            impl="latentcache.testing.fakes.RaggedEncoder",
+            fields=posterior_fields("point", "NC", 3),
+        )
+
+    def encode_row(self, pixels_CHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return 1 to 4 rows of blocks."""
+        cells = super().encode_row(pixels_CHW)["z"]
+        count = 1 + int(1000 * float(pixels_CHW[:, :4, :4].abs().mean())) % 4
+        return {"z": cells.flatten(1).T[:count]}
+
+
+class StrayIndexEncoder(FakeEncoder):
+    """Codes of a codebook of 512; of a marked picture one past its end."""
+
+    def make_spec(self) -> EncoderSpec:
+        """Return the spec of codes."""
+        codes = Field(name="indices", kind="indices", axes="HW", channels=None, dtype="uint16")
+        return replace(
+            super().make_spec(),
+            impl="latentcache.testing.fakes.StrayIndexEncoder",
+            fields=(codes,),
+            posterior="vq",
+            codebook=Codebook(size=512),
+        )
+
+    def encode_row(self, pixels_CHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the mean of each block, as one of 512 levels."""
+        mean = super().encode_row(pixels_CHW)["z"].mean(0)
+        return {"indices": ((mean + 1) / 2 * 511).round().long()}
+
+    def spoil(self, fields: dict[str, torch.Tensor]) -> None:
+        """Stray."""
+        fields["indices"][0, 0] = 512
+
+
+class MetaEncoder(FakeEncoder):
+    """Stores what it is told of a row: its frame rate, and a draw of its seed."""
+
+    def make_spec(self) -> EncoderSpec:
+        """Return the spec of two numbers a row."""
+        return replace(
+            super().make_spec(),
+            impl="latentcache.testing.fakes.MetaEncoder",
+            fields=(Field(name="z", kind="point", axes="C", channels=2, dtype="float32"),),
+        )
+
+    def encode(
+        self, pixels: torch.Tensor, metas: Sequence[SampleMeta]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Return the rate and the draw."""
+        check_batch(self.spec, pixels, metas)
+        draws = [torch.randn((), generator=torch.Generator().manual_seed(m.seed)) for m in metas]
+        return [
+            {"z": torch.tensor([meta.frame_rate_fps, float(draw)])}
+            for meta, draw in zip(metas, draws, strict=True)
+        ]

@@ -17,7 +17,7 @@ def normalize(latents: torch.Tensor, ops: Sequence[NormalizerOp], axes: str) -> 
     """
     for op in ops:
         latents = _apply(latents, op, axes)
-        axes = op.axes or axes
+        axes = _axes_after(op, axes)
     return latents
 
 
@@ -26,15 +26,29 @@ def denormalize(latents: torch.Tensor, ops: Sequence[NormalizerOp], axes: str) -
     before = []
     for op in ops:
         before.append(axes)
-        axes = op.axes or axes
+        axes = _axes_after(op, axes)
     for op, letters in zip(reversed(ops), reversed(before), strict=True):
         latents = _invert(latents, op, letters)
     return latents
 
 
+def _axes_after(op: NormalizerOp, axes: str) -> str:
+    return op.axes if op.op == "permute" else axes
+
+
+def _swapped(latents: torch.Tensor, inner: int, *, is_swapped: bool) -> torch.Tensor:
+    """Return channels of (outer, inner) as (inner, outer), if they are to be swapped."""
+    if not is_swapped:
+        return latents
+    batch, channels, *grid = latents.shape
+    parts = latents.reshape(batch, channels // inner, inner, *grid)
+    return parts.transpose(1, 2).reshape(latents.shape)
+
+
 def _apply(latents: torch.Tensor, op: NormalizerOp, axes: str) -> torch.Tensor:
     if op.op == "patchify":
-        return torch.nn.functional.pixel_unshuffle(latents, op.size)
+        patches = torch.nn.functional.pixel_unshuffle(latents, op.size)
+        return _swapped(patches, op.size**2, is_swapped=op.axes == "HWC")
     if op.op == "permute":
         return latents.permute(0, *(1 + axes.index(letter) for letter in op.axes))
     values = _spread(latents, op, axes)
@@ -51,6 +65,8 @@ def _apply(latents: torch.Tensor, op: NormalizerOp, axes: str) -> torch.Tensor:
 
 def _invert(latents: torch.Tensor, op: NormalizerOp, axes: str) -> torch.Tensor:
     if op.op == "patchify":
+        channels = latents.shape[1] // op.size**2
+        latents = _swapped(latents, channels, is_swapped=op.axes == "HWC")
         return torch.nn.functional.pixel_shuffle(latents, op.size)
     if op.op == "permute":
         return latents.permute(0, *(1 + op.axes.index(letter) for letter in axes))

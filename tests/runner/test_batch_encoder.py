@@ -1,12 +1,14 @@
 """One thread, one shape: what is stored of a row depends on that row alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
+from latentcache.core.errors import EncoderError
 from latentcache.encoders import Encoder, EncoderOptions, load_encoder, stored_fields
 from latentcache.runner.encode.batch_encoder import (
     BatchEncoder,
@@ -104,3 +106,40 @@ def test_what_runs_is_noted_before_and_after(good: BatchEncoder) -> None:
     notes: list[bool] = []
     good.submit(_batch(), note=notes.append).result()
     assert notes == [True, False]
+
+
+def test_an_encoder_of_another_modality_is_given_no_pixels() -> None:
+    with pytest.raises(EncoderError, match="modality must be image or video, got 'text'"):
+        _loaded("TextEncoder")
+
+
+def test_rows_of_different_shapes_are_all_stored() -> None:
+    encoder = _loaded("RaggedEncoder")
+    batch = _batch()
+    encoded = encoder.submit(batch).result()
+    lengths = [len(row) for row in encoded.fields["z"]]
+    assert encoded.positions == (0, 1, 2, 3)
+    assert encoded.rejects == {}
+    assert len(set(lengths)) > 1
+    stacks = list(encoded.stacks())
+    assert [fields["z"].shape[:2] for fields, _ in stacks] == [(1, length) for length in lengths]
+    for position in range(_BATCH):
+        alone = encoder.submit_alone(batch, position).result()
+        assert torch.equal(alone.fields["z"][0], encoded.fields["z"][position])
+
+
+def test_an_index_outside_the_codebook_rejects_its_row_alone() -> None:
+    encoded = _loaded("StrayIndexEncoder").submit(_batch(marked=1)).result()
+    assert encoded.positions == (0, 2, 3)
+    assert "outside its codebook of 512" in encoded.rejects[1].reason
+    assert encoded.fields["indices"].dtype == torch.uint16
+
+
+def test_an_encoder_knows_rate_and_seed_of_each_row() -> None:
+    encoder = _loaded("MetaEncoder")
+    batch = replace(_batch(), frame_rates_fps=(24.0, 12.5))
+    together = encoder.submit(batch).result().fields["z"]
+    assert together[:, 0].tolist() == [24.0, 12.5, 0.0, 0.0]
+    assert len(set(together[:, 1].tolist())) == _BATCH
+    alone = encoder.submit_alone(batch, 1).result().fields["z"]
+    assert torch.equal(alone[0], together[1])

@@ -31,8 +31,8 @@ from latentcache.runner import (
     plan_corpus,
 )
 from latentcache.runner.decode.pixel_stream import UnitCancelledError
-from latentcache.runner.encode.batch_encoder import scaled_pixels
 from latentcache.runner.encode.encode_actor import ActorSetup, EncodeWorker
+from latentcache.runner.encode.encoded_rows import scaled_pixels
 from latentcache.runner.encode.pinning import encoding_record, planned_buckets
 from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
 from latentcache.stats import ColumnStatistics, merge_arrays

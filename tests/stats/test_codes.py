@@ -61,3 +61,13 @@ def test_a_grid_of_codes_is_one_codebook(accumulate: Accumulate) -> None:
 def test_codes_that_are_floats_are_refused() -> None:
     with pytest.raises(ValueError, match="indices must be integers"):
         CodeUsage.from_indices(np.zeros((1, 1, 2)), num_samples=1)
+
+
+def test_codes_of_any_size_stay_in_their_codebook() -> None:
+    codes = np.array([[[2**40 + 7, -(2**40)], [2**62, 3]], [[2**40 + 7, 3], [3, 3]]])
+    usage = CodeUsage.from_indices(codes, num_samples=2)
+    assert_array_equal(usage.book, [0, 0, 0, 1, 1])
+    assert_array_equal(usage.code, [-(2**40), 3, 2**40 + 7, 3, 2**62])
+    assert_array_equal(usage.count, [1, 1, 2, 3, 1])
+    assert_array_equal(usage.merge(usage).count, 2 * usage.count)
+    assert_array_equal(usage.merge(usage).code, usage.code)

@@ -6,7 +6,7 @@ import torch
 
 from latentcache.core.errors import EncoderError
 from latentcache.encoders.load_options import EncoderOptions
-from latentcache.encoders.published_normalizer import scaled
+from latentcache.encoders.published_normalizer import channel_figures, scaled
 from latentcache.encoders.spec import Normalizer, NormalizerOp
 from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
@@ -23,16 +23,20 @@ def read_identity(output: Any) -> dict[str, torch.Tensor]:
 def cosmos_normalizer(model: LoadedModel) -> Normalizer | None:
     """Return ``(z - mean) * sigma_data / std`` with a table of channels x latent frames.
 
+    A config.json that is silent leaves the class's table, as in the pipelines; one that says
+    null has none.
+
     The released table ends at 16 latent frames: longer clips cannot be normalised by it.
 
     Raises:
         EncoderError: The table has another shape.
     """
-    mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
-    if not (mean and std):
+    figures = channel_figures(model, or_of_class=True)
+    if figures is None:
         return scaled(SIGMA_DATA, source="preset")
+    mean, std, source = figures
     channels = int(model.module.config.latent_channels)
-    if len(mean) != len(std) or len(mean) % channels:
+    if len(mean) % channels:
         raise EncoderError(
             f"latents_mean and latents_std must be tables of {channels} channels, got "
             f"{len(mean)} and {len(std)} values (config.json); download it again"
@@ -40,11 +44,11 @@ def cosmos_normalizer(model: LoadedModel) -> Normalizer | None:
     table = len(mean) // channels
     return Normalizer(
         ops=(
-            NormalizerOp(op="subtract", values=tuple(map(float, mean)), axis="CT", size=table),
+            NormalizerOp(op="subtract", values=mean, axis="CT", size=table),
             NormalizerOp(op="multiply", values=(SIGMA_DATA,)),
-            NormalizerOp(op="divide", values=tuple(map(float, std)), axis="CT", size=table),
+            NormalizerOp(op="divide", values=std, axis="CT", size=table),
         ),
-        source="config",
+        source=source,
     )
 
 

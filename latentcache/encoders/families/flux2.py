@@ -1,4 +1,10 @@
-"""``AutoencoderKLFlux2``: 32 channels, normalised as 2x2 patches by batch-norm buffers."""
+"""``AutoencoderKLFlux2``: 32 channels, normalised as 2x2 patches by batch-norm buffers.
+
+Several models share the class and its weights' form, and apply the buffers each in its way.
+"""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -13,19 +19,28 @@ from latentcache.encoders.spec import Normalizer, NormalizerOp
 from latentcache.encoders.weights import LoadedModel
 
 PATCH = 2
+ERNIE_EPS = 1e-5
+"""Whatever the config says; source: diffusers' ``pipeline_ernie_image.py``."""
 
 
-def flux2_normalizer(model: LoadedModel) -> Normalizer:
+def flux2_normalizer(
+    model: LoadedModel, *, eps: float | None = None, order: str = ""
+) -> Normalizer:
     """Return patchify, then ``(z - running_mean) / sqrt(running_var + eps)`` of ``bn``.
 
     The buffers are part of the state dict, not of the config, and hold 4 values a channel.
+
+    Args:
+        model: Loaded, not yet cast.
+        eps: Instead of the config's.
+        order: Of the values in a patch, and so of the buffers: ``HWC``, or ``CHW`` if "".
     """
     buffers = model.module.bn
-    eps = float(model.module.config.batch_norm_eps)
-    std = torch.sqrt(buffers.running_var.double() + eps)
+    added = float(model.module.config.batch_norm_eps) if eps is None else eps
+    std = torch.sqrt(buffers.running_var.double() + added)
     return Normalizer(
         ops=(
-            NormalizerOp(op="patchify", size=PATCH),
+            NormalizerOp(op="patchify", size=PATCH, axes=order),
             NormalizerOp(op="subtract", values=tuple(buffers.running_mean.double().tolist())),
             NormalizerOp(op="divide", values=tuple(std.tolist())),
         ),
@@ -33,14 +48,25 @@ def flux2_normalizer(model: LoadedModel) -> Normalizer:
     )
 
 
-FAMILY = Family(
-    class_name="AutoencoderKLFlux2",
-    read_output=read_gaussian,
-    read_normalizer=flux2_normalizer,
-    pixel_patch=PATCH,
-)
+_NORMALIZERS: dict[str, Callable[[LoadedModel], Normalizer]] = {
+    "flux2": flux2_normalizer,
+    "ernie-image": partial(flux2_normalizer, eps=ERNIE_EPS),
+    # Its tokens are (y, x, channel): diffusers' pipeline_ideogram4.py.
+    "ideogram4": partial(flux2_normalizer, order="HWC"),
+}
 
 
-def load_flux2(options: EncoderOptions) -> DiffusersEncoder:
-    """Return the ``AutoencoderKLFlux2`` at ``options.location``."""
-    return build_encoder("flux2", FAMILY, options)
+def load_flux2_preset(name: str, options: EncoderOptions) -> DiffusersEncoder:
+    """Return the ``AutoencoderKLFlux2`` at ``options.location`` under preset ``name``."""
+    family = Family(
+        class_name="AutoencoderKLFlux2",
+        read_output=read_gaussian,
+        read_normalizer=_NORMALIZERS[name],
+        pixel_patch=PATCH,
+    )
+    return build_encoder(name, family, options)
+
+
+load_flux2 = partial(load_flux2_preset, "flux2")
+load_ernie_image = partial(load_flux2_preset, "ernie-image")
+load_ideogram4 = partial(load_flux2_preset, "ideogram4")

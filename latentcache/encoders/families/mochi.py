@@ -1,7 +1,7 @@
 """``AutoencoderKLMochi``: 12 channels, 8 px and 6 frames; whole clips only."""
 
 from latentcache.encoders.load_options import EncoderOptions
-from latentcache.encoders.published_normalizer import scaled, standardized
+from latentcache.encoders.published_normalizer import channel_figures, scaled, standardized
 from latentcache.encoders.spec import Normalizer
 from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
@@ -10,12 +10,16 @@ from latentcache.encoders.weights import LoadedModel
 def mochi_normalizer(model: LoadedModel) -> Normalizer:
     """Return ``(z - latents_mean) * scaling_factor / latents_std``.
 
-    The inverse of what ``pipeline_mochi.py`` does before it decodes.
+    The inverse of what ``pipeline_mochi.py`` does before it decodes; figures of the class
+    where config.json is silent, as there.
     """
-    config = model.config
-    scale = float(config.get("scaling_factor") or 1.0)
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    return standardized(mean, std, scale=scale) if mean and std else scaled(scale)
+    scale = float(model.module.config.scaling_factor)
+    figures = channel_figures(model, or_of_class=True)
+    if figures is None:
+        is_said = "scaling_factor" in model.config
+        return scaled(scale, source="config" if is_said else "class")
+    mean, std, source = figures
+    return standardized(mean, std, scale=scale, source=source)
 
 
 FAMILY = VideoFamily(class_name="AutoencoderKLMochi", read_normalizer=mochi_normalizer)

@@ -14,7 +14,7 @@ import torch
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
-from latentcache.encoders.published_normalizer import standardized
+from latentcache.encoders.published_normalizer import channel_figures, standardized
 from latentcache.encoders.spec import Normalizer
 from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
@@ -51,8 +51,8 @@ class WanCoder(GroupCoder):
 
 def wan_normalizer(model: LoadedModel) -> Normalizer | None:
     """Return ``(z - latents_mean) / latents_std``; None where the config has no figures."""
-    mean, std = model.config.get("latents_mean"), model.config.get("latents_std")
-    return standardized(mean, std) if mean and std else None
+    figures = channel_figures(model)
+    return None if figures is None else standardized(*figures[:2])
 
 
 def load_wan_preset(name: str, class_name: str, options: EncoderOptions) -> VideoEncoder:

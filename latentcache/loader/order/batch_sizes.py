@@ -77,24 +77,29 @@ class BatchSizes:
                 f"use (1, 2, 2)"
             )
 
-    def resolve(self, latents: Mapping[Bucket, tuple[int, ...]], ranks: Ranks) -> dict[Bucket, int]:
+    def resolve(
+        self, latents: Mapping[Bucket, tuple[int, ...]], ranks: Ranks, *, axes: str
+    ) -> dict[Bucket, int]:
         """Return the global batch of each bucket.
 
         Args:
-            latents: Bucket to the shape of its latent: C, T (of clips), H, W.
+            latents: Bucket to the shape of its latent.
             ranks: Who shares it.
+            axes: Letters of the shapes' dimensions: ``CHW``, ``CTHW``, ``NC``, ``THW`` ...
 
         Raises:
             ConfigError: A bucket has no size, or one that ranks cannot share.
         """
-        sizes = {bucket: self._size(bucket, shape, ranks) for bucket, shape in latents.items()}
+        sizes = {
+            bucket: self._size(bucket, shape, ranks, axes) for bucket, shape in latents.items()
+        }
         for bucket, size in sizes.items():
             check_size(size, ranks, where=f"bucket {bucket}")
         return sizes
 
-    def _size(self, bucket: Bucket, shape: tuple[int, ...], ranks: Ranks) -> int:
+    def _size(self, bucket: Bucket, shape: tuple[int, ...], ranks: Ranks, axes: str) -> int:
         if self.tokens_per_rank is not None:
-            tokens = num_tokens(shape, self.patch)
+            tokens = num_tokens(shape, self.patch, axes=axes)
             each = self.tokens_per_rank // tokens
             if not each:
                 raise ConfigError(
@@ -129,10 +134,24 @@ def _parse_table(table: Mapping[str, int]) -> dict[Bucket, int]:
     return sizes
 
 
-def num_tokens(shape: tuple[int, ...], patch: tuple[int, int, int]) -> int:
-    """Return the tokens of one latent (C, T, H, W) or (C, H, W); edges are padded."""
-    grid = (1, *shape[1:]) if len(shape) == 3 else shape[1:]
-    return math.prod(-(-cells // edge) for cells, edge in zip(grid, patch, strict=False))
+_WITHIN_A_TOKEN = "CQF"
+"""Axes that lie within a token: channels, codebooks of one place, features of one moment."""
+
+
+def num_tokens(shape: tuple[int, ...], patch: tuple[int, int, int], *, axes: str) -> int:
+    """Return the tokens of one latent; edges are padded.
+
+    Args:
+        shape: Of the latent.
+        patch: Cells (T, H, W) of one token.
+        axes: Letters of its dimensions; tokens without a grid (``N``) count one each.
+    """
+    edges = dict(zip("THW", patch, strict=True))
+    return math.prod(
+        -(-cells // edges.get(letter, 1))
+        for letter, cells in zip(axes, shape, strict=True)
+        if letter not in _WITHIN_A_TOKEN
+    )
 
 
 def check_size(size: int, ranks: Ranks, *, where: str) -> None:

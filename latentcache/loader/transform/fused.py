@@ -277,7 +277,7 @@ def _table(table: Figures, axes: str, spread: tuple[int, ...]) -> tuple[Figures,
 def _arrangement(op: Mapping[str, Any], axes: str, sizes: tuple[int, ...]) -> Arrangement:
     match op["op"]:
         case "patchify":
-            return patchify(sizes, int(op["size"]))
+            return patchify(sizes, int(op["size"]), str(op.get("axes") or "CHW"))
         case "pack":
             return pack(sizes, axes, int(op.get("size", 1)))
         case "permute":

@@ -42,7 +42,7 @@ class Arrangement:
         return parts.reshape(len(latents), *self.before)
 
 
-def patchify(shape: Sequence[int], size: int) -> Arrangement:
+def patchify(shape: Sequence[int], size: int, axes: str = "CHW") -> Arrangement:
     """Return how patches of ``size`` x ``size`` cells become channels.
 
     Channel ``c`` at (y, x) of a patch becomes ``(c * size + y) * size + x``.
@@ -50,6 +50,7 @@ def patchify(shape: Sequence[int], size: int) -> Arrangement:
     Args:
         shape: Of a sample: C, H, W or C, T, H, W.
         size: Edge of a patch.
+        axes: Order of the values within a patch; ``HWC`` is Ideogram's.
 
     Raises:
         ConfigError: Height or width do not divide.
@@ -63,7 +64,10 @@ def patchify(shape: Sequence[int], size: int) -> Arrangement:
     grid = (*frames, height // size, width // size)
     split = (channels, *grid[:-1], size, grid[-1], size)
     inner = len(frames)
-    order = (0, inner + 2, inner + 4, *range(1, inner + 1), inner + 1, inner + 3)
+    within = {"C": 0, "H": inner + 2, "W": inner + 4}
+    if sorted(axes) != sorted(within):
+        raise ConfigError(f"axes of patchify must be C, H and W in any order, got {axes!r}")
+    order = (*(within[letter] for letter in axes), *range(1, inner + 1), inner + 1, inner + 3)
     return Arrangement(tuple(shape), split, order, (channels * size * size, *grid))
 
 

@@ -21,6 +21,7 @@ from latentcache.encoders import (
     Piece,
     StreamingEncoder,
     apply_policy,
+    integer_fault,
 )
 from latentcache.runner.clips.clip_frames import ClipRejectedError
 from latentcache.runner.decode.decode_tasks import MID_GREY, Pixels
@@ -31,9 +32,9 @@ from latentcache.runner.encode.batch_encoder import (
     EncoderBrokenError,
     Note,
     first_line,
-    non_finite_rows,
-    scaled_pixels,
+    not_storable,
 )
+from latentcache.runner.encode.encoded_rows import non_finite_rows, scaled_pixels
 
 _MAX_LATENT_BYTES = 8 * 2**30 - 2**20
 """A member of a tar is smaller than 8 GiB; its header takes some of it."""
@@ -216,9 +217,12 @@ class ClipEncoding:
 
     def _piece(self, raw: Mapping[str, torch.Tensor]) -> EncodedPiece:
         batch = {name: values[None] for name, values in raw.items()}
-        if non_finite_rows(batch, [0]):
+        if non_finite_rows([raw], [0]):
             raise ClipRejectedError(NON_FINITE)
         start, policy = self._num_done, self._encoder.policy
+        fault = integer_fault(raw, policy.fields, self._encoder.encoder.spec.codebook)
+        if fault:
+            raise ClipRejectedError(not_storable(fault))
         self._num_done += _num_latent_frames(self._encoder.encoder.spec, raw)
         fields = apply_policy(
             batch,
@@ -228,7 +232,7 @@ class ClipEncoding:
             keys=[self._key],
             piece=Piece(start, self._total),
         )
-        if non_finite_rows(fields, [0]):
+        if non_finite_rows([fields], [0]):
             raise ClipRejectedError(OVERFLOWN)
         logvar = batch.get("logvar")
         return EncodedPiece(

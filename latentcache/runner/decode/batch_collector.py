@@ -14,7 +14,7 @@ import pyarrow as pa
 from latentcache.core.media import Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
 from latentcache.runner.decode.decode_tasks import MID_GREY, DecodedRows, DecodeRow
-from latentcache.runner.encode.batch_encoder import EncodedBatch
+from latentcache.runner.encode.encoded_rows import EncodedBatch
 
 PLAN_COLUMNS = (
     "key",

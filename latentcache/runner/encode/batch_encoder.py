@@ -9,7 +9,7 @@ Dimension letters: B batch, C channels, T frames, H height, W width.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,11 +23,23 @@ from latentcache.encoders import (
     Encoder,
     EncoderSpec,
     PosteriorPolicy,
-    SampleMeta,
     apply_policy,
+    check_can_feed,
+    integer_fault,
+    make_metas,
     stack_fields,
 )
 from latentcache.runner.decode.decode_tasks import MID_GREY
+from latentcache.runner.encode.encoded_rows import (
+    EncodedBatch,
+    Raw,
+    checked_rows,
+    is_regular,
+    join_stacks,
+    non_finite_rows,
+    scaled_pixels,
+    without_rows,
+)
 
 Note = Callable[[bool], None]
 ResultT = TypeVar("ResultT")
@@ -61,28 +73,13 @@ class EncodeBatch:
         pixels_BTHWC: uint8, mid-grey where a row has no pixels.
         keys: One per row; "" for a filler row, whose output is dropped.
         num_zero_frames: Frames of zeros in the encoder's input range that follow.
+        frame_rates_fps: Of the clips, one per key or fewer; what is missing is a picture.
     """
 
     pixels_BTHWC: npt.NDArray[np.uint8]
     keys: tuple[str, ...]
     num_zero_frames: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedBatch:
-    """What comes out, on the CPU, for the rows that are neither filler nor rejected.
-
-    Attributes:
-        positions: Of the rows in the batch, ascending.
-        fields: Per stored field a tensor with one row per position, in its storage dtype.
-        logvar: Posterior log-variance in float32, dropped from ``fields`` or not; or None.
-        rejects: By position.
-    """
-
-    positions: tuple[int, ...]
-    fields: dict[str, torch.Tensor]
-    logvar: torch.Tensor | None
-    rejects: dict[int, Reject] = field(default_factory=dict)
+    frame_rates_fps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +124,7 @@ class BatchEncoder:
             1, thread_name_prefix="encode", initializer=torch.set_num_threads, initargs=(threads,)
         )
         self.encoder = self._thread.submit(make_encoder, None).result()
+        check_can_feed(self.encoder.spec)
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
         self._batch_started_s: float | None = None
@@ -217,7 +215,7 @@ class BatchEncoder:
         kept = [position for position in positions if position not in rejects]
         return self._stored(raw, batch.keys, kept, rejects)
 
-    def _forward_twice(self, batch: EncodeBatch) -> dict[str, torch.Tensor]:
+    def _forward_twice(self, batch: EncodeBatch) -> Raw:
         """Return raw fields; after an error the same batch once more on a reset encoder."""
         try:
             return self._forward(self.encoder, batch)
@@ -231,18 +229,18 @@ class BatchEncoder:
             self.encoder.reset()
             raise
 
-    def _forward(self, encoder: Encoder, batch: EncodeBatch) -> dict[str, torch.Tensor]:
+    def _forward(self, encoder: Encoder, batch: EncodeBatch) -> Raw:
         pixels = scaled_pixels(batch.pixels_BTHWC, encoder)
         if batch.num_zero_frames:
             # Zeros of the model's, which are no grey that 8 bits could hold.
             pixels = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, batch.num_zero_frames))
-        metas = [SampleMeta(key=key) for key in batch.keys]
-        return stack_fields(encoder.encode(pixels, metas))
+        metas = make_metas(batch.keys, batch.frame_rates_fps, seed=self.policy.seed)
+        return checked_rows(encoder.spec, encoder.encode(pixels, metas), len(metas))
 
     def _encode_one_by_one(self, batch: EncodeBatch, positions: Sequence[int]) -> EncodedBatch:
         """Return the batch's rows each encoded alone in the batch's shape; failures rejected."""
-        pieces: dict[int, dict[str, torch.Tensor]] = {}
         rejects: dict[int, Reject] = {}
+        rows: Raw = [{} for _ in batch.keys]
         for position in positions:
             alone = _only(batch, [position])
             try:
@@ -256,17 +254,9 @@ class BatchEncoder:
                 continue
             if non_finite_rows(raw, [position]):
                 rejects.update(self._repair_non_finite(alone, raw, [position]))
-            if position not in rejects:
-                pieces[position] = {name: each[position] for name, each in raw.items()}
-        if not pieces:
-            return EncodedBatch(positions=(), fields={}, logvar=None, rejects=rejects)
-        first = next(iter(pieces.values()))
-        raw = {
-            name: torch.stack([pieces[p][name] if p in pieces else torch.zeros_like(each)
-                               for p in range(len(batch.keys))])
-            for name, each in first.items()
-        }  # fmt: skip
-        return self._stored(raw, batch.keys, sorted(pieces), rejects)
+            rows[position] = raw[position]
+        kept = [position for position in positions if position not in rejects]
+        return self._stored(rows, batch.keys, kept, rejects)
 
     def _check_alive(self, batch: EncodeBatch, error: Exception) -> None:
         """Refuse to blame a sample for what happens with plain grey too.
@@ -283,57 +273,58 @@ class BatchEncoder:
             ) from None
 
     def _repair_non_finite(
-        self, batch: EncodeBatch, raw: dict[str, torch.Tensor], bad: Sequence[int]
+        self, batch: EncodeBatch, raw: Raw, bad: Sequence[int]
     ) -> dict[int, Reject]:
         """Encode ``bad`` rows again in float32, in place; return those that stay non-finite."""
         if self.encoder.spec.compute_dtype != "float32":
             again = self._forward(self.float32_encoder(), _only(batch, bad))
-            for name, values in again.items():
-                raw[name][list(bad)] = values[list(bad)].to(raw[name].dtype)
+            for position in bad:
+                raw[position] = {
+                    name: values.to(raw[position][name].dtype)
+                    for name, values in again[position].items()
+                }
         still = non_finite_rows(raw, bad)
         return dict.fromkeys(still, NON_FINITE)
 
     def _stored(
-        self,
-        raw: dict[str, torch.Tensor],
-        keys: Sequence[str],
-        kept: Sequence[int],
-        rejects: dict[int, Reject],
+        self, raw: Raw, keys: Sequence[str], kept: Sequence[int], rejects: dict[int, Reject]
     ) -> EncodedBatch:
-        index = torch.tensor(list(kept), dtype=torch.long, device=next(iter(raw.values())).device)
-        chosen = {name: values.index_select(0, index) for name, values in raw.items()}
-        policy = self.policy
-        fields = apply_policy(
-            chosen,
-            policy.fields,
-            policy=policy.policy,
-            seed=policy.seed,
-            keys=[keys[position] for position in kept],
-        )
-        overflown = non_finite_rows(fields, range(len(kept)))
-        logvar = chosen.get("logvar")
+        """Return the kept rows as they are stored; what cannot be stored is rejected too."""
+        policy, codebook = self.policy, self.encoder.spec.codebook
+        rejects, fitting = dict(rejects), []
+        for position in kept:
+            fault = integer_fault(raw[position], policy.fields, codebook)
+            if fault:
+                rejects[position] = not_storable(fault)
+            else:
+                fitting.append(position)
+        if not fitting:
+            return EncodedBatch(positions=(), fields={}, logvar=None, rejects=rejects)
+        chosen = [raw[position] for position in fitting]
+        groups = [chosen] if is_regular(chosen) else [[row] for row in chosen]
+        names = iter([keys[position] for position in fitting])
+        parts = []
+        for group in groups:
+            stacked = stack_fields(group)
+            fields = apply_policy(
+                stacked,
+                policy.fields,
+                policy=policy.policy,
+                seed=policy.seed,
+                keys=[next(names) for _ in group],
+            )
+            logvar = stacked.get("logvar")
+            parts.append((fields, None if logvar is None else logvar.to(torch.float32).cpu()))
         result = EncodedBatch(
-            positions=tuple(kept),
-            fields=fields,
-            logvar=None if logvar is None else logvar.to(torch.float32).cpu(),
+            positions=tuple(fitting),
+            fields={name: join_stacks([part[name] for part, _ in parts]) for name in parts[0][0]},
+            logvar=join_stacks([logvar for _, logvar in parts if logvar is not None]),
             rejects=rejects,
         )
-        return _without(result, overflown) if overflown else result
-
-
-def scaled_pixels(pixels_BTHWC: npt.NDArray[np.uint8], encoder: Encoder) -> torch.Tensor:
-    """Return float32 pixels in the encoder's range and layout, on its device.
-
-    Scaling happens in float32 before any cast, so that half precision loses no grey level.
-    """
-    low, high = encoder.spec.input_range
-    tensor = torch.from_numpy(pixels_BTHWC).to(encoder.device)
-    if encoder.spec.modality == "video":
-        tensor = tensor.permute(0, 4, 1, 2, 3)
-    else:
-        tensor = tensor[:, 0].permute(0, 3, 1, 2)
-    scaled = tensor.to(torch.float32, memory_format=torch.contiguous_format)
-    return scaled.mul_((high - low) / 255.0).add_(low)
+        stored = [{name: rows[row] for name, rows in result.fields.items()}
+                  for row in range(len(fitting))]  # fmt: skip
+        overflown = non_finite_rows(stored, range(len(fitting)))
+        return without_rows(result, overflown, OVERFLOWN) if overflown else result
 
 
 def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
@@ -346,31 +337,6 @@ def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
     return replace(batch, pixels_BTHWC=pixels, keys=tuple(keys))
 
 
-def non_finite_rows(fields: dict[str, torch.Tensor], positions: Sequence[int]) -> list[int]:
-    """Return which of ``positions`` hold a NaN or an infinity, ascending."""
-    bad: set[int] = set()
-    for values in fields.values():
-        if not values.is_floating_point():
-            continue
-        checked = values.float() if values.element_size() == 1 else values
-        finite = torch.isfinite(checked).flatten(1).all(dim=1).tolist()
-        bad.update(position for position in positions if not finite[position])
-    return sorted(bad)
-
-
-def _without(batch: EncodedBatch, rows: Sequence[int]) -> EncodedBatch:
-    """Return ``batch`` less the rows that overflowed their storage dtype."""
-    kept = [row for row in range(len(batch.positions)) if row not in set(rows)]
-    rejects = dict(batch.rejects)
-    rejects.update({batch.positions[row]: OVERFLOWN for row in rows})
-    return EncodedBatch(
-        positions=tuple(batch.positions[row] for row in kept),
-        fields={name: values[kept] for name, values in batch.fields.items()},
-        logvar=None if batch.logvar is None else batch.logvar[kept],
-        rejects=rejects,
-    )
-
-
 def failed(error: Exception) -> Reject:
     """Return why a sample has no latent: the encoder raised ``error`` on it, alone and twice."""
     return Reject(
@@ -378,6 +344,13 @@ def failed(error: Exception) -> Reject:
         stage="encode",
         reason=f"the encoder fails on it alone: {type(error).__name__}: {first_line(error)}",
         is_transient=True,
+    )
+
+
+def not_storable(fault: str) -> Reject:
+    """Return why a sample has no latent: a value of it would be stored as another one."""
+    return Reject(
+        code=RejectCode.ENCODER_FAILED.word, stage="encode", reason=f"the encoder gives {fault}"
     )
 
 

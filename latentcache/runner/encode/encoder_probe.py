@@ -62,12 +62,13 @@ def probe(encoder: BatchEncoder) -> ProbeResult:
             f"encoder must encode a plain picture, got a failure ({spec.name}: {reason}); "
             "check its weights and dtype"
         )
-    num_bytes = sum(values[0].numel() * values.element_size() for values in encoded.fields.values())
-    _check_geometry(spec, bucket, encoded.fields)
+    ((fields, _),) = encoded.stacks()
+    num_bytes = sum(values[0].numel() * values.element_size() for values in fields.values())
+    _check_geometry(spec, bucket, fields)
     return ProbeResult(
         values={
             "bucket": str(bucket),
-            "fields": {name: _summary(values[0]) for name, values in encoded.fields.items()},
+            "fields": {name: _summary(values[0]) for name, values in fields.items()},
         },
         bytes_per_pixel=num_bytes / bucket.num_pixels,
     )
@@ -98,7 +99,9 @@ def check_same_probe(recorded: dict[str, Any], measured: dict[str, Any], *, dtyp
             raise StoreError(
                 f"probe field {name} must agree within {tolerance:g}, got a relative distance of "
                 f"{distance:.3g} ({old[:3].tolist()} then, {new[:3].tolist()} now); "
-                "this machine's library or device computes something else: use another store"
+                "its weights may be drawn anew each time it is loaded, and then it must load or "
+                "seed them; or this machine's library or device computes something else, and then "
+                "use another store"
             )
 
 

@@ -7,8 +7,10 @@ import torch
 from latentcache.store import TensorBytes
 
 
-def row_payloads(values: torch.Tensor) -> list[TensorBytes]:
+def row_payloads(values: torch.Tensor | list[torch.Tensor]) -> list[TensorBytes]:
     """Return one payload per row of ``values``, as raw bytes without a copy."""
+    if isinstance(values, list):
+        return [payload for row in values for payload in row_payloads(row[None])]
     if not len(values):
         return []
     dtype = str(values.dtype).removeprefix("torch.")

@@ -16,7 +16,8 @@ from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_fra
 from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder
 from latentcache.runner.decode.pixel_stream import PixelStream
-from latentcache.runner.encode.batch_encoder import EncodeBatch, EncodedBatch
+from latentcache.runner.encode.batch_encoder import EncodeBatch
+from latentcache.runner.encode.encoded_rows import EncodedBatch, Rows
 from latentcache.runner.encode.stored_batch import float32_of, row_payloads
 from latentcache.runner.encode.unit_task import (
     DEATHS_ALONE,
@@ -111,6 +112,7 @@ class UnitRun:
             pixels_BTHWC=pixels_BTHWC,
             keys=tuple(keys),
             num_zero_frames=num_zero_frames(self._order.unit.bucket, self._input),
+            frame_rates_fps=self._frame_rates_fps(batch),
         )
         if not self._order.is_careful:
             batch.future = self._tools.encoder.submit(request)
@@ -120,6 +122,12 @@ class UnitRun:
             batch.future = self._tools.encoder.submit(
                 request, note=self._tools.noting(self._order.unit, f"batch:{batch.index}")
             )
+
+    def _frame_rates_fps(self, batch: UnitBatch) -> tuple[float, ...]:
+        """Return the rate of each clip as the encoder sees it: a lone frame has none."""
+        if encoded_bucket(self._order.unit.bucket, self._input).num_frames == 1:
+            return ()
+        return tuple(each.frame_rate_fps or 0.0 for each in batch.rows)
 
     def _one_by_one(self, batch: UnitBatch, request: EncodeBatch) -> "Future[EncodedBatch]":
         """Encode a batch that killed an actor row by row, each noted before it runs."""
@@ -155,10 +163,10 @@ class UnitRun:
             fields = {name: each[at[position]] for name, each in payloads.items()}
             writer.add(planned.row, planned.key, fields, source_digest=digest)
         self._tally.encoded(len(encoded.positions))
-        if encoded.positions:
+        for stacked, logvar in encoded.stacks():
             self._statistics.add(
-                {name: float32_of(values) for name, values in encoded.fields.items()},
-                posterior_logvar=None if encoded.logvar is None else encoded.logvar.numpy(),
+                {name: float32_of(values) for name, values in stacked.items()},
+                posterior_logvar=None if logvar is None else logvar.numpy(),
             )
 
 
@@ -171,7 +179,14 @@ def _joined(pieces: list[EncodedBatch]) -> EncodedBatch:
     logvars = [piece.logvar for piece in full if piece.logvar is not None]
     return EncodedBatch(
         positions=tuple(piece.positions[0] for piece in full),
-        fields={name: torch.cat([piece.fields[name] for piece in full]) for name in full[0].fields},
-        logvar=torch.cat(logvars) if logvars else None,
+        fields={name: _rows([piece.fields[name] for piece in full]) for name in full[0].fields},
+        logvar=_rows(logvars) if logvars else None,
         rejects=rejects,
     )
+
+
+def _rows(alone: list[Rows]) -> Rows:
+    """Return rows that came one by one as a stack, or as a list where they differ in shape."""
+    rows = [each[0] for each in alone]
+    is_regular = all(row.shape == rows[0].shape for row in rows)
+    return torch.stack(rows) if is_regular else rows
