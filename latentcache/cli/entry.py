@@ -14,11 +14,13 @@ from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
 from latentcache.cli.gc import gc
+from latentcache.cli.habits import Commands, answered
 from latentcache.cli.look.show import show
 from latentcache.cli.look.stats import stats
 from latentcache.cli.look.status import status
 from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
+from latentcache.cli.recipe import recipe
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
 
@@ -26,7 +28,9 @@ FAILED, WRONG_USAGE, DAMAGED, STOPPED = 1, 2, 3, 130
 """Exit codes; 130 is what a shell makes of SIGINT."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="latentcache", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens underneath.")
 def cli(verbose: bool) -> None:
@@ -39,7 +43,7 @@ def cli(verbose: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
 
 
-for _command in (build, plan, encode, status, stats, verify, show, gc, encoders, demo):
+for _command in (build, plan, encode, recipe, status, stats, verify, show, gc, encoders, demo):
     cli.add_command(_command)
 
 
@@ -58,8 +62,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        told = answered(error) if isinstance(error, click.NoSuchOption) else error
+        told.show()
+        return told.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell("stopped; run the same command again to go on", STOPPED)
     except (LatentCacheError, OSError) as error:
@@ -73,7 +78,10 @@ def sentence_of(error: Exception) -> str:
     """Return what a person is told of an error."""
     if isinstance(error, LatentCacheError) or not isinstance(error, OSError):
         return str(error)
-    what = (error.strerror or str(error) or type(error).__name__).lower()
+    what = error.strerror or str(error) or type(error).__name__
+    # A sentence of the system begins small; a name that it begins with keeps its spelling.
+    if what[:1].isupper() and what[1:2].islower():
+        what = what[0].lower() + what[1:]
     return f"{what}: {os.fsdecode(error.filename)}" if error.filename else what
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from latentcache.cli.values import COLOUR, COUNTS, SHARE
+from latentcache.cli.values import COLOUR, COUNTS, RESOLUTION, SHARE, dtype_name
 from latentcache.core.inputs import INPUTS
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def _default_of(key: str) -> Any:
+    from latentcache.cli.recipe_keys import recipe_keys
     from latentcache.runner import Recipe
 
-    return reduce(getattr, key.split("."), Recipe())
+    return next(each.value for each in recipe_keys(Recipe()) if each.key == key)
 
 
 def _shown(value: Any) -> str:
@@ -78,7 +79,7 @@ def plan_flags(command: CommandT) -> CommandT:
     """Add the flags that decide buckets, crops and shards."""
     return _all(
         _option(
-            "--resolution", key="plan.resolution_px", type=int, metavar="PX",
+            "--resolution", key="plan.resolution", type=RESOLUTION, metavar="PX",
             help="Pixel budget of a bucket: PX * PX.",
         ),
         _option("--square", key="plan.square", is_flag=True, help="One square bucket."),
@@ -143,12 +144,15 @@ def encode_flags(command: CommandT) -> CommandT:
         ),
         _option("--column", key="column", metavar="NAME", help="What the result is called."),
         _option(
-            "--posterior", key="encode.policy", type=click.Choice(["moments", "mode", "sample"]),
+            "--posterior", key="encode.posterior", type=click.Choice(["moments", "mode", "sample"]),
             help="What is stored of a Gaussian posterior.",
         ),
-        _option("--dtype", key="encode.dtype", metavar="DTYPE", help="The encoder computes in it."),
         _option(
-            "--storage-dtype", key="encode.storage_dtype", metavar="DTYPE",
+            "--dtype", key="encode.dtype", type=dtype_name, metavar="DTYPE",
+            help="The encoder computes in it.",
+        ),
+        _option(
+            "--storage-dtype", key="encode.storage_dtype", type=dtype_name, metavar="DTYPE",
             help="Stored floats are rounded to it.",
         ),
         _option(
@@ -168,7 +172,7 @@ def encode_flags(command: CommandT) -> CommandT:
             help="What of each sample is encoded; a first frame conditions image-to-video models.",
         ),
         _option(
-            "--offline", key="encode.is_offline", is_flag=True, help="Never ask a model hub."
+            "--offline", key="encode.offline", is_flag=True, help="Never ask a model hub."
         ),
     )(command)  # fmt: skip
 
@@ -204,7 +208,7 @@ def cluster_flags(command: CommandT) -> CommandT:
             help="local starts Ray; auto or HOST:PORT joins a cluster.",
         ),
         _option(
-            "--actors", key="resources.num_actors", type=int, metavar="N",
+            "--actors", key="resources.actors", type=int, metavar="N",
             help="Encoders at work; 0 takes one per GPU, or fills the cores.",
         ),
         _option(
@@ -212,7 +216,7 @@ def cluster_flags(command: CommandT) -> CommandT:
             help="Threads of each encoder on a CPU.",
         ),
         _option(
-            "--time-limit", key="resources.time_limit_s", type=float, metavar="SECONDS",
+            "--time-limit", key="resources.time_limit", type=float, metavar="SECONDS",
             help="A sample that takes longer to decode is quarantined.",
         ),
         _option(
@@ -344,13 +348,18 @@ def recipe_of(context: click.Context, **given: str | list[str] | None) -> "Recip
     Raises:
         ConfigError: A key or value is wrong.
     """
+    recipe = recipe_written(context, **given)
+    for key in given:
+        if not getattr(recipe, key):
+            raise click.MissingParameter(ctx=context, param_hint=key.upper(), param_type="argument")
+    return recipe
+
+
+def recipe_written(context: click.Context, **given: str | list[str] | None) -> "Recipe":
+    """Return the same as ``recipe_of``; what has no default may be missing."""
     from latentcache.runner import parse_setting, read_recipe
 
     overrides = dict(parse_setting(text) for text in context.meta.get(_SETTINGS, ()))
     overrides |= context.meta.get(_OVERRIDES, {})
     overrides |= {key: value for key, value in given.items() if value is not None}
-    recipe = read_recipe(context.meta.get(_CONFIG), overrides)
-    for key in given:
-        if not getattr(recipe, key):
-            raise click.MissingParameter(ctx=context, param_hint=key.upper(), param_type="argument")
-    return recipe
+    return read_recipe(context.meta.get(_CONFIG), overrides)

@@ -113,6 +113,6 @@ def _print_sum(result: "EncodeResult") -> None:
             f"on {result.device_type}"
         )
     if result.snapshot is not None:
-        click.echo(f"snapshot {result.snapshot} serves it (encoding {result.fingerprint})")
+        click.echo(f"snapshot {result.snapshot} serves it (encoding {result.encoding})")
     if result.quarantined:
         click.echo("latentcache status --quarantined lists what was left out, and why")

@@ -1,5 +1,6 @@
 """Values as people type them: shares, colours, ages."""
 
+import math
 import re
 from typing import Any
 
@@ -83,4 +84,39 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # older clicks take no
         return tuple(int(part) for part in parts)
 
 
+class Resolution(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
+    """``1024``, or ``1024,1024`` as other trainers write it."""
+
+    name = "resolution"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return PX of the budget PX * PX."""
+        sides = re.split(r"[,x*]", str(value).replace(" ", "").lower())
+        if not all(side.isascii() and side.isdigit() for side in sides) or len(sides) > 2:
+            self.fail(f"must be pixels such as 1024, got {value!r}", param, ctx)
+        if len(set(sides)) > 1:
+            area = int(sides[0]) * int(sides[1])
+            near = max(64, round(math.sqrt(area) / 64) * 64)
+            self.fail(
+                f"must be one number PX, a bucket of any shape holds at most PX * PX pixels, got "
+                f"{value!r}; {near} allows about as many pixels",
+                param,
+                ctx,
+            )
+        return int(sides[0])
+
+
+DTYPE_NAMES = {
+    "bf16": "bfloat16", "fp16": "float16", "f16": "float16", "half": "float16",
+    "fp32": "float32", "f32": "float32", "float": "float32", "fp8": "float8_e4m3fn",
+}  # fmt: skip
+"""Dtypes as people say them."""
+
+
+def dtype_name(text: str) -> str:
+    """Return the whole name of a dtype; what is none is told by who takes it."""
+    return DTYPE_NAMES.get(text.strip().lower(), text.strip())
+
+
+RESOLUTION = Resolution()
 SHARE, COLOUR, AGE, COUNTS = Share(), Colour(), Age(), Counts()

@@ -45,14 +45,14 @@ def config_from_mapping(
     """
     assert dataclasses.is_dataclass(config_type)
     hints = get_type_hints(config_type)
-    known = {field.name: field for field in dataclasses.fields(config_type)}
+    known = {key_of(config_type, each.name): each for each in dataclasses.fields(config_type)}
     for key in values:
         if key not in known:
             raise ConfigError(unknown_name("key", key, list(known), where=where))
     filled: dict[str, Any] = {}
     for name, field in known.items():
         if name in values:
-            filled[name] = _convert(hints[name], values[name], where=f"{where}: {name}")
+            filled[field.name] = _convert(hints[field.name], values[name], where=f"{where}: {name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"key {name!r} must be given ({where}); add `{name} = ...`")
     try:
@@ -61,6 +61,16 @@ def config_from_mapping(
         raise
     except ValueError as error:
         raise ConfigError(f"{error} ({where})") from None
+
+
+def key_of(config_type: type[Any], field_name: str) -> str:
+    """Return the word that a user writes for a field: its name, unless the config's ``KEYS`` says.
+
+    In code a name has its unit (``resolution_px``); a flag, a recipe's key and JSON have one word
+    for it (``resolution``).
+    """
+    keys: Mapping[str, str] = getattr(config_type, "KEYS", {})
+    return keys.get(field_name, field_name)
 
 
 def unknown_name(what: str, got: str, known: list[str], *, where: str) -> str:

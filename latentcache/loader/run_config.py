@@ -152,22 +152,18 @@ class ResolvedRun:
         return sizes
 
     def _make_mixture(self, sizes: Mapping[Bucket, int]) -> Mixture:
-        members = []
+        members, small = [], []
         weights = [weight for one in self.opened for weight in one.weights()]
         for stream, weight in zip(self.streams, weights, strict=True):
             num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
             if num_rows < size:
-                logger.warning(
-                    "stream %s has %d rows for batches of %d: its batches hold a sample more "
-                    "than once; give the bucket a smaller batch, or leave it out with a filter",
-                    stream.place.name,
-                    num_rows,
-                    size,
-                )
+                small.append((num_rows, str(stream.bucket), size))
             order = StreamOrder(
                 stream.place.name, num_rows, self._request.rule, block_rows=stream.block_rows
             )
             members.append(Member(order=order, weight=weight, batch_size=size))
+        if small:
+            logger.warning("%s", _small_buckets(small))
         return Mixture(members, seed=self._request.rule.seed)
 
     def _make_static(self) -> dict[str, Any]:
@@ -228,3 +224,19 @@ def _kept_normalise(state: Mapping[str, Any], ours: Normalise) -> Normalise:
             f"{theirs.to_json()}; pass the run's operations, or start a new run"
         )
     return theirs
+
+
+def _small_buckets(small: Sequence[tuple[int, str, int]]) -> str:
+    """Return one warning of all buckets that have fewer samples than a batch.
+
+    Args:
+        small: (samples, bucket, batch) of each.
+    """
+    num_samples, bucket, size = min(small)
+    count = "1 bucket has" if len(small) == 1 else f"{len(small):,} buckets have"
+    which = f"{bucket} has {num_samples} for batches of {size}"
+    return (
+        f"{count} fewer samples than a batch, so that a batch shows some of them more than once "
+        f"({which}); build with --min-bucket {size} to merge such buckets, give them a smaller "
+        "batch, or leave them out with a filter"
+    )

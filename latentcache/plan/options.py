@@ -1,7 +1,8 @@
 """Plan options: what a user decides about buckets, crops and shards, before any file is opened."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fingerprint import fingerprint
@@ -24,8 +25,10 @@ _OF_CLIPS = ("frames", "fps", "clips", "skip_still")
 class PlanOptions:
     """How a corpus becomes buckets, crops, shards and rows. All sizes in pixels."""
 
+    KEYS: ClassVar[Mapping[str, str]] = {"resolution_px": "resolution", "step_px": "step"}
+
     resolution_px: int = 512
-    """Pixel budget: a bucket holds at most ``resolution_px ** 2`` pixels."""
+    """Pixel budget: a bucket holds at most ``resolution ** 2`` pixels."""
     square: bool = False
     """One square bucket, everything cropped to it."""
     step_px: int = 0
@@ -72,8 +75,8 @@ class PlanOptions:
     """List so many samples at most, the first of the listing; 0 lists all."""
 
     def __post_init__(self) -> None:
-        _at_least("resolution_px", self.resolution_px, 16)
-        _at_least("step_px", self.step_px, 0)
+        _at_least("resolution", self.resolution_px, 16)
+        _at_least("step", self.step_px, 0)
         _at_least("min_bucket", self.min_bucket, 1)
         _at_least("rows_per_shard", self.rows_per_shard, 0)
         _at_least("limit", self.limit, 0)
@@ -94,9 +97,9 @@ class PlanOptions:
         if self.resolution_px % self.resolved_step_px:
             below = self.resolution_px // self.resolved_step_px * self.resolved_step_px
             raise ConfigError(
-                f"resolution_px must be a multiple of step_px = {self.resolved_step_px}, "
+                f"resolution must be a multiple of step = {self.resolved_step_px}, "
                 f"got {self.resolution_px} (plan options); "
-                f"use {below or self.resolved_step_px} or give step_px"
+                f"use {below or self.resolved_step_px} or give step"
             )
 
     @property

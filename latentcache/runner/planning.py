@@ -165,8 +165,10 @@ def _note_unused(
     num_tables = sum(totals.ignored[each] for each in _TABLE_EXTENSIONS)
     if corpus.kind != "manifest" and num_tables:
         what = "pictures" if corpus.kind == "folder" else "tars"
+        tables = "1 table lies" if num_tables == 1 else f"{num_tables:,} tables lie"
+        were = "was" if num_tables == 1 else "were"
         totals.findings.chosen[
-            f"the {what} were read; {num_tables:,} tables lie beside them and were not: to plan "
+            f"the {what} were read; {tables} beside them and {were} not: to plan "
             "from one, name the file itself as the corpus, or give --corpus-kind manifest"
         ] += 1
     for option, name in (("caption_column", "caption"), ("label_column", "label")):

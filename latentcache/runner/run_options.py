@@ -1,8 +1,9 @@
 """What a run may be told: one frozen config for every way of starting it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import INPUTS, Input
@@ -24,9 +25,11 @@ class EncodeOptions:
         background: RGB under transparent pixels.
         hdr: What becomes of HDR pictures and clips: ``tone_map`` to sRGB, or ``refuse``.
         input: What of each sample is encoded: ``all``, ``first_frame`` or ``first_frame+zeros``.
-        seed: Keys the draws of ``policy="sample"``.
+        seed: Keys the draws of ``posterior = "sample"``.
         is_offline: Never ask a model hub.
     """
+
+    KEYS: ClassVar[Mapping[str, str]] = {"policy": "posterior", "is_offline": "offline"}
 
     encoder: str = "dct"
     policy: Policy = "moments"
@@ -41,7 +44,7 @@ class EncodeOptions:
 
     def __post_init__(self) -> None:
         if self.policy not in ("moments", "mode", "sample"):
-            raise ConfigError(f"policy must be moments, mode or sample, got {self.policy!r}")
+            raise ConfigError(f"posterior must be moments, mode or sample, got {self.policy!r}")
         if not 0 <= self.batch_size <= 4096 or self.batch_size & (self.batch_size - 1):
             raise ConfigError(
                 f"batch_size must be a power of two up to 4096, got {self.batch_size}; "
@@ -96,6 +99,12 @@ class Resources:
         scratch: Folder for tars on their way to a remote store; empty for the system's.
     """
 
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "num_actors": "actors",
+        "time_limit_s": "time_limit",
+        "batch_time_limit_s": "batch_time_limit",
+    }
+
     address: str = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_actors: int = 0
@@ -112,11 +121,11 @@ class Resources:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
         if self.time_limit_s <= 0 or self.batch_time_limit_s <= 0:
             raise ConfigError(
-                "time_limit_s and batch_time_limit_s must be positive, got "
+                "time_limit and batch_time_limit must be positive, got "
                 f"{self.time_limit_s} and {self.batch_time_limit_s}"
             )
         if self.threads < 1 or self.num_actors < 0 or not 1 <= self.units_in_flight <= 8:
             raise ConfigError(
-                "threads must be at least 1, num_actors at least 0 and units_in_flight 1 to 8, got "
+                "threads must be at least 1, actors at least 0 and units_in_flight 1 to 8, got "
                 f"{self.threads}, {self.num_actors} and {self.units_in_flight}"
             )

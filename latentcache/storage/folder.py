@@ -201,7 +201,9 @@ class Folder:
     def _reading(self, operation: Callable[[Backend], ResultT], name: str) -> ResultT:
         try:
             return with_retries(
-                lambda: operation(self._backend()), policy=self.policy, what=f"reading {name}"
+                lambda: operation(self._backend()),
+                policy=self.policy,
+                what=f"reading {name or self.label}",
             )
         except backend_errors() as error:
             failure = read_failure(error, where=self.label)

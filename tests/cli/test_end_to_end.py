@@ -113,9 +113,7 @@ def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(
 def test_an_estimate_writes_nothing(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     before = digests(corpus)
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        f'corpus = "{corpus}"\n[plan]\nresolution_px = 64\n[encode]\nencoder = "dct"\n'
-    )
+    recipe.write_text(f'corpus = "{corpus}"\n[plan]\nresolution = 64\n[encode]\nencoder = "dct"\n')
     found = cli("plan", "--config", recipe, "--estimate", *ENCODE, "--json").json
     assert found["num_samples"] == NUM_GOOD + 1
     hours = {each["name"]: each["hours"] for each in found["encoders"]}

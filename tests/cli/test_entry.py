@@ -1,3 +1,5 @@
+import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 
 import latentcache
 from latentcache.cli import entry
+from latentcache.cli.habits import COMMAND_HABITS, OPTION_HABITS
 from latentcache.core.errors import ConfigError, QuarantineLimitError, RunError, StoreError
 from tests.cli.conftest import Cli
 
@@ -21,6 +24,7 @@ COMMANDS = (
     "gc",
     "encoders",
     "demo",
+    "recipe",
 )
 
 
@@ -149,3 +153,42 @@ def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(timeout=60) in (0, 1, 141)
     assert (tmp_path / "err").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["build", "c", "s", "--vae", "x"], "--encoder NAME:PATH"),
+        (["build", "c", "s", "--resume"], "run the same command again"),
+        (["build", "c", "s", "--dry-run"], "plan CORPUS --estimate writes nothing"),
+        (["build", "c", "s", "--workers", "4"], "--actors N"),
+        (["build", "c", "s", "--batch_size", "4"], "write --batch-size"),
+        (["build", "c", "s", "--mixed_precision", "bf16"], "--dtype bf16"),
+        (["build", "c", "s", "--image_size", "512"], "--resolution PX"),
+        (["build", "--train_data_dir", "c"], "the first argument"),
+        (["build", "c", "s", "--resolution", "832x480"], "640 allows about as many"),
+        (["cache_latents", "c"], "latentcache build does that"),
+        (["train"], "docs/training.md"),
+        (["stat", "s"], "got 'stat'; latentcache stats does that"),
+    ],
+)
+def test_other_tools_words_are_answered_with_ours(
+    cli: Cli, arguments: list[str], told: str
+) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert told in " ".join(done.err.split())
+
+
+def test_every_word_of_other_tools_is_answered_with_one_that_exists() -> None:
+    options = {name for each in entry.cli.commands.values() for p in each.params for name in p.opts}
+    for word, answer in OPTION_HABITS.items():
+        assert set(re.findall(r"(?<!\w)--[a-z-]+", answer)) <= options, word
+    assert set(COMMAND_HABITS.values()) <= set(entry.cli.commands)
+    assert not set(COMMAND_HABITS) & set(entry.cli.commands)
+
+
+def test_names_in_errors_of_the_system_keep_their_spelling() -> None:
+    told = entry.sentence_of(OSError(errno.EACCES, "AWS_PROFILE names no profile", "x"))
+    assert told == "AWS_PROFILE names no profile: x"
+    assert entry.sentence_of(OSError(errno.ENOENT, "No such file", "x")) == "no such file: x"

@@ -5,7 +5,13 @@ import click
 import pytest
 
 from latentcache.cli.build import build
-from latentcache.cli.flags import corpora_alone, corpus_and_store, recipe_of, was_given
+from latentcache.cli.flags import (
+    RecipeOption,
+    corpora_alone,
+    corpus_and_store,
+    recipe_of,
+    was_given,
+)
 from latentcache.core.errors import ConfigError
 from latentcache.plan.options import PlanOptions
 from latentcache.runner.build_recipe import Recipe
@@ -87,7 +93,7 @@ RECIPE = """
 corpus = "photos"
 store = "latents"
 [plan]
-resolution_px = 256
+resolution = 256
 seed = 1
 [encode]
 encoder = "dct:block=4"
@@ -159,3 +165,18 @@ def test_a_recipe_asks_the_runner_for_what_it_says() -> None:
     plan, encode = made.plan_request(), made.encode_request()
     assert (plan.corpus_url, plan.corpus_kind, plan.options) == ("c", "folder", made.plan)
     assert (encode.column, encode.allow_partial, encode.encode) == ("x", True, made.encode)
+
+
+def test_a_flag_and_its_key_are_one_word() -> None:
+    for option in build.params:
+        if isinstance(option, RecipeOption):
+            words = {key.rpartition(".")[2] for key in option.keys}
+            assert words == {option.opts[0].removeprefix("--").replace("-", "_")}
+
+
+def test_what_people_say_for_a_dtype_and_a_size_is_understood() -> None:
+    found = recipe(
+        "c", "s", "--dtype", "bf16", "--storage-dtype", "fp16", "--resolution", "1024,1024"
+    )
+    assert (found.encode.dtype, found.encode.storage_dtype) == ("bfloat16", "float16")
+    assert found.plan.resolution_px == 1024

@@ -11,7 +11,7 @@ from latentcache.runner import EncodeResult
 def result(**changes: object) -> EncodeResult:
     values: dict[str, object] = {
         "column": "latents",
-        "fingerprint": "f" * 32,
+        "encoding": "f" * 32,
         "snapshot": 4,
         "planned": 1000,
         "encoded": 990,

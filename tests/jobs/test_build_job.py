@@ -35,7 +35,7 @@ def test_example_recipe_is_valid(path: Path) -> None:
 def test_misspelt_key_names_the_nearest_one(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text('corpus = "a"\n[plan]\nresolutoin_px = 256\n')
-    with pytest.raises(ConfigError, match="resolution_px"):
+    with pytest.raises(ConfigError, match="resolution"):
         read_recipe(path)
 
 
@@ -155,7 +155,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _write_recipe(folder: Path, corpus: Path, **encode: str) -> Path:
     path = folder / "recipe.toml"
     lines = [f'corpus = "{corpus}"', f'store = "{folder / "store"}"']
-    lines += ["[plan]", "resolution_px = 64", "rows_per_shard = 4", "[resources]"]
+    lines += ["[plan]", "resolution = 64", "rows_per_shard = 4", "[resources]"]
     lines += ["max_quarantine = 0.2", "num_actors = 1", 'device = "cpu"', "[encode]"]
     lines += [f'{name} = "{value}"' for name, value in encode.items()]
     path.write_text("\n".join(lines) + "\n")

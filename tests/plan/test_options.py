@@ -9,9 +9,9 @@ from latentcache.plan.options import PlanOptions
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"resolution_px": 0}, "resolution_px must be at least 16, got 0"),
-        ({"resolution_px": 500}, "resolution_px must be a multiple of step_px = 32, got 500.*480"),
-        ({"resolution_px": 500, "step_px": 64}, "use 448 or give step_px"),
+        ({"resolution_px": 0}, "resolution must be at least 16, got 0"),
+        ({"resolution_px": 500}, "resolution must be a multiple of step = 32, got 500.*480"),
+        ({"resolution_px": 500, "step_px": 64}, "use 448 or give step"),
         ({"max_aspect": 0.5}, r"max_aspect must be at least 1.0, got 0.5"),
         ({"max_aspect": float("nan")}, "max_aspect must be"),
         ({"max_upscale": 0.9}, "max_upscale must be at least 1.0"),
@@ -34,7 +34,7 @@ def test_bad_options_are_refused_in_a_sentence(options: dict[str, float], senten
 
 
 def test_options_come_from_a_recipe() -> None:
-    options = config_from_mapping(PlanOptions, {"resolution_px": 256, "square": True}, where="x")
+    options = config_from_mapping(PlanOptions, {"resolution": 256, "square": True}, where="x")
     assert options == PlanOptions(resolution_px=256, square=True)
 
 

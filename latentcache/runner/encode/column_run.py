@@ -41,7 +41,7 @@ class EncodeResult:
     """What a run left behind.
 
     Attributes:
-        fingerprint: Of the encoding that serves the column.
+        encoding: Fingerprint of the encoding that serves the column.
         snapshot: Number of the snapshot that serves it, or None if none was published.
         planned: Live samples; ``encoded + quarantined + missing``.
         num_bytes: Of the column's tars.
@@ -52,7 +52,7 @@ class EncodeResult:
     """
 
     column: str
-    fingerprint: str
+    encoding: str
     snapshot: int | None
     planned: int
     encoded: int
@@ -218,7 +218,7 @@ class _ColumnRun:
         entry = snapshot.columns[request.column].entry
         return EncodeResult(
             column=request.column,
-            fingerprint=record.fingerprint,
+            encoding=record.fingerprint,
             snapshot=snapshot.number,
             planned=entry.num_planned,
             encoded=entry.num_encoded,

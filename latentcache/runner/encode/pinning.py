@@ -32,7 +32,7 @@ def check_buckets(description: EncoderDescription, encode: EncodeOptions) -> Non
         reasons = "; ".join([*description.refusals.values()][:_SHOWN_REFUSALS])
         raise EncoderError(
             f"encoder must take every bucket of the plan, got {len(description.refusals)} that "
-            f"{encode.encoder} refuses ({reasons}); plan another store with --set plan.step_px=N, "
+            f"{encode.encoder} refuses ({reasons}); plan another store with --set plan.step=N, "
             "or choose another encoder"
         )
 
