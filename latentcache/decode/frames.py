@@ -105,11 +105,14 @@ class FrameReader:
         """Return a key frame, stood at; None if decoding cannot start there."""
         self._video.seek(int(self._pictures.names[key]))
         self._numbered = self._decode(first_packet=0)
-        for number, frame in self._numbered:
-            if number >= key:
-                self._next, self._is_damaged = number + 1, False
-                is_whole = frame.key_frame and not frame.is_corrupt
-                return frame if number == key and is_whole else None
+        try:
+            for number, frame in self._numbered:
+                if number >= key:
+                    self._next, self._is_damaged = number + 1, False
+                    is_whole = frame.key_frame and not frame.is_corrupt
+                    return frame if number == key and is_whole else None
+        except FFmpegError:
+            return None  # what lies before it, in the middle of a group
         return None
 
     def _restart(self) -> None:

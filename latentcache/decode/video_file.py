@@ -40,6 +40,7 @@ _TIMES_OF_DECODING = frozenset({"avi", "h264", "hevc", "m4v", "ivf"})
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 """Captures of these are joined byte by byte, and their clocks leap."""
+_BROADCAST_MARGIN_S = 1
 _ASPECT_IN_FRAMES = _BROADCAST | {"mpegvideo", "h264", "hevc", "m4v"}
 _REWINDABLE = frozenset({_MOV, "matroska,webm", "avi"})
 """Their index or first cluster leads back to the first packet exactly."""
@@ -86,6 +87,9 @@ class VideoFile:
 
     def seek(self, tick: int) -> None:
         """Go to a key frame at or before a time of the track."""
+        if self.container.format.name in _BROADCAST and self.stream.time_base:
+            # Found by times of decoding, and any packet will do: it may lie behind the key frame.
+            tick -= round(_BROADCAST_MARGIN_S / self.stream.time_base)
         self.container.seek(tick, stream=self.stream)
         self.decoder.flush_buffers()
 

@@ -19,7 +19,7 @@ from latentcache.decode import (
     decode_clips,
     probe_video,
 )
-from latentcache.decode.video_file import open_video
+from latentcache.decode.video_file import VideoFile, open_video
 from latentcache.decode.video_pixels import FrameConverter
 from tests.decode.clips import WIDTH_PX, decode, encode_clip, numbers, whole_clip
 
@@ -28,6 +28,8 @@ FILES = {
     "h264-open-groups": {"options": {"x264-params": "open-gop=1:bframes=3:keyint=12"}},
     "h264-mkv": {"container": "matroska", "options": {"g": "10"}},
     "h264-ts": {"container": "mpegts", "options": {"g": "10"}},
+    "mpeg2-ts": {"container": "mpegts", "codec": "mpeg2video", "options": {"g": "9", "bf": "2"}},
+    "mpeg2-vob": {"container": "vob", "codec": "mpeg2video", "options": {"g": "9", "bf": "2"}},
     "hevc": {"codec": "libx265", "options": {"x265-params": "keyint=12:log-level=none"}},
     "vp9-webm": {"container": "webm", "codec": "libvpx-vp9", "options": {"g": "12"}},
     "mpeg4-avi-b-frames": {
@@ -76,6 +78,25 @@ def test_another_rate_takes_every_second_frame_or_each_twice() -> None:
     slow, fast = decode(data, whole_clip(9, fps=12.5), whole_clip(8, fps=50.0))
     assert numbers(slow) == list(range(0, 18, 2))
     assert numbers(fast) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_late_clip_of_a_broadcast_is_found_without_decoding_what_is_before_it(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"g": "10", "bf": "2"}
+    data = encode_clip(200, container="mpegts", codec=codec, options=options)
+    decoded = []
+    decode_packet = VideoFile.decode
+
+    def counted(video: VideoFile, packet: av.Packet | None, number: int) -> list[av.VideoFrame]:
+        decoded.append(number)
+        return decode_packet(video, packet, number)
+
+    monkeypatch.setattr(VideoFile, "decode", counted)
+    (clip,) = decode(data, whole_clip(5, start_s=180 / 25))
+    assert numbers(clip) == [180, 181, 182, 183, 184]
+    assert len(decoded) < 60
 
 
 def test_overlapping_clips_in_any_order_are_the_clips_alone() -> None:
