@@ -75,7 +75,7 @@ def to_srgb(
         icc_profile = None
     if mode == "RGB" and tagged:
         return to_srgb_by_tag(pixels_HWC, tagged)
-    if mode == "RGB" and not icc_profile:
+    if mode == "RGB" and not (icc_profile and _srgb_transform(icc_profile, mode)):
         return np.array(pixels_HWC, order="C")  # a copy: it may be part of something larger
     height, width, _ = pixels_HWC.shape
     image = Image.frombytes(mode, (width, height), pixels_HWC.tobytes())
