@@ -28,6 +28,8 @@ FOREIGN_OPTIONS = {
     "--nproc-per-node": "of torchrun",
     "--minutes": "of tests/benchmarks/streaming.py",
     "--rounds": "of tests/benchmarks/decode.py and decode_video.py",
+    "--old": "of tests/benchmarks/decode.py and colour.py",
+    "--large": "of tests/benchmarks/decode.py",
     "--torchcodec": "of tests/benchmarks/decode_video.py",
     "--photos": "of tests/benchmarks/pipeline.py",
     "--tiny": "of tests/benchmarks/pipeline.py",
