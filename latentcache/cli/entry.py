@@ -15,6 +15,7 @@ from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
 from latentcache.cli.gc import gc
 from latentcache.cli.habits import Commands, answered
+from latentcache.cli.look.report import report
 from latentcache.cli.look.show import show
 from latentcache.cli.look.stats import stats
 from latentcache.cli.look.status import status
@@ -43,7 +44,20 @@ def cli(verbose: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
 
 
-for _command in (build, plan, encode, recipe, status, stats, verify, show, gc, encoders, demo):
+for _command in (
+    build,
+    plan,
+    encode,
+    recipe,
+    status,
+    stats,
+    verify,
+    show,
+    report,
+    gc,
+    encoders,
+    demo,
+):
     cli.add_command(_command)
 
 

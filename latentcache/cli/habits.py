@@ -84,6 +84,7 @@ COMMAND_HABITS: Mapping[str, str] = {
     **dict.fromkeys(("check", "validate", "fsck"), "verify"),
     **dict.fromkeys(("clean", "prune", "rm", "delete"), "gc"),
     **dict.fromkeys(("view", "visualize", "preview", "decode"), "show"),
+    **dict.fromkeys(("html", "page"), "report"),
     **dict.fromkeys(("swap", "add-column", "reencode"), "encode"),
     **dict.fromkeys(("models", "vaes"), "encoders"),
     **dict.fromkeys(("config", "init", "template"), "recipe"),

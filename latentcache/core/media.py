@@ -34,6 +34,15 @@ class Bucket:
         return cls(*(int(part) for part in match.groups()))
 
     @property
+    def label(self) -> str:
+        """The shape as people read it, width first: ``832x480``, of clips ``832x480, 81 frames``.
+
+        ``str`` is the name that files and programs know, ``TxHxW``.
+        """
+        size = f"{self.width_px}x{self.height_px}"
+        return size if self.num_frames == 1 else f"{size}, {self.num_frames:,} frames"
+
+    @property
     def num_pixels(self) -> int:
         """T * H * W."""
         return self.num_frames * self.height_px * self.width_px

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from latentcache.demo.folder import DemoFolder
 from latentcache.demo.narrator import Narrator
-from latentcache.demo.page.animations import clip_grid, webp_bytes
+from latentcache.demo.page.animations import clip_grid
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.demo.page.motion_sections import PAIRS_A_LINE
 from latentcache.demo.page.training_facts import SampleGrid
@@ -13,7 +13,7 @@ from latentcache.demo.threads import torch_threads
 from latentcache.demo.training import DemoRecipe, train_classes
 from latentcache.demo.training_set import TrainingSet
 from latentcache.evaluate import load_recorded_encoder, mean_of, measure_fidelity
-from latentcache.report import FieldFacts, field_facts
+from latentcache.report import FieldFacts, field_facts, webp_bytes
 from latentcache.stats import ColumnStatistics
 from latentcache.store import Snapshot, Store
 from latentcache.testing.drawn_motion import FRAME_RATE_FPS, MOTION_CLASSES

@@ -24,7 +24,7 @@ from latentcache.decode import (
 from latentcache.plan import open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord, UnitEntry
-from latentcache.store.rows import find_clip, find_key, read_rows
+from latentcache.store.rows import find_clip, find_file, find_key, read_rows
 from latentcache.store.units import read_unit_meta
 
 logger = logging.getLogger(__name__)
@@ -126,11 +126,11 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
 
     Args:
         column: Where to look.
-        text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``; of a
-            video the first clip is meant.
+        text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``, or its file
+            name alone, or where the file lies; of a video the first clip is meant.
 
     Raises:
-        StoreError: There is none, or it is in quarantine (says why).
+        StoreError: There is none, it is in quarantine (says why), or several have that name.
     """
     generations = [column.generations[number] for number in sorted(column.generations)]
     key = text
@@ -139,6 +139,9 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
         source = SourceRef(path=path, member=member)
         key = find_clip(column.folder, generations, source) or sample_key(source)
     position = find_key(column.folder, generations, key)
+    if position is None and key != text and (named := _key_of_file(column, text)):
+        key = named
+        position = find_key(column.folder, generations, key)
     if position is None:
         raise StoreError(_why_absent(column, key, text))
     for entry in column.units():
@@ -154,6 +157,22 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
         f"sample must be encoded, got {text!r} which is missing from column {column.name}; "
         "run latentcache build again"
     )
+
+
+def _key_of_file(column: ColumnView, text: str) -> str | None:
+    """Return the key of the one sample whose file has the name ``text``, or lies at ``text``."""
+    generations = [column.generations[number] for number in sorted(column.generations)]
+    name = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    found = find_file(column.folder, generations, name)
+    ended = [each for each in found if text.endswith(f"/{each[0].path}")]
+    found = ended or ([] if "/" in text else found)
+    if len(found) > 1:
+        shown = ", ".join(source.label for source, _ in found[:3])
+        raise StoreError(
+            f"file name must be that of one sample, got {text!r} of {len(found)} or more "
+            f"({shown}); give the path in the corpus"
+        )
+    return found[0][1] if found else None
 
 
 def _why_absent(column: ColumnView, key: str, text: str) -> str:

@@ -1,8 +1,14 @@
 from .figures import Floats as Floats
+from .gallery import Gallery as Gallery
+from .gallery import GalleryItem as GalleryItem
+from .gallery import choose_gallery as choose_gallery
+from .gallery import read_gallery as read_gallery
 from .markup import Content as Content
 from .markup import Markup as Markup
 from .markup import element as element
 from .markup import join as join
+from .moving import animation as animation
+from .moving import webp_bytes as webp_bytes
 from .pages import Tile as Tile
 from .pages import column_tiles as column_tiles
 from .pages import page as page
@@ -18,6 +24,7 @@ from .projection import project as project
 from .read_facts import field_facts as field_facts
 from .read_facts import read_store_page as read_store_page
 from .reconstructions import read_reconstructions as read_reconstructions
+from .sample_sheet import samples_png as samples_png
 from .sections import buckets_section as buckets_section
 from .sections import column_section as column_section
 from .sections import figure as figure
@@ -33,6 +40,7 @@ from .store_facts import Projection as Projection
 from .store_facts import Reconstruction as Reconstruction
 from .store_facts import Rgb as Rgb
 from .store_facts import StorePage as StorePage
+from .store_report import store_report as store_report
 from .svg import line as line
 from .svg import rect as rect
 from .svg import svg as svg
@@ -55,6 +63,8 @@ __all__ = [
     "Content",
     "FieldFacts",
     "Floats",
+    "Gallery",
+    "GalleryItem",
     "Markup",
     "Projection",
     "Reconstruction",
@@ -62,7 +72,9 @@ __all__ = [
     "StorePage",
     "TableColumn",
     "Tile",
+    "animation",
     "buckets_section",
+    "choose_gallery",
     "column_section",
     "column_tiles",
     "element",
@@ -86,18 +98,22 @@ __all__ = [
     "png_bytes",
     "project",
     "projection_section",
+    "read_gallery",
     "read_reconstructions",
     "read_store_page",
     "reconstructions_section",
     "rect",
+    "samples_png",
     "section",
     "sheet",
     "statistics_sections",
     "stats_page",
+    "store_report",
     "sum_section",
     "svg",
     "table",
     "text",
     "text_columns",
     "tiles",
+    "webp_bytes",
 ]

@@ -81,7 +81,8 @@ def rebin(channel: ChannelFacts, edges: Floats) -> Floats:
 
 def bucket_svg(buckets: Sequence[BucketFacts]) -> Markup:
     """Return one row per bucket: its shape to scale, and a bar for its samples."""
-    row, left, right = 30, 118, 560
+    has_clips = any(bucket.num_frames > 1 for bucket in buckets)
+    row, left, right = 30, 190 if has_clips else 118, 760
     most = max((bucket.num_samples for bucket in buckets), default=1)
     longest = max((max(b.height_px, b.width_px) for b in buckets), default=1)
     marks = []
@@ -91,14 +92,17 @@ def bucket_svg(buckets: Sequence[BucketFacts]) -> Markup:
         bar = max(1.5, (right - left - 60) * bucket.num_samples / most)
         marks += [
             rect("pale", 14 - width / 2, middle - height / 2, width, height),
-            text(
-                34, middle + 4, f"{bucket.width_px} {TIMES} {bucket.height_px}", {"class": "name"}
-            ),
+            text(34, middle + 4, _size(bucket), {"class": "name"}),
             rect("bar", left, middle - 8, bar, 16),
             text(left + bar + 6, middle + 4, format_count(bucket.num_samples), {}),
         ]
     label = f"samples in each of {len(buckets)} buckets"
     return svg(right, max(row, row * len(buckets)), label, marks)
+
+
+def _size(bucket: BucketFacts) -> str:
+    size = f"{bucket.width_px} {TIMES} {bucket.height_px}"
+    return size if bucket.num_frames == 1 else f"{size}, {bucket.num_frames:,} frames"
 
 
 def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:

@@ -9,9 +9,13 @@ _VOID = frozenset({"img", "meta", "link", "br", "hr", "rect", "line", "path", "c
 
 
 class Markup(str):
-    """Text that is HTML or SVG already and is not escaped again."""
+    """Text that is HTML or SVG already and is not escaped again, here and in templates."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        """Return the text as it is: what templates ask before they escape."""
+        return self
 
 
 Content = str | int | float | Markup

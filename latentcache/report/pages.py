@@ -1,8 +1,10 @@
 """Pages: one self-contained HTML file each, from plain data."""
 
+import re
 from collections.abc import Sequence
 
-from latentcache.report.markup import Content, Markup, element, join
+from latentcache.report.markup import Content, Markup
+from latentcache.report.rendering import render
 from latentcache.report.sections import (
     buckets_section,
     column_section,
@@ -16,6 +18,8 @@ from latentcache.report.style import STYLE
 from latentcache.report.wording import format_bytes, format_count
 
 Tile = tuple[str, str, bool]
+
+_SECTION = re.compile(r'<section id="([^"]*)"><h2>(.*?)</h2>')
 
 
 def stats_page(facts: StorePage) -> str:
@@ -49,17 +53,23 @@ def column_tiles(facts: StorePage) -> list[Tile]:
 
 
 def page(title: str, lead: str, top: Markup, sections: Sequence[Markup], *, footer: Content) -> str:
-    """Return a whole HTML document; it holds its style and needs no network."""
-    head = element(
-        "head",
-        None,
-        element("meta", {"charset": "utf-8"}),
-        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("title", None, title),
-        element("style", None, Markup(STYLE)),
+    """Return a whole HTML document; it holds its style and needs no network.
+
+    Args:
+        title: Of the page.
+        lead: A sentence below it.
+        top: Tiles.
+        sections: Each as ``section`` makes it: with an id and a heading, which are the contents.
+        footer: Or an empty text.
+    """
+    contents = [found for one in sections for found in _SECTION.findall(one)]
+    return render(
+        "base",
+        title=title,
+        lead=lead,
+        style=Markup(STYLE),
+        top=top,
+        contents=[(name, Markup(heading)) for name, heading in contents],
+        sections=sections,
+        footer=footer,
     )
-    header = element("header", None, element("h1", None, title), element("p", None, lead))
-    end = element("footer", None, footer) if footer else Markup("")
-    main = element("main", None, header, top, join(sections), end)
-    body = element("body", None, main)
-    return "<!doctype html>\n" + element("html", {"lang": "en"}, head, body) + "\n"

@@ -37,7 +37,7 @@ def _reconstruction(
         original=_still(original),
         decoded=_still(decoded),
         psnr_db=psnr_db(original, decoded),
-        latent=_latent_of(view, sample),
+        latent=latent_of(view, sample),
     )
 
 
@@ -55,7 +55,8 @@ def title_of(snapshot: Snapshot, sample: PlannedSample) -> str:
     return str(first).strip() if first else source.label
 
 
-def _latent_of(view: ColumnView, sample: PlannedSample) -> Rgb | None:
+def latent_of(view: ColumnView, sample: PlannedSample) -> Rgb | None:
+    """Return the stored latent's first three channels as colours; None of clips and codes."""
     fields = view.read_row(sample.unit.unit.unit.shard, sample.row).fields
     name = next((name for name in STATISTICS_FIELDS if name in fields), None)
     if name is None:

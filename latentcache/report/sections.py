@@ -1,5 +1,6 @@
 """Sections: each answers one question about a store, with a figure or a table."""
 
+import re
 from collections.abc import Sequence
 
 from latentcache.report.figures import bucket_svg, histogram_svg, sum_svg
@@ -33,13 +34,19 @@ from latentcache.report.wording import (
 MAX_CHANNELS_DRAWN = 64
 """Histograms on a page; the table below them has every channel."""
 _ROWS_SHOWN = 12
+_MOST_ACROSS = 5
 
 
 def section(title: str, lead: Content, *content: Content) -> Markup:
-    """Return a section: a heading, a sentence, and what shows it."""
-    return element(
-        "section", None, element("h2", None, title), element("p", None, lead), join(content)
-    )
+    """Return a section: a heading that the contents name, a sentence, and what shows it."""
+    heading = element("h2", None, title)
+    attributes = {"id": slug(title)}
+    return element("section", attributes, heading, element("p", None, lead), join(content))
+
+
+def slug(title: str) -> str:
+    """Return what an address calls a section."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def figure(content: Markup, caption: Content) -> Markup:
@@ -62,7 +69,15 @@ def tiles(values: Sequence[tuple[str, str, bool]]) -> Markup:
         )
         for number, what, is_warning in values
     ]
-    return element("ul", {"class": "tiles"}, *items)
+    style = f"--across: {tiles_across(len(items))}"
+    return element("ul", {"class": "tiles", "style": style}, *items)
+
+
+def tiles_across(count: int) -> int:
+    """Return how many of ``count`` tiles stand in a line, so that no last line has one alone."""
+    if count <= _MOST_ACROSS:
+        return max(1, count)
+    return max(range(3, _MOST_ACROSS + 1), key=lambda across: ((count - 1) % across, across))
 
 
 def reconstructions_section(rows: Sequence[Reconstruction], *, encoder: str) -> Markup:
@@ -150,7 +165,7 @@ def buckets_section(buckets: Sequence[BucketFacts]) -> Markup:
     caption = (
         f"{format_count(sum(b.num_samples for b in buckets))} planned samples in "
         f"{len(buckets)} buckets and {format_count(sum(b.num_shards for b in buckets))} shards; "
-        f"width {TIMES} height in pixels, shapes to scale."
+        f"width {TIMES} height in pixels, frames of clips; shapes to scale."
     )
     return section(
         "Buckets", lead, figure(element("div", {"class": "plot"}, bucket_svg(buckets)), caption)

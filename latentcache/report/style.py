@@ -17,13 +17,13 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
-main { max-width: 1120px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+main { max-width: 1360px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 header p { color: var(--soft); max-width: 46rem; margin: .4rem 0 0; }
 h1 {
   font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.15; margin: 0; letter-spacing: -.02em;
 }
 h2 { font-size: 1.3rem; margin: 3rem 0 .3rem; letter-spacing: -.01em; }
-section > p { max-width: 46rem; margin: .2rem 0 1rem; }
+section > p { max-width: 62rem; margin: .2rem 0 1rem; }
 code, .mono {
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .86em;
 }
@@ -33,7 +33,7 @@ pre {
 }
 a { color: var(--main); }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(46%, 14rem), 1fr));
+  display: grid; grid-template-columns: repeat(var(--across, 4), 1fr);
   gap: .75rem;
   margin: 1.6rem 0 0; padding: 0; list-style: none;
 }
@@ -45,7 +45,20 @@ a { color: var(--main); }
 .tiles span { color: var(--soft); font-size: .86rem; }
 .tiles .warn b { color: var(--warn); }
 figure { margin: 1rem 0 0; }
-figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width: 46rem; }
+figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width: 62rem; }
+.columns { display: grid; gap: 2.5rem; grid-template-columns: minmax(0, 1fr) 14rem; }
+.columns nav { order: 2; }
+nav ol { position: sticky; top: 1.5rem; margin: 3rem 0 0; padding: 0 0 0 1rem; list-style: none;
+  border-left: 2px solid var(--line); font-size: .88rem; }
+nav li { margin: .35rem 0; line-height: 1.35; }
+nav a { text-decoration: none; }
+nav a:hover { text-decoration: underline; }
+.from { color: var(--soft); font-size: .74rem; margin: .4rem 0 0; overflow-wrap: anywhere; }
+@media (max-width: 62rem) {
+  .columns { display: block; }
+  nav ol { position: static; margin-top: 1.5rem; columns: 2; }
+  .tiles { grid-template-columns: repeat(2, 1fr); }
+}
 .gallery {
   display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 32rem), 1fr));
@@ -56,8 +69,7 @@ figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width
 }
 .trio div { display: grid; grid-template-columns: repeat(3, 1fr); gap: .45rem; }
 .trio .pair { grid-template-columns: repeat(2, 1fr); }
-.trio img { display: block; width: 100%; height: auto; aspect-ratio: 1; object-fit: contain;
-  background: var(--paper); border-radius: .3rem; }
+.trio img { display: block; width: 100%; height: auto; border-radius: .3rem; }
 .trio img.latent { image-rendering: pixelated; }
 .trio small { color: var(--soft); text-align: center; display: block; font-size: .76rem; }
 .trio figcaption {
@@ -73,7 +85,7 @@ figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width
   padding: .8rem; margin: 0;
 }
 .stage img { display: block; width: 100%; height: auto; }
-.moving { max-width: 46rem; }
+.moving img { width: 100%; }
 .crisp { image-rendering: pixelated; }
 .stage figcaption {
   margin-top: .6rem; display: flex; justify-content: space-between; gap: 1rem;
@@ -85,7 +97,6 @@ figcaption { color: var(--soft); font-size: .88rem; margin-top: .6rem; max-width
 }
 .channels svg { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
 svg { display: block; width: 100%; height: auto; }
-.plot { max-width: 46rem; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .name { fill: var(--ink); font-weight: 600; }
 svg .bar { fill: var(--main); }

@@ -25,6 +25,7 @@ COMMANDS = (
     "encoders",
     "demo",
     "recipe",
+    "report",
 )
 
 
@@ -65,7 +66,7 @@ def test_every_command_explains_itself(cli: Cli, command: str) -> None:
         pytest.param(["build", "a", "b", "--resolution", "97"], id="resolution-off-its-step"),
         pytest.param(["build", "a", "b", "--set", "plan.sede=1"], id="unknown-key"),
         pytest.param(["build", "a", "b", "--config", "/nowhere.toml"], id="no-recipe"),
-        pytest.param(["show", "a", "b"], id="no-output"),
+        pytest.param(["show", "a", "b", "-o", "x"], id="no-output"),
     ],
 )
 def test_wrong_usage_leaves_with_2_and_no_traceback(cli: Cli, arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from PIL import Image
 
 from latentcache.store import Store
 from tests.cli.conftest import Cli
+from tests.evaluate.drawn_store import NUM_GOOD
 
 
 def test_a_sample_is_drawn_beside_its_reconstruction(
@@ -15,7 +16,7 @@ def test_a_sample_is_drawn_beside_its_reconstruction(
     assert done.code == 0, done.err
     key, bucket = done.out.split()[1:3]
     assert len(key) == 20
-    _, height_px, width_px = (int(part) for part in bucket.split("x"))
+    width_px, height_px = (int(part) for part in bucket.split("x"))
     with Image.open(out) as image:
         assert image.width >= 2 * width_px
         assert image.height > height_px
@@ -68,3 +69,50 @@ def test_a_picture_is_no_video(cli: Cli, drawn_store: Store, tmp_path: Path) -> 
     assert done.err.startswith("error: output must be a .png for a picture, got ")
     assert done.err.count("\n") == 1
     assert not out.exists()
+
+
+def test_without_a_key_samples_are_drawn_at_random(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "some.png"
+    done = cli("show", drawn_store.folder.url, "-o", out, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert f"{NUM_GOOD} samples of latents" in done.out
+    with Image.open(out) as image:
+        assert image.width > 1000
+        assert image.height > NUM_GOOD / 2 * 168
+    assert cli("show", drawn_store.folder.url, "-o", tmp_path / "x.mp4").code == 2
+
+
+def test_a_sample_is_found_by_where_its_file_lies(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    (generation,) = drawn_store.generations()
+    place = f"{generation.corpus_url}/000000.jpg"
+    out = tmp_path / "x.png"
+    assert cli("show", drawn_store.folder.url, place, "-o", out, "--device", "cpu").code == 0
+    done = cli("show", drawn_store.folder.url, "elsewhere/no.jpg", "-o", out)
+    assert done.code == 1
+    assert "key must be one of the plan's" in done.err
+
+
+def test_a_report_shows_the_user_s_own_store(cli: Cli, drawn_store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    done = cli("report", drawn_store.folder.url, "-o", out, "--samples", 4, "--device", "cpu")
+    assert done.code == 0, done.err
+    page = out.read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 12
+    for heading in ("Samples", "The sum that adds up", "Buckets", "Spaces side by side"):
+        assert page.count(f">{heading}<") == 2  # in the contents, and where it stands
+    assert "1 decode: truncated, for instance broken_000_cut_short.jpg" in page
+    assert "built-in method" not in page
+
+
+def test_a_report_is_drawn_where_the_corpus_is_gone(
+    cli: Cli, drawn_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "page.html"
+    done = cli("report", drawn_store.folder.url, "-o", out, "--corpus", tmp_path, "--device", "cpu")
+    assert done.code == 0
+    assert "not drawn:" in done.err
+    assert "sources could not be had" in out.read_text(encoding="utf-8")

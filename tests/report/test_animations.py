@@ -7,7 +7,8 @@ import re
 import numpy as np
 from PIL import Image
 
-from latentcache.demo.page.animations import animation, clip_grid, webp_bytes
+from latentcache.demo.page.animations import clip_grid
+from latentcache.report.moving import animation, webp_bytes
 
 
 def clips(num_clips: int, num_frames: int = 5) -> list[np.ndarray]:

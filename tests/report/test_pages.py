@@ -8,6 +8,7 @@ import pytest
 from latentcache.demo.page.demo_page import demo_page
 from latentcache.report.markup import _VOID
 from latentcache.report.pages import stats_page
+from latentcache.report.sections import tiles_across
 from tests.report.pages import HOSTILE, demo_facts, store_page, training_facts
 
 PAGES = [
@@ -59,10 +60,24 @@ def test_page_is_whole_and_fetches_nothing(draw) -> None:
     assert "script" not in structure.tags
     assert structure.links
     assert all(
-        link.startswith(("data:image/png;base64,", "data:image/webp;base64,"))
+        link.startswith(("data:image/png;base64,", "data:image/webp;base64,", "#"))
         for link in structure.links
     )
     assert not re.search(r"https?://|url\(|@import", page)
+
+
+def test_contents_lead_to_every_section() -> None:
+    page = demo_page(demo_facts())
+    structure = _parsed(page)
+    asked = [link.removeprefix("#") for link in structure.links if link.startswith("#")]
+    assert asked == re.findall(r'<section id="([^"]+)">', page)
+    assert len(set(asked)) == len(asked) > 10
+
+
+@pytest.mark.parametrize(("count", "across"), [(4, 4), (5, 5), (6, 3), (7, 4), (9, 5), (10, 5)])
+def test_no_tile_stands_alone(count: int, across: int) -> None:
+    assert tiles_across(count) == across
+    assert count % across != 1
 
 
 def test_hostile_words_stay_words() -> None:

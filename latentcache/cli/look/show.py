@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 _FIRST_AND_REST = (slice(0, 1), slice(1, None))
 _SUFFIXES = (".png", ".mp4")
+_NUM_SHOWN = 16
 
 
-@click.command(short_help="Draw one sample: original beside decoded latent.")
+@click.command(short_help="Draw samples: original beside decoded latent.")
 @click.argument("store")
-@click.argument("key")
+@click.argument("key", required=False)
 @click.option(
     "-o",
     "--output",
-    required=True,
+    default=Path("show.png"),
+    show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Where to write: a .png, or of a clip an .mp4.",
@@ -37,18 +39,22 @@ _SUFFIXES = (".png", ".mp4")
 def show(
     context: click.Context,
     store: str,
-    key: str,
+    key: str | None,
     output: Path,
     column: str,
     snapshot: int | None,
 ) -> None:
-    """Write a picture of the sample KEY of STORE as it was encoded and as it decodes.
+    """Write a picture of samples of STORE as they were encoded and as they decode.
 
-    A clip becomes a contact sheet (.png) or a video (.mp4), original above decoded. KEY is
-    the 20 digits of a member of a tar, or the path of the source in the corpus, which stands
-    for a video's first clip.
-    """  # fmt: skip
+    Without KEY it is a sheet of 16 drawn at random: original, decoded, latent, key, caption.
+    With it a clip becomes a contact sheet (.png) or a video (.mp4), original above decoded.
+    KEY is the 20 digits of a member of a tar, or the path or the file name of the source,
+    which stands for a video's first clip.
+    """
     _check_output(output)
+    if key is None:
+        _show_some(context, store, output, column, snapshot)
+        return
     from latentcache import open_store
     from latentcache.evaluate import find_sample, load_recorded_encoder, psnr_db, reconstruct
 
@@ -78,14 +84,48 @@ def show(
         first, rest = (psnr_db(original[part], decoded[part]) for part in _FIRST_AND_REST)
         told += f" (first frame {first:.2f}, rest {rest:.2f})"
     lines = (
-        f"{sample.key}   {sample.bucket}   {told}",
+        f"{sample.key}   {sample.bucket.label}   {told}",
         _where(sample),
         f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
     )
     output.write_bytes(_drawn(output, sample, (original, decoded), lines))
-    click.echo(f"{output}: {sample.key} {sample.bucket} {told}")
+    click.echo(f"{output}: {sample.key} {sample.bucket.label} {told}")
     if original.ndim == 4 and len(original) < sample.bucket.num_frames:
         click.echo(f"the clip is long: its first {len(original):,} frames are shown")
+
+
+def _show_some(
+    context: click.Context, store: str, output: Path, column: str, number: int | None
+) -> None:
+    """Write a sheet of samples drawn at random."""
+    from latentcache import open_store
+    from latentcache.evaluate import load_recorded_encoder
+    from latentcache.report import choose_gallery, read_gallery, samples_png
+
+    if output.suffix.lower() != ".png":
+        raise ConfigError(f"output must be a .png for a sheet of samples, got {output}; name a KEY")
+    snapshot, options = open_store(store).snapshot(number), decoding_of(context)
+    samples = choose_gallery(snapshot, column, num_samples=_NUM_SHOWN)
+    if not samples:
+        raise StoreError(
+            f"column must hold a sample to show, got none in {column}; run build again"
+        )
+    loaded = load_recorded_encoder(
+        snapshot.column(column).record,
+        encoder=options.encoder,
+        device=options.device,
+        is_offline=options.is_offline,
+    )
+    found = read_gallery(snapshot, column, loaded, samples, corpus_url=options.corpus)
+    if not found.items:
+        raise StoreError(
+            f"sources must be there to be shown, got none of {len(samples)} ({found.skipped[0]}); "
+            "say where the corpus is now with --corpus"
+        )
+    output.write_bytes(samples_png(found.items, column))
+    click.echo(f"{output}: {len(found.items)} samples of {column}, drawn at random")
+    for sentence in found.skipped[:3]:
+        click.echo(f"not drawn: {sentence}", err=True)
 
 
 def _check_output(output: Path) -> None:

@@ -1,41 +1,9 @@
-"""Moving pictures that every browser plays without a script: animated WebP."""
+"""Grids of pictures and of clips, frame by frame, for the page's moving pictures."""
 
-import base64
-import io
 from collections.abc import Sequence
 
-from PIL import Image
-
 from latentcache.demo.page.training_facts import SampleGrid
-from latentcache.report import Markup, Rgb, element, mosaic, pair_grid
-
-_QUALITY = 88
-
-
-def webp_bytes(frames: Sequence[Rgb], *, frame_rate_fps: float) -> bytes:
-    """Return frames (H, W, 3 or 4) as a WebP that plays for ever."""
-    first, *later = (Image.fromarray(frame) for frame in frames)
-    buffer = io.BytesIO()
-    first.save(
-        buffer,
-        "WEBP",
-        save_all=True,
-        append_images=later,
-        duration=round(1000 / frame_rate_fps),
-        loop=0,
-        quality=_QUALITY,
-        method=4,
-    )
-    return buffer.getvalue()
-
-
-def animation(frames: Sequence[Rgb], alt: str, *, frame_rate_fps: float, style: str = "") -> Markup:
-    """Return an ``img`` with the animation inside it."""
-    data = base64.b64encode(webp_bytes(frames, frame_rate_fps=frame_rate_fps)).decode("ascii")
-    height, width = frames[0].shape[:2]
-    attributes: dict[str, str | int | float] = {"src": f"data:image/webp;base64,{data}", "alt": alt}
-    attributes |= {"width": width, "height": height}
-    return element("img", attributes | ({"class": style} if style else {}))
+from latentcache.report import Rgb, mosaic, pair_grid
 
 
 def clip_grid(

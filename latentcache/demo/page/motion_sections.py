@@ -1,12 +1,13 @@
 """Sections of the demo's page about videos."""
 
-from latentcache.demo.page.animations import animation, clip_grid
+from latentcache.demo.page.animations import clip_grid
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.report import (
     ChannelFacts,
     Content,
     Markup,
     TableColumn,
+    animation,
     element,
     figure,
     format_count,

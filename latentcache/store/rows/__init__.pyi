@@ -2,6 +2,7 @@ from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
 from .plan_tables import find_clip as find_clip
+from .plan_tables import find_file as find_file
 from .plan_tables import find_key as find_key
 from .plan_tables import iter_beside as iter_beside
 from .plan_tables import iter_rows as iter_rows
@@ -16,6 +17,7 @@ __all__ = [
     "PLAN_SCHEMA",
     "REJECTS_SCHEMA",
     "find_clip",
+    "find_file",
     "find_key",
     "iter_beside",
     "iter_rows",

@@ -3,6 +3,7 @@
 Row groups hold whole shards, so reading a unit decodes the one group that holds its shard.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,6 +188,29 @@ def find_clip(folder: Folder, generations: Sequence[Generation], source: SourceR
             if len(found):
                 return str(found.sort_by("start_s")["key"][0].as_py())
     return None
+
+
+def find_file(
+    folder: Folder, generations: Sequence[Generation], name: str, *, most: int = 4
+) -> list[tuple[SourceRef, str]]:
+    """Return up to ``most`` sources whose path or member ends in the file name ``name``.
+
+    Each with the key of its first row in plan order; scans the path columns.
+    """
+    found: dict[SourceRef, str] = {}
+    ending = "(^|/)" + re.escape(name) + "$"
+    for generation in generations:
+        for table in iter_rows(folder, generation, ["path", "member", "key"]):
+            is_named = pc.or_(
+                pc.match_substring_regex(table["path"], ending),
+                pc.match_substring_regex(table["member"], ending),
+            )
+            for row in table.filter(is_named).to_pylist():
+                source = SourceRef(path=row["path"], member=row["member"])
+                found.setdefault(source, row["key"])
+                if len(found) >= most:
+                    return list(found.items())
+    return list(found.items())
 
 
 def read_rejects(folder: Folder, generation: Generation) -> pa.Table:
