@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from latentcache.cli.corpus_report import corpus_json, print_corpus
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_table
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def print_estimate(found: "Estimate") -> None:
     if plan.rejects:
         why = ", ".join(f"{count:,} {code}" for code, count in plan.rejects.items())
         click.echo(f"refused: {sum(plan.rejects.values()):,} ({why})")
+    print_corpus(found.totals, plan.num_samples)
     print_table(
         ("bucket", "samples", "shards"),
         [(each.bucket, each.num_samples, each.num_shards) for each in plan.buckets],
@@ -40,7 +42,12 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
     measured = None
     if found.calibration is not None:
         measured = {**asdict(found.calibration), "bucket": str(found.calibration.bucket)}
-    return {**found.plan.as_dict(), "source_bytes": found.source_bytes, "calibration": measured}
+    return {
+        **found.plan.as_dict(),
+        "source_bytes": found.source_bytes,
+        "calibration": measured,
+        "corpus": corpus_json(found.totals),
+    }
 
 
 def _print_calibration(found: "Calibration") -> None:

@@ -103,13 +103,11 @@ def _read_plain(root: Folder, source: SourceRef) -> bytes | MediaError:
         return error
     except (OSError, ValueError, ConfigError) as error:
         return read_failure(error)
-    if not data:
-        return MediaError("empty", "the file has no bytes")
     if source.offset_bytes >= 0 and len(data) != source.size_bytes:
         return MediaError(
             "truncated", f"the tar ends {source.size_bytes - len(data)} bytes before the member"
         )
-    return data
+    return data or MediaError("empty", "the file has no bytes")
 
 
 def _read_whole(folder: Folder, name: str) -> bytes:

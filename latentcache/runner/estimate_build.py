@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -87,11 +88,13 @@ class Estimate:
         plan: Samples, buckets, shards, and bytes per candidate encoder.
         source_bytes: Of the listed media.
         calibration: Of the encoder that was asked for, or None.
+        totals: What was found beside the samples, as a plan would record it.
     """
 
     plan: PlanEstimate
     source_bytes: int
     calibration: Calibration | None
+    totals: dict[str, Any]
 
 
 def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Reporter) -> Estimate:
@@ -121,6 +124,7 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
             plan=estimate_plan(assignment.runs, assignment.reject_codes, costs),
             source_bytes=assignment.num_bytes,
             calibration=calibration,
+            totals=drafted.described(),
         )
 
 

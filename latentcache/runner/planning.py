@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from latentcache.core.errors import StoreError
 from latentcache.core.findings import Findings
@@ -86,6 +87,16 @@ class DraftedPlan:
     totals: ListingTotals
     videos: VideoTotals
     beside: BesideTable
+
+    def described(self) -> dict[str, Any]:
+        """Return what was found beside the samples, as a generation's totals record it."""
+        found = {
+            **self.totals.as_dict(),
+            "annotations": dict(sorted(self.assignment.num_with.items())),
+        }
+        if classes := self.assignment.classes:
+            found["classes"] = list(classes.names)
+        return found
 
 
 def plan_into(
@@ -179,7 +190,7 @@ def _note_unused(
 
 def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
     assignment = drafted.assignment
-    classes, places = assignment.classes, list(drafted.corpus.places)
+    places = list(drafted.corpus.places)
     draft = GenerationDraft(
         corpus_url=drafted.corpus.root.url,
         corpus_kind=drafted.corpus.kind,
@@ -193,15 +204,13 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
             name: assignment.iter_values(name) for name in assignment.annotation_schema.names
         },
         totals={
-            **drafted.totals.as_dict(),
+            **drafted.described(),
             "file": drafted.corpus.file,
             **({"places": places} if len(places) > 1 or drafted.corpus.is_pattern else {}),
-            "annotations": dict(sorted(assignment.num_with.items())),
             "rows": assignment.num_rows,
             "rejects": assignment.num_rejects,
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,
-            **({"classes": list(classes.names)} if classes else {}),
             **({"videos": asdict(drafted.videos)} if options.clip_rules else {}),
         },
     )

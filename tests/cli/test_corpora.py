@@ -150,3 +150,36 @@ def test_the_second_day_of_tars_and_tables(cli: Cli, tmp_path: Path) -> None:
     )
     other = cli("plan", tars, tmp_path / "store", *FLAGS)
     assert "corpora must be those that the store was planned from, got them also" in other.err
+
+
+def test_a_picture_that_changed_between_two_encodings_is_refused(cli: Cli, tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus.mkdir()
+    for n in range(3):
+        picture(corpus, f"{n}.png")
+    assert cli("build", corpus, store, *FLAGS).code == 0
+    kept = (corpus / "1.png").read_bytes()
+    marked_picture(80, 80).save(corpus / "1.png")
+    encode = ["encode", store, "--column", "second", "--encoder", "dct:block=4", *FLAGS[2:]]
+    refused = cli(*encode)
+    assert refused.code == 1
+    assert "got 1 samples whose bytes are others now (e.g. 1.png); put the old" in refused.err
+    assert list(Store.open(store).snapshot().columns) == ["latents"]
+    (corpus / "1.png").write_bytes(kept)
+    assert cli(*encode).code == 0
+    assert sorted(Store.open(store).snapshot().columns) == ["latents", "second"]
+
+
+def test_a_tar_that_is_lost_in_mid_run_is_named(cli: Cli, tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus.mkdir()
+    for name in ("a", "b"):
+        members = [(f"{name}{n}.png", picture(tmp_path)) for n in range(2)]
+        (corpus / f"{name}.tar").write_bytes(tar_bytes(members))
+    assert cli("plan", corpus, store, *FLAGS).code == 0
+    (corpus / "b.tar").write_bytes((corpus / "b.tar").read_bytes()[:520])
+    built = cli("build", corpus, store, *FLAGS, "--max-quarantine", "100%")
+    assert built.code == 3
+    assert "2 encoded + 2 quarantined = 4 planned" in built.out
+    assert "got 1 that did not while they were encoded (e.g. b.tar, 2 samples)" in built.err
+    assert "1 files of another size or time (e.g. b.tar)" in built.err

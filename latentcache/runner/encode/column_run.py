@@ -20,6 +20,7 @@ from latentcache.runner.encode.guards import (
     quarantine_limit,
 )
 from latentcache.runner.encode.pinning import check_buckets, encoding_record, planned_buckets
+from latentcache.runner.encode.same_sources import changed_rows, check_same_sources
 from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
@@ -143,12 +144,15 @@ class _ColumnRun:
 
     def run(self) -> EncodeResult:
         record = self._pinned_record()
-        orders = _orders(self._store, record, self._generations, self._request)
+        # What was made of files that are put back by now is made again.
+        changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
+        orders = _orders(self._store, record, self._generations, self._request, changed=changed)
         _announce(self._reporter, record, orders, len(self._store.units(record)))
         self._encode(record, orders)
         check_swap(self._store, record, self._request, self._generations)
         if not self._done.num_encoded:
             check_not_empty(self._store, record, self._generations)
+        check_same_sources(self._store, record)
         try:
             return self._publish(record)
         except StoreError:
@@ -254,14 +258,16 @@ def _orders(
     request: EncodeRequest,
     *,
     broken: Mapping[UnitId, int] | None = None,
+    changed: frozenset[UnitId] = frozenset(),
 ) -> list[UnitOrder]:
     """Return what is missing or to be done again, from one listing of the commits.
 
     Args:
         broken: Units whose commits cannot serve, with the revision to write; only these then.
+        changed: Units that hold rows of other bytes than other columns; done again.
     """
     committed = store.commits(record)
-    again = frozenset(broken) if broken else request.rerun
+    again = frozenset(broken) if broken else request.rerun | changed
     if request.retry_quarantined and not broken:
         again |= _transient_units(store, record, generations, committed.values())
     orders = []

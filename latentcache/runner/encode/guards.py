@@ -1,9 +1,10 @@
 """Guards: what keeps a run from quarantining a corpus, or serving a bad column for a good one."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from latentcache.core.errors import QuarantineLimitError, StoreError
-from latentcache.core.rejects import BY_OPTION
+from latentcache.core.rejects import BY_OPTION, RejectCode
 from latentcache.decode import pixel_rules
 from latentcache.runner.encode.dispatch import DispatchResult, QuarantineLimit
 from latentcache.runner.encode.unit_task import UnitOrder
@@ -120,9 +121,20 @@ def quarantine_limit(generations: list[Generation], resources: Resources) -> Qua
 
 
 def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) -> str:
-    """Return the sentence for a finished column whose quarantine is too large, or ''."""
+    """Return the sentence for a finished column whose quarantine is too large, or ''.
+
+    Tars and tables that became unreadable while they were encoded are named, however few.
+    """
     view = store.snapshot(snapshot).columns[request.column]
-    codes = Counter(str(code) for code in view.quarantine()["code"].to_pylist())
+    rows = view.quarantine().select(["path", "member", "code", "stage", "reason"]).to_pylist()
+    if lost := Counter(row["path"] for row in rows if _lost_its_container(row)):
+        name, count = lost.most_common(1)[0]
+        return (
+            f"tars and tables must stay readable, got {len(lost):,} that did not while they were "
+            f"encoded (e.g. {name}, {count:,} samples); mend them and run it again with "
+            "--retry-quarantined"
+        )
+    codes = Counter(str(row["code"]) for row in rows)
     result = DispatchResult(
         num_encoded=view.num_encoded,
         num_quarantined=view.num_quarantined,
@@ -130,6 +142,13 @@ def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) ->
     )
     limit = QuarantineLimit(share=request.resources.max_quarantine)
     return limit.passed(result, is_finished=True) or ""
+
+
+def _lost_its_container(row: Mapping[str, str]) -> bool:
+    is_unread = row["code"] == RejectCode.UNREADABLE.word or row["reason"].startswith(
+        "the tar ends"
+    )
+    return bool(row["member"]) and row["stage"] == "decode" and is_unread
 
 
 def _counted(codes: Counter[str]) -> Counter[str]:
