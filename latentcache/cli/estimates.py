@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.corpus_report import corpus_json, print_corpus
-from latentcache.cli.output import bytes_text, count_text, duration_text, print_table
+from latentcache.cli.output import bytes_text, count_text, duration_text, print_table, size_text
 
 if TYPE_CHECKING:
     from latentcache.plan.estimate import EncoderEstimate
@@ -21,11 +21,14 @@ def print_estimate(found: "Estimate") -> None:
     click.echo(f"{count_text(plan.num_samples, 'sample')} in {shards} from {source} of sources")
     if plan.rejects:
         why = ", ".join(f"{count:,} {code}" for code, count in plan.rejects.items())
-        click.echo(f"refused: {sum(plan.rejects.values()):,} ({why})")
+        click.echo(f"refused: {sum(plan.rejects.values()):,} ({why}), for instance")
+        for code, told in found.examples.items():
+            for example in told:
+                click.echo(f"  {code}: {example}")
     print_corpus(found.totals, plan.num_samples)
     print_table(
         ("bucket", "samples", "shards"),
-        [(each.bucket, each.num_samples, each.num_shards) for each in plan.buckets],
+        [(size_text(each.bucket), each.num_samples, each.num_shards) for each in plan.buckets],
     )
     click.echo("")
     print_table(
@@ -44,6 +47,7 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
         measured = {**asdict(found.calibration), "bucket": str(found.calibration.bucket)}
     return {
         **found.plan.as_dict(),
+        "examples": {code: list(told) for code, told in found.examples.items()},
         "source_bytes": found.source_bytes,
         "calibration": measured,
         "corpus": corpus_json(found.totals),
@@ -56,7 +60,7 @@ def _print_calibration(found: "Calibration") -> None:
     costs = (("a frame of a clip", frame_s), ("a picture", picture_s))
     decode = " and ".join(f"{s * 1000:.3g} ms {what}" for what, s in costs if s is not None)
     click.echo(
-        f"measured with {found.encoder} at {found.bucket}: decode {decode} on "
+        f"measured with {found.encoder} at {found.bucket.label}: decode {decode} on "
         f"{count_text(found.num_cpus, 'core')}, encode {found.encode_s * 1000:.3g} ms a sample on "
         f"{encoders}"
     )
@@ -65,6 +69,7 @@ def _print_calibration(found: "Calibration") -> None:
 def _encoder_row(found: "EncoderEstimate", num_buckets: int) -> tuple[Any, ...]:
     takes = "all fit"
     if found.refused:
-        takes = f"{len(found.refused)} of {num_buckets} do not fit: {', '.join(found.refused)}"
+        which = ", ".join(map(size_text, found.refused))
+        takes = f"{len(found.refused)} of {num_buckets} do not fit: {which}"
     time_here = None if found.hours is None else duration_text(found.hours * 3600)
     return (found.name, bytes_text(found.bytes), time_here, takes)

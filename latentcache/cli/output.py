@@ -77,3 +77,10 @@ def duration_text(seconds: float) -> str:
 def count_text(number: int, what: str) -> str:
     """Return ``1 sample`` or ``2,000 samples``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def size_text(bucket: str) -> str:
+    """Return a bucket's name ``TxHxW`` as people read it, width first: see ``Bucket.label``."""
+    from latentcache.core.media import Bucket
+
+    return Bucket.parse(bucket).label

@@ -43,7 +43,7 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
     if with_buckets:
         print_table(
             ("bucket", "samples", "shards"),
-            [(str(run.bucket), run.num_rows, run.num_shards) for run in generation.runs],
+            [(run.bucket.label, run.num_rows, run.num_shards) for run in generation.runs],
         )
 
 

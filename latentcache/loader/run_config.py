@@ -157,7 +157,7 @@ class ResolvedRun:
         for stream, weight in zip(self.streams, weights, strict=True):
             num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
             if num_rows < size:
-                small.append((num_rows, str(stream.bucket), size))
+                small.append((num_rows, stream.bucket.label, size))
             order = StreamOrder(
                 stream.place.name, num_rows, self._request.rule, block_rows=stream.block_rows
             )

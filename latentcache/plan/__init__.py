@@ -5,7 +5,7 @@ from latentcache.plan.beside import BesideTable
 from latentcache.plan.buckets import bucket_lines, bucket_table, choose_bucket, fit
 from latentcache.plan.changes import CorpusChanges, corpus_changes
 from latentcache.plan.clips import STILL_FRAMES, Clip, ClipRules, VideoLength
-from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate
+from latentcache.plan.estimate import EncoderCost, PlanEstimate, estimate, reject_examples
 from latentcache.plan.listing import ListedMedia, ListingTotals, is_named_as_video
 from latentcache.plan.opening import open_source, peek_source
 from latentcache.plan.options import PlanOptions
@@ -47,4 +47,5 @@ __all__ = [
     "read_captions",
     "read_source",
     "read_sources",
+    "reject_examples",
 ]

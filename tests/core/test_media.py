@@ -58,3 +58,8 @@ def test_an_unknown_code_or_stage_is_refused() -> None:
         Reject(code="odd", stage="scan", reason="x")
     with pytest.raises(ValueError, match="stage must be"):
         Reject(code="empty", stage="load", reason="x")
+
+
+def test_a_label_is_width_first_and_a_name_is_as_files_have_it() -> None:
+    assert (str(Bucket(1, 480, 832)), Bucket(1, 480, 832).label) == ("1x480x832", "832x480")
+    assert Bucket(81, 480, 832).label == "832x480, 81 frames"
