@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from latentcache.report.markup import Markup, element
 from latentcache.report.store_facts import Reconstruction, Rgb
 
 _SHEET_CELL_PX, _SHEET_GAP_PX = 176, 10
-_SHEET_PAPER = (251, 250, 247)
+_SHEET_PAPER, _SHEET_INK = (251, 250, 247), (93, 101, 112)
+_SHEET_SIDE_PX, _SHEET_FONT_PX = 100, 19
+"""Room at the left for the name of each line."""
+_SHEET_NAMES = ("original", "latent", "decoded")
 
 
 def png_bytes(pixels_HWC: Rgb) -> bytes:
@@ -46,12 +49,17 @@ def latent_picture(values_CHW: npt.NDArray[np.floating]) -> Rgb:
 
 
 def sheet(rows: Sequence[Reconstruction]) -> Rgb:
-    """Return a contact sheet: originals, latents and reconstructions below each other."""
+    """Return a contact sheet: originals, latents and reconstructions below each other, named."""
     cell, gap = _SHEET_CELL_PX, _SHEET_GAP_PX
     has_latents = any(row.latent is not None for row in rows)
     num_lines = 3 if has_latents else 2
-    size = (gap + len(rows) * (cell + gap), gap + num_lines * (cell + gap))
+    names = _SHEET_NAMES if has_latents else _SHEET_NAMES[::2]
+    size = (_SHEET_SIDE_PX + len(rows) * (cell + gap), gap + num_lines * (cell + gap))
     canvas = Image.new("RGB", size, _SHEET_PAPER)
+    drawing, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_SHEET_FONT_PX)
+    for line, name in enumerate(names):
+        middle = gap + line * (cell + gap) + cell // 2
+        drawing.text((gap, middle), name, fill=_SHEET_INK, font=font, anchor="lm")
     for column, row in enumerate(rows):
         lines = (
             [row.original, row.latent, row.decoded] if has_latents else [row.original, row.decoded]
@@ -60,7 +68,7 @@ def sheet(rows: Sequence[Reconstruction]) -> Rgb:
             if pixels is None:
                 continue
             fitted = _fitted(pixels, is_latent=pixels is row.latent)
-            left = gap + column * (cell + gap) + (cell - fitted.width) // 2
+            left = _SHEET_SIDE_PX + column * (cell + gap) + (cell - fitted.width) // 2
             top = gap + line * (cell + gap) + (cell - fitted.height) // 2
             canvas.paste(fitted, (left, top))
     return np.asarray(canvas)

@@ -1,6 +1,8 @@
 """The examples of docs/examples run as they stand."""
 
 import importlib.util
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +44,22 @@ def test_thirty_lines_train_from_a_store(store: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("loss ")
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert set(checkpoint) == {"model", "loader"}
+
+
+def test_the_readme_s_ten_lines_train(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (EXAMPLES.parents[1] / "README.md").read_text(encoding="utf-8")
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    losses: list[float] = []
+
+    def note(loss: float) -> None:
+        losses.append(loss)
+        if len(losses) == 3:  # the loop is endless
+            raise StopIteration
+
+    monkeypatch.chdir(store.parent)
+    with pytest.raises(StopIteration):
+        exec(compile(block, "README.md", "exec"), {"print": note})
+    assert all(math.isfinite(loss) for loss in losses)
 
 
 class TestOwnEncoder(EncoderContract):

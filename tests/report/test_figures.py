@@ -71,4 +71,4 @@ def test_latent_becomes_a_picture_of_its_own_size(num_channels: int) -> None:
 
 def test_sheet_has_a_line_for_each_view() -> None:
     pixels = sheet(store_page().reconstructions * 4)
-    assert pixels.shape == (568, 754, 3)
+    assert pixels.shape == (568, 844, 3)
