@@ -73,8 +73,9 @@ def check_swap(
         result.num_quarantined += commit.num_rejected
         result.rejects["rejected while encoding"] += commit.num_rejected
     sentence = quarantine_limit(generations, request.resources).passed(result, is_finished=True)
-    # What planning refused, the served encoding lacks as well.
-    if sentence is not None and result.num_quarantined:
+    # What the served encoding lacks as well is no reason to keep it.
+    num_lacking = result.num_quarantined + sum(each.num_rejects for each in generations)
+    if sentence is not None and num_lacking > served.num_quarantined:
         raise QuarantineLimitError(
             f"{sentence}; column {request.column} is still served by encoding "
             f"{served.record.fingerprint}"
