@@ -1,7 +1,7 @@
+from .coverage import StreamCoverage as StreamCoverage
 from .latent_batch import Batch as Batch
 from .loader import LatentLoader as LatentLoader
-from .loader import LoaderOptions as LoaderOptions
-from .loader import StreamCoverage as StreamCoverage
+from .loader_options import LoaderOptions as LoaderOptions
 from .select.source import Source as Source
 from .transform.normalizer import Normalise as Normalise
 

@@ -29,8 +29,8 @@ class Position:
 class BatchMaker:
     """Makes batches one after the other; used by one thread at a time."""
 
-    def __init__(self, run: ResolvedRun, ranks: Ranks, *, seed: int) -> None:
-        self._run, self._ranks, self._seed = run, ranks, seed
+    def __init__(self, run: ResolvedRun, ranks: Ranks) -> None:
+        self._run, self._ranks = run, ranks
         self._picks: dict[int, PicksAhead] = {}
 
     def make(self, position: Position) -> tuple[Batch, Position]:
@@ -67,7 +67,7 @@ class BatchMaker:
         found = self._picks.get(member)
         if found is None:
             stream, order = self._run.streams[member], self._run.mixture.members[member].order
-            found = PicksAhead(stream, order, self._ranks, seed=self._seed)
+            found = PicksAhead(stream, order, self._ranks)
             self._picks[member] = found
         return found
 

@@ -14,6 +14,7 @@ from latentcache.loader.gather.copying import LARGE_ROW_BYTES, in_threads
 from latentcache.loader.gather.unit_gather import Places
 from latentcache.loader.latent_batch import Batch, BatchFacts
 from latentcache.loader.metadata_columns import SideValues
+from latentcache.loader.order.epoch_order import ORDER_VERSION
 from latentcache.loader.streams.sample_picks import Located
 from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.loader.streams.stream_column import StreamColumn
@@ -49,6 +50,7 @@ class Recipe:
         normalise: Of that column.
         posterior: ``sample`` draws where a log-variance is stored, ``mode`` never does.
         seed: Of all draws.
+        order_version: Draws are keyed by the stream and the replaced row since 2.
         device: Where tensors go; None leaves them where they are.
         window_frames: Latent frames taken of each clip that has as many; 0 takes all.
     """
@@ -60,6 +62,7 @@ class Recipe:
     seed: int
     device: torch.device | None
     window_frames: int = 0
+    order_version: int = ORDER_VERSION
 
 
 def find_device(given: str | torch.device | None) -> torch.device | None:
@@ -112,6 +115,7 @@ class BatchReader:
         *,
         facts: BatchFacts,
         state: Callable[[], dict[str, Any]],
+        mask: torch.Tensor | None = None,
     ) -> Batch:
         """Return the batch; tensors are read now, everything else when it is looked at."""
         if self._cuda is None:
@@ -132,7 +136,9 @@ class BatchReader:
         pending["noise_seed"] = partial(self._seeds, stream, located)
         if self._recipe.window_frames:
             pending["window_start"] = partial(_window_start, picked)
-        return Batch(pending, facts=facts, state=state, arrive=arrive)
+        if mask is not None:
+            pending["mask"] = lambda: mask
+        return Batch.reading(pending, facts=facts, state=state, arrive=arrive)
 
     def shape(self, stream: Stream, name: str, batch_size: int) -> tuple[int, ...]:
         """Return the shape that a tensor column has in a batch, without reading any."""
@@ -238,7 +244,12 @@ class BatchReader:
     def _seeds(self, stream: Stream, located: Located) -> torch.Tensor:
         name, column = next(iter(stream.columns.items()))
         keys = column.keys(located.places[name])
-        return noise_seeds(keys, located.picked.draws, seed=self._recipe.seed)
+        picked, seed = located.picked, self._recipe.seed
+        if self._recipe.order_version == 1:
+            return noise_seeds(keys, picked.draws, seed=seed)
+        replaced = None if picked.drawn is None else picked.replaced()
+        name = stream.place.name
+        return noise_seeds(keys, picked.draws, seed=seed, stream=name, replaced=replaced)
 
 
 def _channels(

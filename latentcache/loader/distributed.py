@@ -1,5 +1,6 @@
 """Data-parallel ranks: finding out which we are, and that all of them run the same thing."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,23 @@ def find_ranks(rank: int | None, world_size: int | None, micro_batches: int) -> 
             f"rank and world_size must be given together, got {rank} and {world_size}; give both"
         )
     if rank is None or world_size is None:
-        rank, world_size = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+        rank, world_size = (dist.get_rank(), dist.get_world_size()) if is_grouped() else (0, 1)
     return Ranks(rank=rank, world_size=world_size, micro_batches=micro_batches)
+
+
+def check_group_is_there() -> None:
+    """Refuse to draw as the only rank where a launcher said that there are several.
+
+    Raises:
+        ConfigError: There are, and no process group yet.
+    """
+    launched = os.environ.get("WORLD_SIZE", "1")
+    if not is_grouped() and launched.isdigit() and int(launched) > 1:
+        raise ConfigError(
+            f"process group must be there before batches are drawn, got none with WORLD_SIZE "
+            f"{launched}: every rank would draw the same rows; call "
+            f"torch.distributed.init_process_group first, or pass rank and world_size"
+        )
 
 
 def share_pins(pins: Sequence[Pin]) -> list[Pin]:
@@ -33,7 +49,7 @@ def share_pins(pins: Sequence[Pin]) -> list[Pin]:
     Raises:
         ConfigError: Ranks differ in how many sources they have.
     """
-    if not _is_distributed():
+    if not is_grouped():
         return list(pins)
     everyone = _gathered([str(pin) for pin in pins])
     for rank, theirs in enumerate(everyone):
@@ -55,7 +71,7 @@ def check_agreement(static: Mapping[str, Any], ranks: Ranks) -> None:
     Raises:
         ConfigError: A rank differs; shows in what, and both sides.
     """
-    if not _is_distributed():
+    if not is_grouped():
         return
     parts = {name: fingerprint(value) for name, value in static.items()}
     everyone = _gathered((parts, ranks.rank))
@@ -88,5 +104,6 @@ def _gathered(value: Any) -> list[Any]:
     return everyone
 
 
-def _is_distributed() -> bool:
+def is_grouped() -> bool:
+    """Return whether this process is in a process group."""
     return dist.is_available() and dist.is_initialized()

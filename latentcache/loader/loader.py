@@ -2,100 +2,47 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
-from typing import Any, NoReturn, Self
+from typing import Any, Never, NoReturn, Self
 
 import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch_maker import BatchMaker, Position, state_at
-from latentcache.loader.batch_reader import Posterior, find_device
+from latentcache.loader.batch_reader import find_device
 from latentcache.loader.cache.shard_cache import CacheProgress, ShardCache
-from latentcache.loader.distributed import check_agreement, find_ranks, share_pins
+from latentcache.loader.coverage import StreamCoverage, coverage_of
+from latentcache.loader.distributed import (
+    check_agreement,
+    check_group_is_there,
+    find_ranks,
+    is_grouped,
+    share_pins,
+)
+from latentcache.loader.find_snapshot import pins_of_run
 from latentcache.loader.latent_batch import Batch
-from latentcache.loader.order.batch_sizes import BatchSizes
+from latentcache.loader.loader_options import LoaderOptions, column_names, refuse_unknown
+from latentcache.loader.order.batch_sizes import BatchSizes, Ranks
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.mixture import Cursor
-from latentcache.loader.order.whole_numbers import whole
+from latentcache.loader.pass_maker import PassMaker
 from latentcache.loader.prefetch import Prefetcher
 from latentcache.loader.run_config import Request, ResolvedRun
-from latentcache.loader.run_state import check_same, check_streams, check_within_step
-from latentcache.loader.select.source import Sources, as_sources
+from latentcache.loader.run_state import (
+    check_same,
+    check_streams,
+    check_within_step,
+    sealed,
+    stores_of,
+    unsealed,
+)
+from latentcache.loader.select.source import Sources, Split, as_sources
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
 from latentcache.loader.transform.normalizer import Normalise, NormalizeMode
 from latentcache.store import Pin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderOptions:
-    """What is rarely changed.
-
-    Attributes:
-        posterior: ``sample`` draws latents where a log-variance is stored, ``mode`` takes
-            the mean.
-        patch: Latent cells (T, H, W) per token, for ``tokens_per_rank``.
-        partitions: Lanes that every global batch takes equally much from; a multiple of
-            the number of nodes keeps each node on its own shards.
-        window_shards: Read whole shards in a shuffled order and shuffle rows among this
-            many; 0 shuffles everything, which is right for data that fits in memory or
-            on a fast local disk.
-        cache: Folder on a local disk for the tars of remote stores; processes share it.
-        cache_bytes: Most it may hold.
-        verify: Compare each local tar with its checksum when it is first needed, which reads
-            it whole (half a gigabyte to two a second); those of remote stores always are.
-        is_collective: In a process group, all its processes make this loader, and agree on
-            what it reads; False for one that only some of them make, as rank 0 does for an
-            evaluation.
-        window_frames: Latent frames to take of each clip that has as many, at a place drawn anew
-            each time: clips of one height and width make batches together, whatever their
-            length. 0 takes clips whole.
-        prefetch: Batches that a thread makes ahead; None is 2 for a CUDA device and 0 for the
-            CPU, where the thread would take the training's cores.
-    """
-
-    posterior: Posterior = "sample"
-    patch: tuple[int, int, int] = (1, 2, 2)
-    partitions: int = 1
-    window_shards: int = 0
-    cache: str | Path | None = None
-    cache_bytes: int = 64 * 2**30
-    verify: bool = False
-    is_collective: bool = True
-    window_frames: int = 0
-    prefetch: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.posterior not in ("sample", "mode"):
-            raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
-        whole(self.prefetch or 0, name="prefetch", least=0)
-        whole(self.window_frames, name="window_frames", least=0)
-
-    def num_ahead(self, device: torch.device | None) -> int:
-        """Return how many batches are made ahead for a device."""
-        if self.prefetch is not None:
-            return self.prefetch
-        return 2 if device is not None and device.type == "cuda" else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamCoverage:
-    """How far a run has come in one stream.
-
-    Attributes:
-        stream: Source, generation and bucket.
-        num_rows: Selected rows.
-        num_missing: Selected rows that a column lacks; substitutes stand in for them.
-        num_drawn: Samples drawn so far, by all ranks.
-        epochs: ``num_drawn / num_rows``.
-    """
-
-    stream: str
-    num_rows: int
-    num_missing: int
-    num_drawn: int
-    epochs: float
 
 
 class LatentLoader:
@@ -107,7 +54,7 @@ class LatentLoader:
     """
 
     _run: ResolvedRun
-    _maker: BatchMaker
+    _maker: BatchMaker | PassMaker
     _position: Position
 
     def __init__(  # noqa: PLR0913  a training script names what it wants, in one place
@@ -123,7 +70,10 @@ class LatentLoader:
         world_size: int | None = None,
         device: str | torch.device | None = None,
         normalize: bool | NormalizeMode | Sequence[Mapping[str, Any]] = True,
+        split: Split | None = None,
+        one_pass: bool = False,
         options: LoaderOptions | None = None,
+        **unknown: Never,
     ) -> None:
         """Open the sources and resolve everything that a run pins.
 
@@ -139,13 +89,17 @@ class LatentLoader:
             device: Where tensors go.
             normalize: True takes published figures, else measured ones; False gives raw
                 fields; or a mode or operations, see ``resolve_normalise``.
+            split: ``train`` or ``val``, of all sources; see ``Source``.
+            one_pass: Every selected row once, the same batches in each pass, for validation.
             options: The rest.
+            unknown: Nothing; peers' words are answered with ours.
 
         Raises:
             ConfigError: Something asked for does not fit; says what does.
             StoreError: A store or snapshot cannot be opened.
         """
-        self._sources = as_sources(sources)
+        refuse_unknown(unknown)
+        self._sources = as_sources(sources, split=split, is_one_pass=one_pass)
         chosen = LoaderOptions() if options is None else options
         if not isinstance(chosen, LoaderOptions):
             raise ConfigError(
@@ -154,11 +108,12 @@ class LatentLoader:
         mode: Any = (
             {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
         )
-        self._ranks = find_ranks(rank, world_size, micro_batches)
+        self._given_ranks = (rank, world_size, micro_batches)
+        self._ranks = find_ranks(*self._given_ranks)
         place = find_device(device)
         self._depth = chosen.num_ahead(place)
         self._request = Request(
-            columns=_column_names(columns),
+            columns=column_names(columns),
             sizes=BatchSizes(
                 global_batch_size=global_batch_size,
                 tokens_per_rank=tokens_per_rank,
@@ -166,13 +121,16 @@ class LatentLoader:
             ),
             ranks=self._ranks,
             rule=OrderRule(
-                seed=seed, partitions=chosen.partitions, window_blocks=chosen.window_shards
+                seed=seed,
+                partitions=1 if one_pass else chosen.partitions,
+                window_blocks=chosen.window_shards,
             ),
             posterior=chosen.posterior,
             normalize=mode,
             device=place,
             num_ahead=self._depth,
             window_frames=chosen.window_frames,
+            is_one_pass=one_pass,
         )
         self._verify = chosen.verify
         self._cache = (
@@ -181,19 +139,20 @@ class LatentLoader:
         self._num_iterators = 0
         self._is_collective, self._process = chosen.is_collective, os.getpid()
         self.wait_s = 0.0
-        newest = self._open([None] * len(self._sources))
-        pins = [one.snapshot.pin for one in newest]
-        shared = share_pins(pins) if self._is_collective else pins
-        self._resolve(newest if shared == pins else self._open(shared))
         self._ahead: Prefetcher[Batch, Position] | None = None
+        self._resumed: Mapping[str, Any] | None = None
+        self._begun: Ranks | None = None
+        self._pass_number, self._pass_start = 0, Position()
+        self._drawing = Lock()
+        self._resolve(self._open([None] * len(self._sources)))
         self._go_to(Position())
+        self._agree()
 
     @classmethod
     def from_mesh(cls, sources: Sources, mesh: Any, *, dp: str = "dp", **options: Any) -> Self:
         """Return the loader of a process in a device mesh.
 
-        Processes that share a place along ``dp`` (context- and tensor-parallel ones) get
-        the same batches.
+        Context- and tensor-parallel processes, which share a place along ``dp``, get the same.
 
         Args:
             sources: As for the constructor, like ``options``.
@@ -215,19 +174,20 @@ class LatentLoader:
         return self._position.cursor.step
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield micro-batches for ever, from where the loader stands."""
+        """Yield micro-batches: for ever, from where the loader stands, or those of one pass.
+
+        Raises:
+            ConfigError: Ranks are not those with which the loader began.
+        """
         if torch.utils.data.get_worker_info() is not None:
             raise ConfigError(
                 "loader must be iterated in the training process, got a DataLoader worker; "
                 "iterate over the loader itself, it needs no workers"
             )
+        self._take_ranks()
         self._num_iterators += 1
         try:
-            while True:
-                began = perf_counter()
-                batch = self._next()
-                self.wait_s += perf_counter() - began
-                yield batch
+            yield from self._pass() if self._request.is_one_pass else iter(self._timed, None)
         finally:
             self._num_iterators -= 1
             if self._ahead is not None and not self._num_iterators:
@@ -244,11 +204,16 @@ class LatentLoader:
         """Refuse a copy, which would give every batch twice."""
         raise ConfigError(
             "loader must stay in the process that made it, got a pickle or copy; make one where "
-            "it is used, and carry state_dict() there"
+            "it is used, with state_dict()"
         )
 
     def __len__(self) -> int:
-        """Return how many batches this rank gets while the average sample is seen once."""
+        """Return how many batches this rank gets: of a pass, or while the average sample is seen
+        once.
+        """
+        self._settle_ranks()
+        if isinstance(self._maker, PassMaker):
+            return self._maker.num_batches
         members, shares = self._run.mixture.members, self._run.mixture.shares
         drawn = sum(
             member.batch_size * share for member, share in zip(members, shares, strict=True)
@@ -261,9 +226,15 @@ class LatentLoader:
         )
         return max(1, round(num_samples / float(per_step))) * self._ranks.micro_batches
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last batch that was handed out, as plain values."""
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state after the last batch that was handed out, as plain values."""
+        self._settle_ranks()
         return state_at(self._position, self._run.static)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return ``state`` as one text, for frameworks that load into what a loader has now."""
+        return sealed(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any], *, newest: bool = False) -> None:
         """Go on where a run stood, whatever its ranks were.
@@ -277,34 +248,33 @@ class LatentLoader:
             ConfigError: It is another run's: encoding, order, sources or rows differ. The
                 loader goes on as if nothing had been asked.
         """
-        check_same(state, self._run.static)
-        before = self._run
+        state = unsealed(state)
+        self._settle_ranks()
+        before = self._run, self._request
         try:
-            if not newest:
-                self._reopen([Pin.parse(one["pin"]) for one in state["sources"]])
+            self._request = self._request.as_of(state)
+            ours = {**self._run.static, "order": self._request.order_json()}
+            if not newest and stores_of(state) == stores_of(ours):
+                ours["columns"] = state["columns"]  # a snapshot that serves them is looked for
+            check_same(state, ours)
+            self._reopen(state, newest=newest)
+            check_same(state, self._run.static)
             check_streams(state["streams"], self._run.static["streams"], may_grow=newest)
             self._resolve(list(self._run.opened), state)
             check_within_step(state, self._run.static)
         except BaseException:
-            self._run = before
+            self._run, self._request = before
             raise
+        self._resumed, self._begun = state, None
+        self._agree()
         cursor = Cursor(step=state["step"], positions=dict(state["positions"]))
-        self._go_to(Position(cursor, state["micro"]))
+        self._pass_start = Position(cursor, state["micro"])
+        self._go_to(self._pass_start)
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """Return, by bucket, the shape of every encoded column in a batch: what to compile for.
-
-        Columns whose samples vary in size within a bucket are left out.
-        """
-        found: dict[str, dict[str, tuple[int, ...]]] = {}
-        for member, stream in zip(self._run.mixture.members, self._run.streams, strict=True):
-            each = member.batch_size // self._ranks.num_parts
-            found[str(stream.bucket)] = {
-                name: self._run.reader.shape(stream, name, each)
-                for name, column in stream.columns.items()
-                if not column.is_varying
-            }
-        return found
+        """Return, by bucket, the shape in a batch of every encoded column that has one."""
+        self._settle_ranks()
+        return self._run.shapes(self._ranks)
 
     def cache_progress(self) -> CacheProgress | None:
         """Return what this process has fetched so far, None without a cache."""
@@ -312,17 +282,28 @@ class LatentLoader:
 
     def coverage(self) -> list[StreamCoverage]:
         """Return how far each stream has come."""
-        positions = self._position.cursor.positions
-        return [
-            StreamCoverage(
-                stream=stream.place.name,
-                num_rows=stream.selection.num_rows,
-                num_missing=stream.selection.num_rows - stream.num_present,
-                num_drawn=positions.get(stream.place.name, 0),
-                epochs=positions.get(stream.place.name, 0) / stream.selection.num_rows,
-            )
-            for stream in self._run.streams
-        ]
+        return coverage_of(self._run.streams, self._position.cursor.positions)
+
+    def _pass(self) -> Iterator[Batch]:
+        """Yield the batches of one pass; what was loaded in mid-pass goes on there."""
+        self._pass_number += 1
+        number, start = self._pass_number, self._pass_start
+        self._pass_start = Position()
+        if self._position != start:
+            self._go_to(start)
+        for _ in range(start.cursor.step, len(self)):
+            if number != self._pass_number:
+                raise ConfigError(
+                    "pass must be the loader's last, got an older one after another was begun; "
+                    "make a loader for each"
+                )
+            yield self._timed()
+
+    def _timed(self) -> Batch:
+        began = perf_counter()
+        batch = self._next()
+        self.wait_s += perf_counter() - began
+        return batch
 
     def _next(self) -> Batch:
         if os.getpid() != self._process:
@@ -330,22 +311,68 @@ class LatentLoader:
                 "loader must be iterated in the process that made it, got a fork of it; make "
                 "a loader in each process, with its rank and world_size"
             )
-        if self._ahead is None:
-            batch, after = self._maker.make(self._position)
-        else:
-            batch, after = self._ahead.take()
-        batch.arrive()
-        # Only a batch that is handed out counts, and only one that was read whole is.
-        self._position = after
+        if not self._drawing.acquire(blocking=False):
+            raise ConfigError(
+                "loader must be iterated by one training at a time, got two threads; make a loader "
+                "for each"
+            )
+        try:
+            if self._ahead is None:
+                batch, after = self._maker.make(self._position)
+            else:
+                batch, after = self._ahead.take()
+            batch.arrive()
+            # Only a batch that is handed out counts, and only one that was read whole is.
+            self._position = after
+        finally:
+            self._drawing.release()
         return batch
 
     def _go_to(self, position: Position) -> None:
         if self._ahead is not None:
             self._ahead.close()
         self._position = position
-        self._maker = BatchMaker(self._run, self._ranks, seed=self._request.rule.seed)
+        kind = PassMaker if self._request.is_one_pass else BatchMaker
+        self._maker = kind(self._run, self._ranks)
         if self._depth:
             self._ahead = Prefetcher(self._maker.make, position, depth=self._depth)
+
+    def _settle_ranks(self) -> None:
+        """Take the ranks that there are now: a loader may be made before the process group."""
+        ranks = find_ranks(*self._given_ranks)
+        if ranks == self._ranks:
+            return
+        if self._begun is not None:
+            raise ConfigError(
+                f"ranks must stay those with which the loader began, got rank {ranks.rank} of "
+                f"{ranks.world_size} where it began as {self._begun.rank} of "
+                f"{self._begun.world_size}; make a loader in the new process group and load the "
+                f"state into it"
+            )
+        self._ranks, self._request = ranks, replace(self._request, ranks=ranks)
+        self._resolve(list(self._run.opened), self._resumed)
+        self._go_to(self._position)
+
+    def _take_ranks(self) -> None:
+        """Settle the ranks when iteration begins, and agree with the others if that is new."""
+        self._settle_ranks()
+        if self._is_collective and self._given_ranks[0] is None:
+            check_group_is_there()
+        if self._is_agreed != is_grouped():
+            self._agree()
+        self._begun = self._ranks
+
+    def _agree(self) -> None:
+        """Read the snapshots that rank 0 reads, and compare what all are about to do."""
+        self._is_agreed = is_grouped()
+        if not self._is_collective:
+            return
+        pins = [one.snapshot.pin for one in self._run.opened]
+        shared = share_pins(pins)
+        if shared != pins:
+            self._resolve(self._open(shared), self._resumed)
+            self._go_to(self._position)
+        check_agreement(self._run.static, self._ranks)
 
     def _open(self, pins: Sequence[Pin | None]) -> list[OpenSource]:
         return open_sources(
@@ -357,28 +384,14 @@ class LatentLoader:
             window_frames=self._request.window_frames,
         )
 
-    def _reopen(self, pins: Sequence[Pin]) -> None:
+    def _reopen(self, state: Mapping[str, Any], *, newest: bool) -> None:
+        """Go to the snapshots of a run, or to the nearest that serve its encodings."""
         now = [one.snapshot.pin for one in self._run.opened]
-        if list(pins) == now:
-            return
-        for source, theirs, ours in zip(self._sources, pins, now, strict=True):
-            if source.snapshot is not None and theirs != ours:
-                raise ConfigError(
-                    f"snapshot of source {source.name} must be {theirs}, got {ours}; leave the "
-                    f"snapshot out to resume on the run's, or pass newest=True to move on"
-                )
-        self._resolve(self._open(pins))
+        opened = list(self._run.opened)
+        if not newest:
+            pins = pins_of_run(self._sources, state, now)
+            opened = opened if pins == now else self._open(pins)
+        self._resolve(opened)
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
         self._run = ResolvedRun(self._request, opened, state)
-        if self._is_collective:
-            check_agreement(self._run.static, self._ranks)
-
-
-def _column_names(columns: Sequence[str]) -> tuple[str, ...]:
-    is_list = isinstance(columns, Sequence) and not isinstance(columns, str)
-    if not is_list or not columns or not all(isinstance(name, str) for name in columns):
-        raise ConfigError(
-            f'columns must be a list of names, got {columns!r}; write for example ["latents"]'
-        )
-    return tuple(dict.fromkeys(columns))

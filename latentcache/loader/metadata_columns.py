@@ -13,6 +13,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader.index.frame_times import seconds_of_spans
 from latentcache.loader.index.plan_values import PlanValues
+from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.feistel import Indices
 from latentcache.loader.streams.open_sources import OpenSource
 from latentcache.loader.streams.stream import Picked, Stream
@@ -36,13 +37,15 @@ horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says noth
 class SideValues:
     """Reads annotations and plan fields of the rows of a batch."""
 
-    def __init__(self, opened: Sequence[OpenSource], names: Sequence[str], *, seed: int) -> None:
+    def __init__(
+        self, opened: Sequence[OpenSource], names: Sequence[str], *, rule: OrderRule
+    ) -> None:
         """Check that the names exist; opens nothing.
 
         Raises:
             ConfigError: A source has no such annotation.
         """
-        self._opened, self._seed = opened, seed
+        self._opened, self._rule = opened, rule
         self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
         self._plan: dict[tuple[int, int], PlanValues] = {}
         self._rows_before: dict[tuple[int, int], int] = {}
@@ -84,7 +87,7 @@ class SideValues:
             return torch.from_numpy(numbers(values).copy())
         if _is_list(values.type) and pa.types.is_string(values.type.value_type):
             plain = values.to_pylist()
-            return self._chosen(name, plain, stream.keys(picked.rows), picked.draws)
+            return self._chosen(name, plain, stream, picked)
         if _is_list(values.type) and not values.null_count and _is_number(values.type.value_type):
             return _vectors(values)
         return values.to_pylist()
@@ -99,15 +102,18 @@ class SideValues:
             self._annotations[key] = snapshot.annotation(name, place.generation, fetch=fetch)
         return self._annotations[key]
 
-    def _chosen(
-        self, name: str, several: list[Any], keys: Sequence[str], draws: Indices
-    ) -> list[Any]:
+    def _chosen(self, name: str, several: list[Any], stream: Stream, picked: Picked) -> list[Any]:
         """Return one of each sample's values, another in each epoch."""
+        names = ["choice", name]
+        ends: list[tuple[int, ...]] = [(draw,) for draw in picked.draws.tolist()]
+        if self._rule.version > 1:
+            names.append(stream.place.name)
+            ends = list(zip(picked.draws.tolist(), picked.replaced().tolist(), strict=True))
         return [
-            values[keyed_uint64(self._seed, "choice", name, key, draw) % len(values)]
+            values[keyed_uint64(self._rule.seed, *names, key, *end) % len(values)]
             if values
             else None
-            for values, key, draw in zip(several, keys, draws.tolist(), strict=True)
+            for values, key, end in zip(several, stream.keys(picked.rows), ends, strict=True)
         ]
 
     def _plan_values(self, field: str, stream: Stream, rows: Indices) -> Any:

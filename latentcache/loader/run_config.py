@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Request:
         device: Where tensors go.
         num_ahead: Batches that are made before they are taken.
         window_frames: Latent frames taken of each clip that has as many; 0 takes all.
+        is_one_pass: Every row once, without stand-ins.
     """
 
     columns: tuple[str, ...]
@@ -55,6 +56,35 @@ class Request:
     device: torch.device | None
     num_ahead: int = 0
     window_frames: int = 0
+    is_one_pass: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_one_pass and self.ranks.micro_batches != 1:
+            raise ConfigError(
+                f"micro_batches must be 1 for one pass, got {self.ranks.micro_batches}; leave it "
+                f"out"
+            )
+
+    def as_of(self, state: Mapping[str, Any]) -> "Request":
+        """Return the request of a run with whose state is gone on: it keeps its order version."""
+        version = state["order"].get("version", self.rule.version)
+        if version not in range(1, ORDER_VERSION + 1):
+            raise ConfigError(
+                f"order version must be 1 to {ORDER_VERSION}, got {version!r} (state); resume with "
+                f"the version of latentcache that wrote it"
+            )
+        return replace(self, rule=replace(self.rule, version=version))
+
+    def order_json(self) -> dict[str, Any]:
+        """Return what decides the order, as plain values."""
+        return {
+            "version": self.rule.version,
+            "seed": self.rule.seed,
+            "partitions": self.rule.partitions,
+            "window_shards": self.rule.window_blocks,
+            **({"window_frames": self.window_frames} if self.window_frames else {}),
+            **({"one_pass": True} if self.is_one_pass else {}),
+        }
 
 
 class ResolvedRun:
@@ -84,12 +114,15 @@ class ResolvedRun:
         """
         self._request, self.opened = request, tuple(opened)
         self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
+        if request.is_one_pass:
+            for stream in self.streams:
+                stream.leave_out_missing()
         columns = [column for stream in self.streams for column in stream.columns.values()]
         share_maps(columns, _max_tars())
         self._encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self._encoded]
-        side = SideValues(opened, rest, seed=request.rule.seed)
+        side = SideValues(opened, rest, rule=request.rule)
         self.reader = BatchReader(self.recipe, side, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             self.reader.shape(stream, self.recipe.latents, 1)
@@ -107,6 +140,18 @@ class ResolvedRun:
     def fetch_ahead(self, draw: StepDraw, part: slice) -> None:
         """Have fetched what the same part of this stream needs one window later."""
         self._windows.fetch(draw, part)
+
+    def shapes(self, ranks: Ranks) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Return, by bucket, the shape of every encoded column of one shape in a batch."""
+        found: dict[str, dict[str, tuple[int, ...]]] = {}
+        for member, stream in zip(self.mixture.members, self.streams, strict=True):
+            each = member.batch_size // ranks.num_parts
+            found[str(stream.bucket)] = {
+                name: self.reader.shape(stream, name, each)
+                for name, column in stream.columns.items()
+                if not column.is_varying
+            }
+        return found
 
     def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
         request = self._request
@@ -133,6 +178,7 @@ class ResolvedRun:
             seed=request.rule.seed,
             device=request.device,
             window_frames=request.window_frames,
+            order_version=request.rule.version,
         )
 
     def _make_sizes(self, state: Mapping[str, Any] | None) -> dict[Bucket, int]:
@@ -156,10 +202,15 @@ class ResolvedRun:
         weights = [weight for one in self.opened for weight in one.weights()]
         for stream, weight in zip(self.streams, weights, strict=True):
             num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
-            if num_rows < size:
+            if num_rows < size and not self._request.is_one_pass:
                 small.append((num_rows, stream.bucket.label, size))
+            rule = self._request.rule
             order = StreamOrder(
-                stream.place.name, num_rows, self._request.rule, block_rows=stream.block_rows
+                stream.place.name,
+                num_rows,
+                rule,
+                block_rows=stream.block_rows,
+                block_starts=stream.block_starts() if rule.window_blocks else None,
             )
             members.append(Member(order=order, weight=weight, batch_size=size))
         if small:
@@ -170,13 +221,7 @@ class ResolvedRun:
         request = self._request
         return {
             "format": STATE_FORMAT,
-            "order": {
-                "version": ORDER_VERSION,
-                "seed": request.rule.seed,
-                "partitions": request.rule.partitions,
-                "window_shards": request.rule.window_blocks,
-                **({"window_frames": request.window_frames} if request.window_frames else {}),
-            },
+            "order": request.order_json(),
             "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
             "posterior": request.posterior,
             "normalise": self.recipe.normalise.to_json(),

@@ -1,5 +1,6 @@
 """The state of a run, as plain values, and the guard that compares two of them."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,17 +33,28 @@ _RULES = {
 }
 
 
-def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Refuse to resume a run that was something else.
+_SEALED = "state"
 
-    Args:
-        state: Of the run.
-        ours: Of this loader.
+
+def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state as one text: frameworks that load into a template need a fixed shape."""
+    return {_SEALED: json.dumps(state)}
+
+
+def unsealed(state: Any) -> Any:
+    """Return a state that was sealed, or given as it is; checked to be one.
 
     Raises:
-        ConfigError: It is no state, or something that must agree differs; both sides are
-            shown.
+        ConfigError: It is no state, or not a whole one.
     """
+    if isinstance(state, Mapping) and set(state) == {_SEALED} and isinstance(state[_SEALED], str):
+        try:
+            state = json.loads(state[_SEALED])
+        except ValueError:
+            raise ConfigError(
+                "state must be whole, as state_dict() returned it, got a text that was cut short; "
+                "resume from another checkpoint"
+            ) from None
     if not isinstance(state, Mapping) or "format" not in state:
         names = f" of {', '.join(map(str, state)) or 'nothing'}" if isinstance(state, dict) else ""
         raise ConfigError(
@@ -55,6 +67,19 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
             f"the version that wrote it"
         )
     _check_whole(state)
+    return state
+
+
+def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to resume a run that was something else.
+
+    Args:
+        state: Of the run.
+        ours: Of this loader.
+
+    Raises:
+        ConfigError: Something that must agree differs; both sides are shown.
+    """
     for name, what_to_do in _RULES.items():
         if state[name] != ours[name]:
             theirs, mine = difference(state[name], ours[name])
@@ -62,7 +87,8 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
                 f"{name} must be those of the run, got {mine} where the run has {theirs}; "
                 f"{what_to_do}"
             )
-    _check_sources(state["sources"], ours["sources"])
+
+    check_sources(state["sources"], ours["sources"])
 
 
 def check_streams(state: Mapping[str, Any], ours: Mapping[str, Any], *, may_grow: bool) -> None:
@@ -165,7 +191,12 @@ def _facts(found: Any, names: tuple[str, ...]) -> list[Any]:
     return [(one["name"], *(one.get(name) for name in names)) for one in found]
 
 
-def _check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]]) -> None:
+def check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]]) -> None:
+    """Refuse a run of other sources, in name, store or selection.
+
+    Raises:
+        ConfigError: They differ; both sides are shown.
+    """
     names = ([one["name"] for one in theirs], [one["name"] for one in ours])
     if names[0] != names[1]:
         raise ConfigError(
@@ -183,6 +214,11 @@ def _check_sources(theirs: list[Mapping[str, Any]], ours: list[Mapping[str, Any]
                 f"selection of source {now['name']} must be {before['selection']!r}, got "
                 f"{now['selection']!r}; use the run's filter and split"
             )
+
+
+def stores_of(state: Mapping[str, Any]) -> list[str]:
+    """Return the ids of a run's stores."""
+    return [_store_of(source) for source in state["sources"]]
 
 
 def _store_of(source: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def parts_of(loader: LatentLoader) -> tuple[int, int]:
     Raises:
         ConfigError: The ranks are not those of the process group.
     """
-    ranks, micro_batches = loader.state_dict()["parts"]
+    ranks, micro_batches = loader.state["parts"]
     if ranks != world()[1]:
         raise ConfigError(
             f"world_size of the loader must be that of the process group, got {ranks} and "

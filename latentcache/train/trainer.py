@@ -100,7 +100,7 @@ class Trainer:
         self._parallel = in_parallel(self.model, self._device)
         self.step = 0
         self.last_told: Condition | None = None
-        self._state = loader.state_dict()
+        self._state = loader.state
         self._batches: Iterator[Batch] | None = None
         self._meter = Meter()
         self._is_stopping = False

@@ -73,7 +73,7 @@ def measure(store: str, window_shards: int) -> dict[str, float]:
     """Return the figures of one process."""
     import torch  # noqa: PLC0415  imports come before the clock, and not in the parent
 
-    from latentcache.loader.loader import LatentLoader, LoaderOptions  # noqa: PLC0415
+    from latentcache.loader import LatentLoader, LoaderOptions  # noqa: PLC0415
 
     torch.set_num_threads(1)
     before = _peak_bytes()
@@ -86,7 +86,7 @@ def measure(store: str, window_shards: int) -> dict[str, float]:
     opened = perf_counter()
     next(iter(loader))
     drawn = perf_counter()
-    state = loader.state_dict()
+    state = loader.state
     state["step"] = STEP
     state["positions"] = dict.fromkeys(state["streams"], STEP * BATCH)
     resuming = perf_counter()

@@ -200,7 +200,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
 def state_of(store: Store, **options: Any) -> dict[str, Any]:
     loader = LatentLoader(store, **{"global_batch_size": 8, **options})
     list(itertools.islice(loader, 3))
-    return json.loads(json.dumps(loader.state_dict()))
+    return json.loads(json.dumps(loader.state))
 
 
 def test_a_state_that_is_none_is_refused_whatever_is_wrong(store: Store) -> None:
@@ -241,10 +241,10 @@ def test_a_refused_resume_leaves_the_loader_on_its_snapshot(tmp_path: Path) -> N
     add_generation(store, [(SQUARE, 32, 16)])
     add_column(store, LATENTS)
     loader = LatentLoader(store, columns=["latents"], global_batch_size=8)
-    before = loader.state_dict()
+    before = loader.state
     sentence = refused(lambda: loader.load_state_dict(old))
     assert "ranks and micro-batches must be (1, 2) to go on within a step, got (1, 1)" in sentence
-    assert loader.state_dict() == before
+    assert loader.state == before
 
 
 def test_another_vae_s_store_is_refused_with_both_encodings(store: Store, tmp_path: Path) -> None:
@@ -261,17 +261,28 @@ def test_another_vae_s_store_is_refused_with_both_encodings(store: Store, tmp_pa
     assert f"store of source 0 must be {store.store_id}, got {same.store_id}" in sentence
 
 
-def test_a_retired_snapshot_is_named_and_nothing_else_is_read_instead(tmp_path: Path) -> None:
+def test_a_state_of_a_retired_snapshot_goes_on_where_its_encoding_is_served(
+    tmp_path: Path,
+) -> None:
     store = make_store(tmp_path / "store")
-    state = state_of(store)
-    add_generation(store, [(SQUARE, 8, 8)])
-    newest = add_column(store, LATENTS).number
-    (tmp_path / "store" / "snapshots" / f"{newest - 1}.json").unlink()
     loader = LatentLoader(store, global_batch_size=8)
-    sentence = refused(lambda: loader.load_state_dict(state))
-    assert f"snapshot must be one of the store's (1, {newest}), got {newest - 1}" in sentence
+    rows = [batch["row"].tolist() for batch in itertools.islice(loader, 6)]
+    state = state_of(store)
+    newest = add_column(store, SyntheticColumn(channels=16, seed=3)).number
+    swapped = LatentLoader(store, global_batch_size=8)
+    swapped.load_state_dict(state)  # of itself, it goes back to what the run was trained on
+    assert swapped.state["sources"] == state["sources"]
+    (tmp_path / "store" / "snapshots" / f"{newest - 1}.json").unlink()
+    again = LatentLoader(store, global_batch_size=8)
+    again.load_state_dict(state)
+    assert [batch["row"].tolist() for batch in itertools.islice(again, 3)] == rows[3:]
     pinned = Source(store=store, snapshot=newest - 1)
     assert f"got {newest - 1}" in refused(lambda: LatentLoader(pinned, global_batch_size=8))
+    (tmp_path / "store" / "snapshots" / "1.json").unlink()
+    sentence = refused(lambda: again.load_state_dict(state))
+    assert f"encoding {state['columns']['latents']} of column latents must be in" in sentence
+    assert f"got none of {newest} " in sentence
+    assert "latentcache encode" in sentence
 
 
 def test_a_store_that_was_half_copied_is_refused_by_what_is_not_there(tmp_path: Path) -> None:

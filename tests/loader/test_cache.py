@@ -35,7 +35,7 @@ def batches(store: Store, options: LoaderOptions | None = None) -> list[torch.Te
 
 
 @pytest.mark.parametrize(
-    ("window_shards", "cache_bytes"), [(0, 110_000), (2, 260_000), (0, 10**9), (2, 10**9)]
+    ("window_shards", "cache_bytes"), [(0, 110_000), (2, 420_000), (0, 10**9), (2, 10**9)]
 )
 def test_a_remote_store_gives_a_local_one_s_batches(
     store: Store, remote: Store, tmp_path: Path, window_shards: int, cache_bytes: int

@@ -147,7 +147,7 @@ def test_windows_are_the_same_for_any_ranks_and_cuts(
                 loader.load_state_dict(state)
             assert loader.step == first
             found += draws(loader, num_steps * micro_batches)
-            states.append(loader.state_dict())
+            states.append(loader.state)
         state = states[0]
     assert sorted(found) == expected
 
@@ -167,18 +167,18 @@ def test_a_sample_has_every_window_once_before_any_comes_again(
             np.full(num_starts, number),
             np.arange(first, first + num_starts),
             np.full(num_starts, num_starts),
-            seed=seed,
+            key=(seed, "window", "stream"),
         )
         assert sorted(starts.tolist()) == list(range(num_starts))
 
 
 def test_samples_and_cycles_have_windows_of_their_own() -> None:
     numbers, zeros = np.arange(1000), np.zeros(1000, np.int64)
-    counts = np.bincount(window_starts(numbers, zeros, zeros + 10, seed=0), minlength=10)
+    counts = np.bincount(window_starts(numbers, zeros, zeros + 10, key=(0, "window")), minlength=10)
     assert counts.min() > 60
-    later = window_starts(numbers, zeros + 10, zeros + 10, seed=0)
-    assert (later != window_starts(numbers, zeros, zeros + 10, seed=0)).any()
-    mixed = window_starts(numbers, zeros + 3, 1 + numbers % 7, seed=0)
+    later = window_starts(numbers, zeros + 10, zeros + 10, key=(0, "window"))
+    assert (later != window_starts(numbers, zeros, zeros + 10, key=(0, "window"))).any()
+    mixed = window_starts(numbers, zeros + 3, 1 + numbers % 7, key=(0, "window"))
     assert (mixed < 1 + numbers % 7).all()
 
 
@@ -298,7 +298,7 @@ def test_a_column_of_other_lengths_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_with_its_own_windows_only(clips: Store) -> None:
-    state = open_loader(clips).state_dict()
+    state = open_loader(clips).state
     other = LoaderOptions(window_frames=FRAMES + 1, posterior="mode")
     with pytest.raises(ConfigError, match=r"order must be those of the run, got .*window_frames"):
         open_loader(clips, options=other).load_state_dict(state)

@@ -162,7 +162,7 @@ class Step:
 
 def run(loaders: list[LatentLoader], num_steps: int, *names: str) -> list[Step]:
     """Return what all ranks draw; checks what must be equal on them on the way."""
-    micro = loaders[0].state_dict()["parts"][1]
+    micro = loaders[0].state["parts"][1]
     iterators = [iter(loader) for loader in loaders]
     steps = []
     for _ in range(num_steps):
@@ -259,7 +259,7 @@ def test_a_resume_repeats_and_skips_nothing(
     whole = run(setting.loaders(corpus, (1, 1)), 10)
     first = setting.loaders(corpus, one)
     head = run(first, cut)
-    again = resumed(corpus, replace(setting, snapshot=None), first[-1].state_dict(), other)
+    again = resumed(corpus, replace(setting, snapshot=None), first[-1].state, other)
     assert rows_of(head + run(again, 10 - cut)) == rows_of(whole)
 
 
@@ -273,7 +273,7 @@ def test_a_ramp_repeats_and_skips_nothing_within_a_stream(
     for num_steps, times in ramp:
         steps += run(loaders, num_steps)
         ramped = replace(setting, size={name: n * times for name, n in setting.size.items()})
-        loaders = resumed(corpus, ramped, loaders[0].state_dict(), (2, 1))
+        loaders = resumed(corpus, ramped, loaders[0].state, (2, 1))
     steps += run(loaders, 4)
     lanes = setting.options["partitions"]
     whole = by_stream(run(setting.loaders(corpus, (2, 1)), 60))
@@ -446,7 +446,7 @@ def test_growth_adds_streams_and_leaves_the_others_where_they_were(
     before = setting.loaders(corpus, (1, 1))
     head = run(before, cut)
     grown = replace(setting, snapshot=2)
-    again = resumed(corpus, grown, before[0].state_dict(), other, newest=True)
+    again = resumed(corpus, grown, before[0].state, other, newest=True)
     tail = run(again, 10)
     retired = corpus.lost(2) - corpus.lost(1)
     assert not retired & {row for step in tail for row in step.rows}
@@ -465,7 +465,7 @@ def test_a_state_is_as_long_after_years_as_after_an_hour(corpus: Corpus) -> None
     setting = Setting(size=24)
     (loader,) = setting.loaders(corpus, (1, 1))
     run([loader], 30)
-    young = loader.state_dict()
+    young = loader.state
     old = json.loads(json.dumps(young))
     old["step"] += 10**12
     old["positions"] = {name: count + 24 * 10**12 for name, count in old["positions"].items()}
@@ -489,4 +489,4 @@ def test_iterators_of_one_loader_share_its_place(
     for turn, expected in zip(turns, whole, strict=True):
         batch = next(iterators[turn])
         assert torch.equal(batch["latents"], expected["latents"])
-        assert batch.state == expected.state == loader.state_dict()
+        assert batch.state == expected.state == loader.state

@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -67,7 +68,7 @@ def test_a_run_resumes_anywhere_on_any_ranks(
     whole = steps(ranks_of(store, 1), 14, 1)
     first = ranks_of(store, *before)
     head = steps(first, cut, before[1])
-    state = json.loads(json.dumps(first[-1].state_dict()))
+    state = json.loads(json.dumps(first[-1].state))
     second = ranks_of(store, *after)
     for loader in second:
         loader.load_state_dict(state)
@@ -167,15 +168,16 @@ def _count_rows(loader: LatentLoader, count: int) -> Counter[int]:
 
 
 def test_draws_follow_the_sample_and_not_the_rank(store: Store) -> None:
-    one = {
-        key: latent
-        for batch in take(LatentLoader(store, global_batch_size=24), 4)
-        for key, latent in zip(batch["key"], batch["latents"], strict=True)
-    }
+    def drawn(batch: Batch) -> Iterator[tuple[tuple[str, int], torch.Tensor]]:
+        names = zip(batch["key"], batch["noise_seed"].tolist(), strict=True)
+        return zip(names, batch["latents"], strict=True)
+
+    whole = take(LatentLoader(store, global_batch_size=24), 4)
+    one = {name: latent for batch in whole for name, latent in drawn(batch)}
     for loader in ranks_of(store, 3, seed=0):
         for batch in take(loader, 4):
-            for key, latent in zip(batch["key"], batch["latents"], strict=True):
-                assert torch.equal(one[key], latent)
+            for name, latent in drawn(batch):
+                assert torch.equal(one[name], latent)
 
 
 def test_the_second_epoch_draws_again(store: Store) -> None:
@@ -300,7 +302,7 @@ def test_tokens_per_rank_are_pinned_as_samples(store: Store) -> None:
 def test_another_run_s_state_is_refused_with_both_sides(
     store: Store, change: dict, message: str
 ) -> None:
-    state = LatentLoader(store, global_batch_size=8).state_dict()
+    state = LatentLoader(store, global_batch_size=8).state
     options = dict(change)
     source = Source(store=store, filter=options.pop("filter", ""))
     with pytest.raises(ConfigError, match=message):
@@ -311,7 +313,7 @@ def test_another_vae_s_store_is_refused(store: Store, tmp_path: Path) -> None:
     other = Store.create(tmp_path / "store")
     add_generation(other, [(SQUARE, 100, 40), (WIDE, 40, 16)])
     add_column(other, SyntheticColumn(has_logvar=True, dtype="bfloat16", seed=77))
-    state = LatentLoader(store, global_batch_size=8).state_dict()
+    state = LatentLoader(store, global_batch_size=8).state
     with pytest.raises(ConfigError, match=r"columns must be those of the run, got .* where"):
         LatentLoader(other, global_batch_size=8).load_state_dict(state)
     with pytest.raises(ConfigError, match="must have one encoding in all sources, got"):
@@ -322,7 +324,7 @@ def test_a_store_that_grows_changes_nothing_until_asked(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     loader = LatentLoader(store, global_batch_size=8)
     take(loader, 5)
-    state = loader.state_dict()
+    state = loader.state
     expected = [batch["row"].tolist() for batch in take(loader, 10)]
     add_generation(store, [(SQUARE, 64, 40)], retired=[(0, 0)])
     add_column(store, LATENTS)
@@ -397,7 +399,7 @@ def test_a_system_without_address_ranges_gives_the_same_batches(
 
 def test_a_retired_snapshot_is_refused_at_resume(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
-    state = LatentLoader(store, columns=["latents"], global_batch_size=8).state_dict()
+    state = LatentLoader(store, columns=["latents"], global_batch_size=8).state
     number = store.snapshots()[-1]
     add_generation(store, [(SQUARE, 8, 40)])
     add_column(store, LATENTS)

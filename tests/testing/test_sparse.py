@@ -16,7 +16,7 @@ def test_a_loader_draws_from_it_and_resumes_anywhere(tmp_path: Path, shape: tupl
     disk = sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*.tar"))
     assert disk < snapshot.column("latents").num_bytes / 8
     loader = LatentLoader(tmp_path, global_batch_size=16, normalize=False)
-    state = loader.state_dict()
+    state = loader.state
     state["step"], state["positions"] = 10**7, dict.fromkeys(state["streams"], 16 * 10**7)
     loader.load_state_dict(state)
     batch = next(iter(loader))

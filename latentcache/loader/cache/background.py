@@ -57,6 +57,12 @@ class Ahead:
         self._queue.put((key, task))
         return True
 
+    def forget(self, key: str) -> None:
+        """Leave a task undone if it still waits: somebody did its work meanwhile."""
+        with self._changed:
+            self._pending.discard(key)
+            self._changed.notify_all()
+
     def wait(self) -> None:
         """Return when nothing is pending."""
         with self._changed:
@@ -68,8 +74,11 @@ def _work(
 ) -> None:
     while (item := queue.get()) is not None:
         key, task = item
+        with changed:
+            is_wanted = key in pending
         try:
-            task()
+            if is_wanted:
+                task()
         except (OSError, LatentCacheError) as error:
             logger.debug("%s was not done ahead: %s", key, error)
         finally:

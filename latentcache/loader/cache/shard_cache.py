@@ -87,10 +87,13 @@ class ShardCache:
                 f"cache_bytes must hold {_noun(ref)} of {ref.size_bytes} bytes, got "
                 f"{self.max_bytes} ({ref.name}); allow several times as much"
             )
-        path = self.path / f"{ref.sha256}{Path(ref.name).suffix}"
+        path = self._path_of(ref)
         for _ in range(_MAX_TRIES):
             try:
-                return self._fetch(folder, ref, path)
+                found = self._fetch(folder, ref, path)
+                # A thread that comes to it later would fetch again what was thrown out since.
+                self._ahead.forget(ref.sha256)
+                return found
             except StorageError:
                 raise
             except FileNotFoundError:  # the folder was deleted under us: it is made anew
@@ -107,8 +110,10 @@ class ShardCache:
     def fetch_ahead(self, folder: Folder, ref: ObjectRef) -> None:
         """Have an object fetched by a thread, unless enough of them wait already.
 
-        What fails there is tried again by ``fetch``, which says why.
+        One that is there counts as used now. What fails is tried again by ``fetch``, and told.
         """
+        if self._touch(self._path_of(ref), ref):
+            return
         self._ahead.submit(ref.sha256, lambda: self.fetch(folder, ref))
 
     def wait(self) -> None:
@@ -147,6 +152,9 @@ class ShardCache:
                 self._write(path, [hashlib.sha256(bits).digest(), bits])
         except OSError as error:
             logger.info("the selection was not kept (%s): %s", self.path, error)
+
+    def _path_of(self, ref: ObjectRef) -> Path:
+        return self.path / f"{ref.sha256}{Path(ref.name).suffix}"
 
     def _fetch(self, folder: Folder, ref: ObjectRef, path: Path) -> Path:
         if not self._touch(path, ref):

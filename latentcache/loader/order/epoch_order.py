@@ -8,21 +8,29 @@ a batch depends neither on ranks nor on threads, and with ``W`` dividing ``parti
 rank reads its own lanes only.
 
 An epoch of a lane is a permutation of all its rows, or with ``window_blocks`` set (for data
-that is read in whole shards): blocks of ``block_rows`` in permuted order, and the rows of
-``window_blocks`` neighbours permuted among each other.
+that is read in whole shards) goes through whole shards in permuted order, the rows of some
+neighbours permuted among each other: see ``shard_windows``, and ``first_windows`` for runs that
+were started with order version 1.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.order.feistel import Indices, keyed_permutation
+from latentcache.loader.order.first_windows import windowed_rows
+from latentcache.loader.order.shard_windows import ShardWindows, Span, WindowView
 from latentcache.loader.order.whole_numbers import whole
 
-ORDER_VERSION = 1
-"""Raised whenever the same settings would give another order; part of the state."""
+ORDER_VERSION = 2
+"""Raised whenever the same settings would give another order or other draws; part of the state.
+
+Since 2, blocks are shards with the rows that are selected of them, rows stand in within their
+block, and draws are keyed by the stream and by the row that is replaced. A run that was started
+with 1 goes on with 1."""
 
 _AHEAD = 16_384
 """Rows computed at once while a lane is read on: 20 us a batch become 2."""
@@ -36,11 +44,13 @@ class OrderRule:
         seed: Of everything that looks random.
         partitions: Lanes per stream; must divide every global batch.
         window_blocks: Blocks whose rows are shuffled together; 0 shuffles a lane whole.
+        version: Of the order; an older one for runs that were started with it.
     """
 
     seed: int = 0
     partitions: int = 1
     window_blocks: int = 0
+    version: int = ORDER_VERSION
 
     def __post_init__(self) -> None:
         if not -(1 << 127) <= whole(self.seed, name="seed") < 1 << 127:
@@ -66,14 +76,24 @@ class Drawn:
 class StreamOrder:
     """The endless order of one stream; a pure function of its arguments."""
 
-    def __init__(self, name: str, num_rows: int, rule: OrderRule, *, block_rows: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_rows: int,
+        rule: OrderRule,
+        *,
+        block_rows: int = 1,
+        block_starts: Indices | None = None,
+    ) -> None:
         """Deal the rows into lanes.
 
         Args:
             name: What keys the order; stays the same while the store grows.
             num_rows: Rows to choose from.
             rule: Of the run.
-            block_rows: Rows that are read together, those of a shard; used with a window.
+            block_rows: Rows that are read together, on average; for order version 1.
+            block_starts: First row of each block of rows that are read together, ascending;
+                None where all blocks but the last have ``block_rows``.
 
         Raises:
             ConfigError: A lane would have no row.
@@ -85,11 +105,15 @@ class StreamOrder:
             )
         self.name = name
         self.num_rows = num_rows
+        self.rule = rule
         self.block_rows = block_rows
+        if block_starts is None:
+            block_starts = np.arange(0, num_rows, block_rows)
+        self.block_starts = block_starts
         self.num_lanes = rule.partitions
         bounds = [num_rows * lane // rule.partitions for lane in range(rule.partitions + 1)]
         self._lanes = [
-            _Lane(f"{name}/{lane}", (start, stop), rule, block_rows)
+            _Lane(f"{name}/{lane}", (start, stop), rule, (block_rows, block_starts))
             for lane, (start, stop) in enumerate(pairwise(bounds))
         ]
 
@@ -116,19 +140,42 @@ class StreamOrder:
             np.concatenate([piece.draws for piece in pieces]),
         )
 
+    def around(self, row: int, draw: int) -> Iterator[tuple[Span, ...]]:
+        """Yield ever more rows around one: its block, its window, its lane, and all.
+
+        Args:
+            row: Of the stream.
+            draw: How many times the order had gone through its lane before.
+        """
+        for lane in self._lanes:
+            if lane.first_row <= row < lane.first_row + lane.num_rows:
+                yield from lane.around(row, draw)
+        yield ((0, self.num_rows),)
+
+    def windows_at(self, position: int, count: int, part: slice) -> dict[int, WindowView]:
+        """Return, by lane, the window from which a part of a global batch begins to be drawn."""
+        per_lane, first = count // self.num_lanes, position // self.num_lanes
+        lanes = range(part.start // per_lane, -(-part.stop // per_lane))
+        starts = {lane: max(part.start - lane * per_lane, 0) for lane in lanes}
+        return {lane: self._lanes[lane].view(first + start) for lane, start in starts.items()}
+
 
 class _Lane:
     """Consecutive rows of a stream, gone through again and again."""
 
     def __init__(
-        self, name: str, bounds: tuple[int, int], rule: OrderRule, block_rows: int
+        self, name: str, bounds: Span, rule: OrderRule, blocks: tuple[int, Indices]
     ) -> None:
-        self._name = name
-        self._first_row = bounds[0]
-        self._num_rows = bounds[1] - bounds[0]
-        self._seed = rule.seed
-        self._window_blocks = rule.window_blocks
-        self._block_rows = block_rows
+        self._name, self._rule = name, rule
+        self.first_row, self.num_rows = bounds[0], bounds[1] - bounds[0]
+        self._block_rows, starts = blocks
+        self._windows: ShardWindows | None = None
+        if rule.window_blocks and rule.version > 1:
+            inside = starts[(starts > bounds[0]) & (starts < bounds[1])]
+            whole = np.concatenate([[bounds[0]], inside, [bounds[1]]]).astype(np.int64)
+            self._windows = ShardWindows(
+                whole - bounds[0], rule.window_blocks, seed=rule.seed, name=name
+            )
         self._ahead = (0, Drawn(np.zeros(0, np.int64), np.zeros(0, np.int64)))
         self._next = -1
 
@@ -138,7 +185,7 @@ class _Lane:
         if not (begin <= start and stop <= begin + len(known.rows)):
             # Only who reads on profits from what lies ahead: a rank among many skips. And an
             # epoch costs what 16,000 rows do, so small lanes are not computed epochs ahead.
-            ahead = min(_AHEAD, self._num_rows) if start == self._next else 0
+            ahead = min(_AHEAD, self.num_rows) if start == self._next else 0
             length = max(stop - start, ahead)
             begin, known = start, self._compute(start, start + length)
             self._ahead = (begin, known)
@@ -148,70 +195,51 @@ class _Lane:
 
     def _compute(self, start: int, stop: int) -> Drawn:
         rows, draws = np.empty((2, stop - start), np.int64)
-        for epoch in range(start // self._num_rows, (stop - 1) // self._num_rows + 1):
-            begin = epoch * self._num_rows
-            first, last = max(start, begin), min(stop, begin + self._num_rows)
+        for epoch in range(start // self.num_rows, (stop - 1) // self.num_rows + 1):
+            begin = epoch * self.num_rows
+            first, last = max(start, begin), min(stop, begin + self.num_rows)
             inside = slice(first - start, last - start)
             rows[inside] = self._epoch_rows(np.arange(first - begin, last - begin), epoch)
             draws[inside] = epoch
-        rows += self._first_row
+        rows += self.first_row
         return Drawn(rows, draws)
 
+    def around(self, row: int, draw: int) -> Iterator[tuple[Span, ...]]:
+        """Yield the rows of the stream in a row's block, in its window, and in the lane."""
+        first = self.first_row
+        if self._windows is not None:
+            for spans in self._windows.around(row - first, draw):
+                yield tuple((start + first, stop + first) for start, stop in spans)
+        yield ((first, first + self.num_rows),)
+
+    def view(self, place: int) -> WindowView:
+        """Return the window that a place of the endless order is in, with rows of the stream."""
+        assert self._windows is not None, "asked of orders with windows only"
+        epoch, place = divmod(place, self.num_rows)
+        found, first = self._windows.view(place, epoch), self.first_row
+        blocks, following = (
+            tuple((start + first, stop + first) for start, stop in spans)
+            for spans in (found.blocks, found.following)
+        )
+        return replace(found, blocks=blocks, following=following)
+
     def _epoch_rows(self, places: Indices, epoch: int) -> Indices:
-        if self._num_rows == 1:
+        if self.num_rows == 1:
             return places
-        if not self._window_blocks:
-            permutation = keyed_permutation(self._num_rows, self._seed, self._name, epoch)
-            return permutation(places)
+        seed, version = self._rule.seed, self._rule.version
+        if not self._rule.window_blocks:
+            return keyed_permutation(self.num_rows, seed, self._name, epoch, version=version)(
+                places
+            )
+        if self._windows is not None:
+            return self._windows.rows(places, epoch)
         return windowed_rows(
             places,
-            num_rows=self._num_rows,
+            num_rows=self.num_rows,
             block_rows=self._block_rows,
-            window_blocks=self._window_blocks,
-            key=(self._seed, self._name, epoch),
+            window_blocks=self._rule.window_blocks,
+            key=(seed, self._name, epoch),
         )
-
-
-def windowed_rows(
-    places: Indices,
-    *,
-    num_rows: int,
-    block_rows: int,
-    window_blocks: int,
-    key: tuple[int, str, int],
-) -> Indices:
-    """Return the rows at some places of an epoch that shuffles blocks, then rows in windows.
-
-    Args:
-        places: In ``range(num_rows)``.
-        num_rows: Of the lane.
-        block_rows: Rows of every block but the last.
-        window_blocks: Blocks of every window but the last.
-        key: (seed, lane, epoch).
-    """
-    num_blocks = -(-num_rows // block_rows)
-    blocks = keyed_permutation(num_blocks, *key, "blocks")
-    # Only the last block is short, by ``deficit``, and it may come anywhere: places after
-    # it are shifted as if it were full, and rows are found by division again.
-    deficit = num_blocks * block_rows - num_rows
-    short_at = int(blocks.inverse(np.array([num_blocks - 1]))[0])
-    span = window_blocks * block_rows
-    short_window = short_at // window_blocks
-    shifted = places + np.where(places >= (short_window + 1) * span - deficit, deficit, 0)
-    windows = shifted // span
-    rows = np.empty_like(places)
-    for window in np.unique(windows).tolist():
-        now = windows == window
-        start = window * span - (deficit if window > short_window else 0)
-        size = min(span, num_blocks * block_rows - window * span)
-        size -= deficit if window == short_window else 0
-        inner = keyed_permutation(size, *key, "rows", window)(places[now] - start)
-        if window == short_window:
-            boundary = (short_at - window * window_blocks + 1) * block_rows - deficit
-            inner += np.where(inner >= boundary, deficit, 0)
-        block, row = np.divmod(inner, block_rows)
-        rows[now] = blocks(window * window_blocks + block) * block_rows + row
-    return rows
 
 
 def rank_part(

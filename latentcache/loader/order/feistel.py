@@ -9,7 +9,7 @@ methods "Generalized-Feistel" and "Cycle-Walking".
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,46 @@ NUM_ROUNDS = 8
 _MAX_TABLE_BITS = 14
 """Halves of so many bits have their rounds tabulated: 1 MiB, for 2**28 rows."""
 
+_MOST_DRAWN = 256
+"""Permutations of so few are drawn whole since order version 2: Feistel rounds on one or two bits
+reach some of them only (of 5 rows, some come three times as often as others)."""
+
+_INCREMENT = 0x9E3779B97F4A7C15
+
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+class Bijection(Protocol):
+    """A permutation of ``range(num)``."""
+
+    def __call__(self, indices: Indices) -> Indices:
+        """Return where each index goes."""
+        ...
+
+    def inverse(self, indices: Indices) -> Indices:
+        """Return where each index came from."""
+        ...
+
+
+class DrawnPermutation:
+    """A bijection of a short ``range(num)``: a table, any permutation equally likely."""
+
+    def __init__(self, num: int, seed: int, *names: str | int) -> None:
+        """Sort as many keyed words; that two of 64 bits are equal has never been seen."""
+        words = keyed_words(num, keyed_uint64(seed, *names, "drawn"))
+        self._image: Indices = np.argsort(words, kind="stable").astype(np.int64)
+        self._inverse = np.argsort(self._image, kind="stable")
+
+    def __call__(self, indices: Indices) -> Indices:
+        """Return where each index goes; all must be in ``range(num)``."""
+        found: Indices = self._image[indices]
+        return found
+
+    def inverse(self, indices: Indices) -> Indices:
+        """Return where each index came from."""
+        found: Indices = self._inverse[indices]
+        return found
 
 
 class Permutation:
@@ -113,7 +151,29 @@ def mix(words: Words, key: int) -> Words:
     return mixed
 
 
+def keyed_words(num: int, key: int) -> Words:
+    """Return so many 64-bit words of the generator that ``mix`` is of, uint64 [num]."""
+    return mix(np.arange(num, dtype=np.uint64) * np.uint64(_INCREMENT), key)
+
+
+def mixed_where(words: Words, others: Indices) -> Words:
+    """Return words with others mixed in where those are not 0."""
+    if not others.any():
+        return words
+    found: Words = np.where(others != 0, mix(words ^ others.astype(np.uint64), _INCREMENT), words)
+    return found
+
+
 @lru_cache(maxsize=4096)
-def keyed_permutation(num: int, seed: int, *names: str | int) -> Permutation:
-    """Return the permutation, its keys derived once (25 us)."""
+def keyed_permutation(num: int, seed: int, *names: str | int, version: int = 1) -> Bijection:
+    """Return the permutation, its keys derived once (25 us).
+
+    Args:
+        num: Of how many.
+        seed: Of the run.
+        names: Which of its permutations.
+        version: Of the order: from 2 on, short ones are drawn whole.
+    """
+    if version > 1 and num <= _MOST_DRAWN:
+        return DrawnPermutation(num, seed, *names)
     return Permutation(num, seed, *names)

@@ -1,7 +1,7 @@
 """Sources: what of which snapshot a run trains on, and how much of each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,12 +66,16 @@ class Source:
 
     def open(self, pin: Pin | None = None) -> Snapshot:
         """Return the snapshot to read; ``pin`` stands in for the newest."""
-        store = self.store if isinstance(self.store, Store) else Store.open(self.store)
+        store = self.opened_store()
         if isinstance(self.snapshot, Pin):
             return store.pinned_snapshot(self.snapshot)
         if self.snapshot is not None:
             return store.snapshot(self.snapshot)
         return store.pinned_snapshot(pin) if pin else store.snapshot()
+
+    def opened_store(self) -> Store:
+        """Return the store, open."""
+        return self.store if isinstance(self.store, Store) else Store.open(self.store)
 
     def selection_key(self) -> str:
         """Return what, beside the snapshot, decides which rows are selected."""
@@ -84,8 +88,15 @@ Sources = str | Path | Store | Source | Sequence[str | Path | Store | Source]
 """What a user may give for sources."""
 
 
-def as_sources(given: Sources) -> tuple[Source, ...]:
+def as_sources(
+    given: Sources, *, split: Split | None = None, is_one_pass: bool = False
+) -> tuple[Source, ...]:
     """Return the sources that a user gave: a store, its URL, a source, or several of them.
+
+    Args:
+        given: By the user.
+        split: Of all of them, or None.
+        is_one_pass: They are gone through once.
 
     Raises:
         ConfigError: There is none, or only some have a weight.
@@ -101,9 +112,15 @@ def as_sources(given: Sources) -> tuple[Source, ...]:
     sources = []
     for number, one in enumerate(several):
         source = one if isinstance(one, Source) else Source(store=one)
+        if split is not None:
+            source = _with_split(source, split)
+        if is_one_pass and (source.weight is not None or source.repeats != 1):
+            raise ConfigError(
+                f"weight and repeats must be left out for one pass, got {source.weight} and "
+                f"{source.repeats} (source {source.name or number}); a pass takes each row once"
+            )
         if not source.name:
-            values = {field: getattr(source, field) for field in Source.__dataclass_fields__}
-            source = Source(**{**values, "name": str(number)})
+            source = replace(source, name=str(number))
         sources.append(source)
     names = [source.name for source in sources]
     if not sources or len(set(names)) < len(names):
@@ -118,3 +135,12 @@ def as_sources(given: Sources) -> tuple[Source, ...]:
             f"{[source.weight for source in sources]}; give each a weight"
         )
     return tuple(sources)
+
+
+def _with_split(source: Source, split: Split) -> Source:
+    if source.split not in ("all", split):
+        raise ConfigError(
+            f"split must be said once, got {split} for the loader and {source.split} for source "
+            f"{source.name}; leave one out"
+        )
+    return replace(source, split=split)

@@ -5,7 +5,7 @@ pixel frame alone; ``Picked.starts`` says which do.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.loader.index.frame_times import Array, latent_frame_spans
-from latentcache.loader.order.epoch_order import Drawn
+from latentcache.loader.order.epoch_order import Drawn, StreamOrder
 from latentcache.loader.order.feistel import Indices
 from latentcache.loader.order.window_starts import window_starts
 from latentcache.loader.select.bitmap import BitmapWriter
@@ -96,12 +96,30 @@ class WindowStream(Stream):
         num_rows = sum(one.run.num_rows for one in self._runs)
         return max(1, self.rows_per_shard * self.selection.num_rows // num_rows)
 
-    def pick(self, drawn: Drawn, *, seed: int) -> Picked:
+    @property
+    def _num_planned(self) -> int:
+        return sum(one.run.num_rows for one in self._runs)
+
+    def shard_starts(self) -> Indices:
+        """Return the rows at which shards begin."""
+        firsts = self._grid.first_rows.tolist()
+        starts = [
+            first + np.arange(0, one.run.num_rows, one.run.rows_per_shard)
+            for first, one in zip(firsts, self._runs, strict=True)
+        ]
+        return np.concatenate(starts)
+
+    def pick(self, drawn: Drawn, order: StreamOrder) -> Picked:
         """Return the rows behind an order's draw, and where each one's window begins."""
-        picked = super().pick(drawn, seed=seed)
+        picked, rule = super().pick(drawn, order), order.rule
         num_starts = self._num_starts[self._grid.runs_of(picked.rows)]
-        starts = window_starts(self.numbers(picked.rows), picked.draws, num_starts, seed=seed)
-        return Picked(picked.rows, picked.draws, picked.num_substituted, starts)
+        numbers, draws = self.numbers(picked.rows), picked.draws
+        if rule.version == 1:
+            starts = window_starts(numbers, draws, num_starts, key=(rule.seed, "window"))
+        else:
+            key = (rule.seed, "window", order.name)
+            starts = window_starts(numbers, draws, num_starts, key=key, replaced=picked.replaced())
+        return replace(picked, starts=starts)
 
     def numbers(self, rows: Indices) -> Indices:
         """Return the rows' numbers in the plan, which never change."""

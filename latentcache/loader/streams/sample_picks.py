@@ -36,16 +36,15 @@ class Located:
 class PicksAhead:
     """Picks one rank's rows of one stream; remembers what it worked out ahead."""
 
-    def __init__(self, stream: Stream, order: StreamOrder, ranks: Ranks, *, seed: int) -> None:
+    def __init__(self, stream: Stream, order: StreamOrder, ranks: Ranks) -> None:
         """Remember where to pick from.
 
         Args:
             stream: Whose rows.
             order: In which they come; read by nobody else, as it remembers where it was.
             ranks: The rank's part of each global batch is picked.
-            seed: Of substitutes.
         """
-        self._stream, self._order, self._ranks, self._seed = stream, order, ranks, seed
+        self._stream, self._order, self._ranks = stream, order, ranks
         self._first = self._count = self._num_steps = 0
         # To locate rows of a remote column is to have their tars fetched: batch by batch.
         self._remote = [name for name, one in stream.columns.items() if one.cache is not None]
@@ -60,10 +59,7 @@ class PicksAhead:
         each = draw.count // self._ranks.num_parts
         start = (step * self._ranks.micro_batches + micro) * each
         inside = slice(start, start + each)
-        num_substituted = 0
-        if self._is_substitute is not None:
-            num_substituted = int(self._is_substitute[inside].sum())
-        picked = self._picked.part(inside, num_substituted=num_substituted)
+        picked = self._picked.part(inside)
         places = {name: one.part(start, start + each) for name, one in self._places.items()}
         for name in self._remote:
             places[name] = self._stream.places(name, picked)
@@ -76,11 +72,7 @@ class PicksAhead:
         # Only who reads on profits: the first batch is not to wait for many.
         num_steps = ahead if is_read_on else 1
         drawn = self._draw(draw, part, num_steps)
-        picked = self._stream.pick(drawn, seed=self._seed)
-        # A row that is replaced is not there, and its substitute is: so they differ.
-        self._is_substitute = None
-        if picked.num_substituted:
-            self._is_substitute = picked.rows != self._stream.selection.rows_at(drawn.rows)
+        picked = self._stream.pick(drawn, self._order)
         self._places = {
             name: self._stream.places(name, picked)
             for name in self._stream.columns

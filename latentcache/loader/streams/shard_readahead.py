@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from latentcache.core.errors import ConfigError
 from latentcache.loader.order.batch_sizes import Ranks
 from latentcache.loader.order.epoch_order import OrderRule, StreamOrder
 from latentcache.loader.order.mixture import Member, StepDraw
+from latentcache.loader.order.shard_windows import Span, WindowView
 from latentcache.loader.streams.stream import Stream
 
 _MAX_LOOKS = 256
-"""Steps of a window that are looked at to find its shards: each draws from all of them."""
+"""Steps of a window of order version 1 that are looked at to find its shards."""
 
 
 class WindowsAhead:
@@ -20,19 +23,52 @@ class WindowsAhead:
     ) -> None:
         self._streams, self._members, self._rule = streams, members, rule
         self._orders: dict[int, StreamOrder] = {}
+        self._entered: dict[tuple[int, int], tuple[int, int, int]] = {}
 
     def fetch(self, draw: StepDraw, part: slice) -> None:
-        """Have fetched what the same part of this stream needs one window later.
-
-        When a stream is first drawn from, wherever a run begins or goes on, all that lies
-        between is fetched as well, in the order in which it is needed.
+        """Have fetched what a part of a global batch needs, and then of the next window as large a
+        share as has been read of this one: so no more than two windows' shards are ever needed.
         """
         if not self._rule.window_blocks:
             return
+        if self._rule.version == 1:
+            self._fetch_first_version(draw, part)
+            return
+        order = self._members[draw.member].order
+        for lane, view in order.windows_at(draw.position, draw.count, part).items():
+            self._follow((draw.member, lane), view)
+
+    def _follow(self, lane: tuple[int, int], view: WindowView) -> None:
+        epoch, window, num_asked = self._entered.get(lane, (-1, -1, 0))
+        if (epoch, window) != (view.epoch, view.window):
+            # Also those that are there: they are used now, and others are to go before them.
+            self._ask(lane[0], view.blocks)
+            num_asked = 0
+        num_due = min(len(view.following), int(view.share * len(view.following)) + 1)
+        self._ask(lane[0], view.following[num_asked:num_due])
+        self._entered[lane] = (view.epoch, view.window, max(num_asked, num_due))
+
+    def _ask(self, member: int, spans: Sequence[Span]) -> None:
+        stream = self._streams[member]
+        for start, stop in spans:
+            rows = stream.present_rows(np.arange(start, stop))
+            for column in stream.columns.values():
+                column.ask(rows)
+
+    def _fetch_first_version(self, draw: StepDraw, part: slice) -> None:
+        """Have fetched what the same part of the stream needs one window later.
+
+        When a stream is first drawn from, all that lies between is fetched as well.
+        """
         order = self._orders.get(draw.member)
         is_first = order is None
         if order is None:
-            order = self._orders[draw.member] = self._own_order(draw.member)
+            # Not the mixture's: an order remembers where it was read last.
+            theirs = self._members[draw.member].order
+            order = StreamOrder(
+                theirs.name, theirs.num_rows, self._rule, block_rows=theirs.block_rows
+            )
+            self._orders[draw.member] = order
         window = self._rule.window_blocks * order.block_rows * order.num_lanes
         stream = self._streams[draw.member]
         if is_first:
@@ -41,18 +77,13 @@ class WindowsAhead:
                 stream.fetch_ahead(order.draw(draw.position + step * draw.count, draw.count, part))
         stream.fetch_ahead(order.draw(draw.position + window, draw.count, part))
 
-    def _own_order(self, number: int) -> StreamOrder:
-        # Not the mixture's: an order remembers where it was read last.
-        order = self._members[number].order
-        return StreamOrder(order.name, order.num_rows, self._rule, block_rows=order.block_rows)
-
 
 def check_cache_holds_windows(
     streams: Sequence[Stream], members: Sequence[Member], rule: OrderRule, ranks: Ranks
 ) -> None:
     """Refuse a cache that would throw out a window's shards while it is read.
 
-    Every one of them would be fetched many times.
+    Every one of them would be fetched many times. The next window is fetched while one is read.
 
     Args:
         streams: Of all sources.
@@ -65,13 +96,14 @@ def check_cache_holds_windows(
     """
     needed = 0
     caches = []
+    num_windows = 1 if rule.version == 1 else 2
     for stream, member in zip(streams, members, strict=True):
         order = member.order
         # With ranks that divide the lanes, each reads its own.
         num_lanes = max(1, order.num_lanes // ranks.world_size)
         if order.num_lanes % ranks.world_size:
             num_lanes = order.num_lanes
-        num_blocks = num_lanes * rule.window_blocks
+        num_blocks = num_lanes * rule.window_blocks * num_windows
         for column in stream.columns.values():
             if column.cache is not None and rule.window_blocks:
                 caches.append(column.cache)
@@ -79,7 +111,7 @@ def check_cache_holds_windows(
     smallest = min((cache.max_bytes for cache in caches), default=0)
     if needed > smallest:
         raise ConfigError(
-            f"cache_bytes must hold the windows of {len(streams)} streams, {needed} bytes, got "
-            f"{smallest} (window_shards={rule.window_blocks}); allow twice as much, or make "
-            f"windows smaller"
+            f"cache_bytes must hold the windows of {len(streams)} streams, those that are read and "
+            f"the next, {needed} bytes, got {smallest} (window_shards={rule.window_blocks}); "
+            f"allow as much, or make windows smaller"
         )

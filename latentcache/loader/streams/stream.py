@@ -3,24 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
-from latentcache.core.seeds import keyed_uint64
 from latentcache.core.units import BucketRun
 from latentcache.loader.gather.unit_gather import Places, keys_as_text
 from latentcache.loader.index.frame_times import Array, latent_frame_spans
 from latentcache.loader.index.unit_index import Flags, join_spans, points_outside
-from latentcache.loader.order.epoch_order import Drawn
+from latentcache.loader.order.epoch_order import Drawn, StreamOrder
 from latentcache.loader.order.feistel import Indices
+from latentcache.loader.select.bitmap import BitmapWriter
 from latentcache.loader.select.selection import Selection
+from latentcache.loader.streams.stand_ins import StandIns
 from latentcache.loader.streams.stream_column import StreamColumn
 
-_MAX_TRIES = 64
-"""Keyed substitutes tried before the selection is searched in order."""
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +47,40 @@ class Picked:
     Attributes:
         rows: Places in the run; all present in every column.
         draws: How many times the order had come by before.
-        num_substituted: Rows that stand in for others.
+        drawn: Rows that the order drew: others than ``rows`` where those stand in for them;
+            None where all are there.
         starts: First latent frame of each row's window; None where samples are read whole.
     """
 
     rows: Indices
     draws: Indices
-    num_substituted: int
+    drawn: Indices | None = None
     starts: Indices | None = None
 
-    def part(self, inside: slice, *, num_substituted: int) -> "Picked":
-        """Return some of the rows, of which so many stand in for others."""
-        starts = None if self.starts is None else self.starts[inside]
-        return Picked(self.rows[inside], self.draws[inside], num_substituted, starts)
+    @property
+    def num_substituted(self) -> int:
+        """Rows that stand in for others: a row that is replaced is not there, so they differ."""
+        return 0 if self.drawn is None else int(np.count_nonzero(self.rows != self.drawn))
+
+    def part(self, inside: slice) -> "Picked":
+        """Return some of the rows."""
+        drawn, starts = (None if one is None else one[inside] for one in (self.drawn, self.starts))
+        return Picked(self.rows[inside], self.draws[inside], drawn, starts)
+
+    def replaced(self) -> Indices:
+        """Return for each row 1 + the row it stands in for, 0 where it stands in for none."""
+        if self.drawn is None:
+            return np.zeros(len(self.rows), np.int64)
+        found: Indices = np.where(self.rows == self.drawn, 0, self.drawn + 1)
+        return found
 
 
 class Stream:
-    """The rows a source selects of one run, and their columns."""
+    """The rows a source selects of one run, and their columns.
+
+    Attributes:
+        num_left_out: Selected rows that a column lacks, where none stands in for them.
+    """
 
     def __init__(
         self,
@@ -88,6 +104,8 @@ class Stream:
         """
         self.place, self.run, self.selection, self.columns = place, run, selection, columns
         self._retired = retired
+        self.num_left_out = 0
+        self._stand_ins: tuple[StreamOrder, StandIns] | None = None
         if not self.num_present:
             raise ConfigError(
                 f"stream must have a selected row that all of {', '.join(columns)} have, got none "
@@ -102,7 +120,7 @@ class Stream:
 
     @property
     def block_rows(self) -> int:
-        """Selected rows of a shard, on average."""
+        """Selected rows of a shard, on average: what order version 1 took for a block."""
         return max(1, self.run.rows_per_shard * self._num // self.run.num_rows)
 
     @property
@@ -135,16 +153,62 @@ class Stream:
         return self._num - int(in_spans) - int(bitmap.contains(points).sum())
 
     @property
+    def _num_planned(self) -> int:
+        return self.run.num_rows
+
+    @property
     def _num(self) -> int:
         return self.selection.num_rows
 
-    def pick(self, drawn: Drawn, *, seed: int) -> Picked:
-        """Return the rows behind an order's draw, substitutes where a column lacks one."""
+    def shard_starts(self) -> Indices:
+        """Return the places in the run at which shards begin."""
+        return np.arange(0, self.run.num_rows, self.run.rows_per_shard)
+
+    def block_starts(self) -> Indices:
+        """Return, of the shards with a selected row, which selected row is their first."""
+        starts, bitmap = self.shard_starts(), self.selection.bitmap
+        if bitmap is None:
+            return starts
+        found: Indices = np.unique(bitmap.num_before(starts))
+        return found[found < self._num]
+
+    def pick(self, drawn: Drawn, order: StreamOrder) -> Picked:
+        """Return the rows behind an order's draw, stand-ins where a column lacks one."""
         rows = self.selection.rows_at(drawn.rows)
         lacking = np.flatnonzero(~self._is_present(rows))
+        if not len(lacking):
+            return Picked(rows, drawn.draws)
+        asked, stand_ins = rows.copy(), self._stand_ins_of(order)
         for place in lacking.tolist():
-            rows[place] = self._substitute(int(drawn.rows[place]), int(drawn.draws[place]), seed)
-        return Picked(rows, drawn.draws, len(lacking))
+            rows[place] = stand_ins.find(int(drawn.rows[place]), int(drawn.draws[place]))
+        return Picked(rows, drawn.draws, asked)
+
+    def leave_out_missing(self) -> None:
+        """Select only what all columns have, for a pass without stand-ins."""
+        if self.num_present == self._num:
+            return
+        writer = BitmapWriter()
+        for start in range(0, self._num_planned, _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, self._num_planned))
+            flags = self._is_present(rows)
+            if self.selection.bitmap is not None:
+                flags &= self.selection.bitmap.contains(rows)
+            writer.add(flags)
+        bitmap = writer.finish()
+        self.num_left_out += self._num - bitmap.num_set
+        self.selection = Selection(bitmap, bitmap.num_set, bitmap.digest())
+        del self.num_present
+
+    def present_rows(self, indices: Indices) -> Indices:
+        """Return the places in the run of those selected rows that all columns have."""
+        rows = self.selection.rows_at(indices)
+        found: Indices = rows[self._is_present(rows)]
+        return found
+
+    def _stand_ins_of(self, order: StreamOrder) -> StandIns:
+        if self._stand_ins is None or self._stand_ins[0] is not order:
+            self._stand_ins = order, StandIns(self.selection, self._is_present, order)
+        return self._stand_ins[1]
 
     def fetch_ahead(self, drawn: Drawn) -> None:
         """Have what a later draw needs fetched, if it is remote."""
@@ -173,16 +237,3 @@ class Stream:
         if len(self._retired):
             present &= ~np.isin(rows, self._retired)
         return present
-
-    def _substitute(self, index: int, draw: int, seed: int) -> Any:
-        # Keyed by the draw as well, so that no sample stands in for another for ever.
-        for attempt in range(_MAX_TRIES):
-            number = keyed_uint64(seed, "substitute", self.place.name, index, draw, attempt)
-            rows = self.selection.rows_at(np.array([number % self._num]))
-            if self._is_present(rows)[0]:
-                return rows[0]
-        for offset in range(1, self._num):
-            rows = self.selection.rows_at(np.array([(index + offset) % self._num]))
-            if self._is_present(rows)[0]:
-                return rows[0]
-        raise AssertionError("a stream without a present row is refused")

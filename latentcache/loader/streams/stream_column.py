@@ -161,7 +161,14 @@ class StreamColumn:
         if not is_due.any():
             return
         self._asked[units[is_due]] = self._num_calls
-        for number in np.unique(units[is_due]).tolist():
+        self._ask_units(units[is_due])
+
+    def ask(self, rows: Indices) -> None:
+        """Have the tars of some rows fetched now, or kept if they are there."""
+        self._ask_units(self.grid.units_of(rows))
+
+    def _ask_units(self, units: Indices) -> None:
+        for number in np.unique(units).tolist():
             entry = self.grid.entries.get(number)
             if entry is None or entry.tar is None:
                 continue

@@ -12,14 +12,21 @@ import numpy as np
 import torch
 
 from latentcache.core.seeds import keyed_uint64
-from latentcache.loader.order.feistel import Indices, mix
+from latentcache.loader.order.feistel import Indices, mix, mixed_where
 from latentcache.store.format import KEY_DIGITS
 
 _INCREMENT, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _FLOAT_BITS = 24
 
 
-def noise_seeds(keys: Sequence[str] | torch.Tensor, draws: Indices, *, seed: int) -> torch.Tensor:
+def noise_seeds(
+    keys: Sequence[str] | torch.Tensor,
+    draws: Indices,
+    *,
+    seed: int,
+    stream: str | None = None,
+    replaced: Indices | None = None,
+) -> torch.Tensor:
     """Return one seed per sample, int64 [B], from its key and how often it was drawn before.
 
     Hashed for all samples at once: a cryptographic hash for each costs more than the batch.
@@ -28,6 +35,9 @@ def noise_seeds(keys: Sequence[str] | torch.Tensor, draws: Indices, *, seed: int
         keys: Of the samples, as strings or as their characters, uint8 [B, 20].
         draws: How often each was drawn before, [B].
         seed: Of the run.
+        stream: That they are drawn from: a store listed twice gives its samples other noise
+            each time. None for runs of order version 1, which had none.
+        replaced: 1 + the row that each stands in for, 0 where it stands in for none.
     """
     if isinstance(keys, torch.Tensor):
         text = keys.numpy()
@@ -37,9 +47,12 @@ def noise_seeds(keys: Sequence[str] | torch.Tensor, draws: Indices, *, seed: int
     padded = np.zeros((len(keys), 24), np.uint8)
     padded[:, :KEY_DIGITS] = text
     words = np.concatenate([padded.view(np.uint64), draws.astype(np.uint64)[:, None]], axis=1)
-    found = np.full(len(keys), keyed_uint64(seed, "noise"), np.uint64)
+    names = ("noise",) if stream is None else ("noise", stream)
+    found = np.full(len(keys), keyed_uint64(seed, *names), np.uint64)
     for column in words.T:
         found = mix(found ^ column, _INCREMENT)
+    if replaced is not None:
+        found = mixed_where(found, replaced)
     return torch.from_numpy(found.view(np.int64))
 
 
