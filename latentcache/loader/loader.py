@@ -26,7 +26,6 @@ from latentcache.loader.find_snapshot import pins_of_run
 from latentcache.loader.latent_batch import Batch
 from latentcache.loader.loader_options import LoaderOptions, column_names, refuse_unknown
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks
-from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.mixture import Cursor
 from latentcache.loader.pass_maker import PassMaker
 from latentcache.loader.prefetch import Prefetcher
@@ -100,11 +99,7 @@ class LatentLoader:
         """
         refuse_unknown(unknown)
         self._sources = as_sources(sources, split=split, is_one_pass=one_pass)
-        chosen = LoaderOptions() if options is None else options
-        if not isinstance(chosen, LoaderOptions):
-            raise ConfigError(
-                f"options must be LoaderOptions, got {options!r}; write LoaderOptions(name=value)"
-            )
+        chosen = LoaderOptions.of(options)
         mode: Any = (
             {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
         )
@@ -120,11 +115,7 @@ class LatentLoader:
                 patch=chosen.patch,
             ),
             ranks=self._ranks,
-            rule=OrderRule(
-                seed=seed,
-                partitions=1 if one_pass else chosen.partitions,
-                window_blocks=chosen.window_shards,
-            ),
+            rule=chosen.order_rule(seed, is_one_pass=one_pass),
             posterior=chosen.posterior,
             normalize=mode,
             device=place,

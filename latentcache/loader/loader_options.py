@@ -9,6 +9,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch_reader import Posterior
+from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.whole_numbers import whole
 
 _WORDS = {
@@ -72,6 +73,26 @@ class LoaderOptions:
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
         whole(self.prefetch or 0, name="prefetch", least=0)
         whole(self.window_frames, name="window_frames", least=0)
+
+    @classmethod
+    def of(cls, given: Any) -> "LoaderOptions":
+        """Return the options that a user gave, or the defaults.
+
+        Raises:
+            ConfigError: They are something else.
+        """
+        if given is None:
+            return cls()
+        if not isinstance(given, cls):
+            raise ConfigError(
+                f"options must be LoaderOptions, got {given!r}; write LoaderOptions(name=value)"
+            )
+        return given
+
+    def order_rule(self, seed: int, *, is_one_pass: bool) -> OrderRule:
+        """Return what decides the order; a pass is of one lane."""
+        num_lanes = 1 if is_one_pass else self.partitions
+        return OrderRule(seed=seed, partitions=num_lanes, window_blocks=self.window_shards)
 
     def num_ahead(self, device: torch.device | None) -> int:
         """Return how many batches are made ahead for a device."""
