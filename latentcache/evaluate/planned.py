@@ -184,7 +184,7 @@ def _why_absent(column: ColumnView, key: str, text: str) -> str:
                 f"{row['reason']}); latentcache status --quarantined lists all of them"
             )
     return (
-        f"key must be one of the plan's, or a path relative to the corpus, got {text!r} "
+        f"key must be one of the plan's, or a file of the corpus by name or path, got {text!r} "
         f"({column.folder.label}); the tars' member names are keys"
     )
 

@@ -42,14 +42,22 @@ def column_tiles(facts: StorePage) -> list[Tile]:
     """Return what a page shows of its column at first sight."""
     column = facts.column
     values: list[Tile] = [
-        (format_count(column.num_encoded), "samples encoded", False),
+        (
+            format_count(column.num_encoded),
+            f"{_counted(column.num_encoded, 'sample')} encoded",
+            False,
+        ),
         (format_count(column.num_quarantined), "quarantined", column.num_quarantined > 0),
-        (format_count(len(facts.buckets)), "buckets", False),
+        (format_count(len(facts.buckets)), _counted(len(facts.buckets), "bucket"), False),
         (format_bytes(column.num_bytes), f"of latents by {column.encoder}", False),
     ]
     if column.num_missing:
         values.insert(2, (format_count(column.num_missing), "missing", True))
     return values
+
+
+def _counted(number: int, what: str) -> str:
+    return what if number == 1 else f"{what}s"
 
 
 def page(title: str, lead: str, top: Markup, sections: Sequence[Markup], *, footer: Content) -> str:

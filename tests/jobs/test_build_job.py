@@ -156,7 +156,7 @@ def _write_recipe(folder: Path, corpus: Path, **encode: str) -> Path:
     path = folder / "recipe.toml"
     lines = [f'corpus = "{corpus}"', f'store = "{folder / "store"}"']
     lines += ["[plan]", "resolution = 64", "rows_per_shard = 4", "[resources]"]
-    lines += ["max_quarantine = 0.2", "num_actors = 1", 'device = "cpu"', "[encode]"]
+    lines += ["max_quarantine = 0.2", "actors = 1", 'device = "cpu"', "[encode]"]
     lines += [f'{name} = "{value}"' for name, value in encode.items()]
     path.write_text("\n".join(lines) + "\n")
     return path
