@@ -34,7 +34,7 @@ def local_ray() -> Iterator[None]:
 
     Ended with the module, because other tests start Rays with what they need.
     """
-    from latentcache.runner.cluster import ray_at  # noqa: PLC0415  takes a second
+    from latentcache.runner.workers.cluster import ray_at  # noqa: PLC0415  takes a second
 
     with ray_at("local"):
         yield

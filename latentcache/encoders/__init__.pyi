@@ -9,15 +9,17 @@ from .indices import index_dtype as index_dtype
 from .indices import integer_fault as integer_fault
 from .load_options import EncoderOptions as EncoderOptions
 from .load_options import choose_device as choose_device
+from .policy import effective_policy as effective_policy
+from .policy import stored_fields as stored_fields
 from .posterior import Piece as Piece
 from .posterior import apply_policy as apply_policy
-from .posterior import effective_policy as effective_policy
 from .posterior import stack_fields as stack_fields
-from .posterior import stored_fields as stored_fields
 from .registry import check_encoder_name as check_encoder_name
+from .registry import declared_facts as declared_facts
 from .registry import list_encoders as list_encoders
 from .registry import load_encoder as load_encoder
 from .registry import parse_knobs as parse_knobs
+from .registry import warm_up as warm_up
 from .shapes import check_batch as check_batch
 from .shapes import check_can_feed as check_can_feed
 from .shapes import field_shape as field_shape
@@ -60,6 +62,7 @@ __all__ = [
     "check_can_feed",
     "check_encoder_name",
     "choose_device",
+    "declared_facts",
     "effective_policy",
     "encode_groups",
     "encoding_identity",
@@ -74,4 +77,5 @@ __all__ = [
     "sample_bytes",
     "stack_fields",
     "stored_fields",
+    "warm_up",
 ]

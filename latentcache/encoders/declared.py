@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from latentcache.core.fields import Field
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
-from latentcache.encoders.posterior import stored_fields
+from latentcache.encoders.policy import stored_fields
 from latentcache.encoders.shapes import sample_bytes
 from latentcache.encoders.spec import EncoderSpec, Posterior, PosteriorPolicy
 

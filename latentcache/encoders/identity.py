@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from latentcache.encoders.posterior import effective_policy, stored_fields
+from latentcache.encoders.policy import effective_policy, stored_fields
 from latentcache.encoders.spec import EncoderSpec, PosteriorPolicy
 
 

@@ -6,8 +6,12 @@ does is probed. Sources: docs/encoders.md, "Known encoders".
 
 from dataclasses import dataclass
 
-from latentcache.encoders.dct.image import DctConfig, dct_spec
-from latentcache.encoders.dct.video import DctVideoConfig, dct_video_spec
+from latentcache.encoders.dct.declared import (
+    DctConfig,
+    DctVideoConfig,
+    dct_spec,
+    dct_video_spec,
+)
 from latentcache.encoders.declared import NO_FP16, EncoderFacts, posterior_fields
 from latentcache.encoders.spec import EncoderSpec, Posterior
 from latentcache.encoders.video_presets import video_facts

@@ -19,6 +19,7 @@ from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import known_encoders
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
+from latentcache.encoders.weights import check_folder
 
 ENTRY_POINT_GROUP = "latentcache.encoders"
 
@@ -111,16 +112,20 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
 
 
 def check_encoder_name(text: str) -> None:
-    """Refuse what ``load_encoder`` would refuse by name alone; loads no weights.
+    """Refuse what ``load_encoder`` would refuse by name, config and headers; loads no weights.
 
     Raises:
         ConfigError: The name is unknown, or needs weights that are not given.
+        EncoderError: The folder of the weights holds others, or none.
     """
     name, _, argument = text.partition(":")
     name = _ALIASES.get(name, name)
     known = known_encoders()
     if name in _FACTORIES:
         _check_argument(name, argument, known[name])
+        if known[name].needs_weights:
+            location, _ = _split_argument(name, argument, known[name])
+            check_folder(location, class_name=known[name].spec.impl.rpartition(".")[2])
         return
     plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
     attribute = argument.partition(":")[0]
@@ -128,6 +133,25 @@ def check_encoder_name(text: str) -> None:
     if name not in known and name not in plugins and not is_import:
         names = [*_FACTORIES, *_ALIASES, *plugins]
         raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
+
+
+def declared_facts(text: str) -> EncoderFacts | None:
+    """Return what is declared of the encoder that ``text`` names, None if it is unknown."""
+    name = text.partition(":")[0]
+    name = _ALIASES.get(name, name)
+    return known_encoders()[name] if name in _FACTORIES else None
+
+
+def warm_up(text: str) -> None:
+    """Import what loading ``text`` will need; whatever is wrong is told by the load itself."""
+    name = text.partition(":")[0]
+    path = _FACTORIES.get(_ALIASES.get(name, name))
+    if path is None:
+        return
+    family = getattr(importlib.import_module(path.partition(":")[0]), "FAMILY", None)
+    if family is not None:
+        # The package is lazy: asking for a class imports what takes seconds.
+        getattr(importlib.import_module("diffusers"), family.class_name)
 
 
 def list_encoders() -> list[EncoderFacts]:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import canonical_json
+
+if TYPE_CHECKING:  # a folder is checked where torch is not wanted yet
+    import torch
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS_GLOB = "diffusion_pytorch_model*.safetensors"
@@ -103,6 +104,39 @@ def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedMod
     return LoadedModel(module, config, weights_digest(module, config, label=source.label))
 
 
+def check_folder(location: str, *, class_name: str) -> None:
+    """Refuse a folder of weights by its config and the headers of its files; loads nothing.
+
+    Raises:
+        EncoderError: It is no folder and no hub id, or holds something else than promised.
+    """
+    source = find_weights(location, is_offline=True)
+    folder = Path(source.location)
+    if not folder.is_dir():
+        return
+    _check_class(_local_config(source), class_name, source)
+    for path in sorted(folder.glob(_WEIGHTS_GLOB)):
+        _check_header(path, label=location)
+
+
+def _check_header(path: Path, *, label: str) -> None:
+    """Refuse a file that is cut off or no safetensors; its first bytes say how long it is."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, size)))
+            end = max((each["data_offsets"][1] for name, each in header.items()
+                       if name != "__metadata__"), default=0)  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            end = -1
+    if end < 0 or 8 + length + end != size:
+        raise EncoderError(
+            f"weights must be whole safetensors files, got {path.name} of {size:,} bytes that "
+            f"is not ({label}); download it again"
+        )
+
+
 def find_weights(location: str, *, is_offline: bool) -> WeightsSource:
     """Return where to look for ``location``; asks the file system only.
 
@@ -146,14 +180,7 @@ def read_config(model_class: Any, source: WeightsSource) -> tuple[WeightsSource,
         EncoderError: No config could be read.
     """
     if Path(source.location).is_dir():
-        text = (Path(source.location) / "config.json").read_text(encoding="utf-8")
-        try:
-            return source, dict(json.loads(text))
-        except ValueError as error:
-            raise EncoderError(
-                f"config.json must be JSON, got something else ({source.label}: {error}); "
-                "download the folder again"
-            ) from None
+        return source, _local_config(source)
     failure: OSError | None = None
     for subfolder in ("vae", ""):
         found = WeightsSource(
@@ -174,6 +201,17 @@ def read_config(model_class: Any, source: WeightsSource) -> tuple[WeightsSource,
     ) from failure
 
 
+def _local_config(source: WeightsSource) -> Mapping[str, Any]:
+    text = (Path(source.location) / "config.json").read_text(encoding="utf-8")
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise EncoderError(
+            f"config.json must be JSON, got something else ({source.label}: {error}); "
+            "download the folder again"
+        ) from None
+
+
 def _check_class(config: Mapping[str, Any], class_name: str, source: WeightsSource) -> None:
     found = config.get("_class_name")
     if found != class_name:
@@ -184,6 +222,7 @@ def _check_class(config: Mapping[str, Any], class_name: str, source: WeightsSour
 
 
 def _load_module(model_class: Any, source: WeightsSource) -> Any:
+    import torch  # noqa: PLC0415  see above
     from safetensors import SafetensorError  # noqa: PLC0415  comes with diffusers
 
     try:
@@ -210,7 +249,7 @@ def _load_module(model_class: Any, source: WeightsSource) -> Any:
     return module
 
 
-def weights_digest(module: torch.nn.Module, config: Mapping[str, Any], *, label: str) -> str:
+def weights_digest(module: "torch.nn.Module", config: Mapping[str, Any], *, label: str) -> str:
     """Return the SHA-256 over the state dict, buffers included, and the config that counts.
 
     Names, dtypes, shapes and bytes, in the order of names.
@@ -218,6 +257,8 @@ def weights_digest(module: torch.nn.Module, config: Mapping[str, Any], *, label:
     Raises:
         EncoderError: A value is not finite.
     """
+    import torch  # noqa: PLC0415  see above
+
     counted = {
         key: value
         for key, value in config.items()

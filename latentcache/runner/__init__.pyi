@@ -2,7 +2,7 @@ from .build_recipe import Recipe as Recipe
 from .build_recipe import lay_over as lay_over
 from .build_recipe import parse_setting as parse_setting
 from .build_recipe import read_recipe as read_recipe
-from .encode.column_run import EncodeResult as EncodeResult
+from .encode.result import EncodeResult as EncodeResult
 from .encode_request import EncodeRequest as EncodeRequest
 from .estimate_build import Calibration as Calibration
 from .estimate_build import Estimate as Estimate

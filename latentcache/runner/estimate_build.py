@@ -6,20 +6,19 @@ Nothing is written; what is measured changes the printed hours, never a plan.
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import ray
 
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
-from latentcache.encoders import EncoderFacts, list_encoders
+from latentcache.encoders import EncoderFacts, check_encoder_name, list_encoders
 from latentcache.plan import EncoderCost, PlanEstimate, reject_examples
 from latentcache.plan import estimate as estimate_plan
-from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.decode.batch_collector import decode_rows_of
 from latentcache.runner.decode.decode_tasks import (
     MAX_TASK_BYTES,
@@ -27,16 +26,18 @@ from latentcache.runner.decode.decode_tasks import (
     DecodeOrder,
     DecodeRow,
     DecodeSettings,
-    decode_task,
+    decode_rows_alone,
     rows_per_task,
 )
 from latentcache.runner.encode.actor_pool import ActorPool
+from latentcache.runner.encode.actor_setup import ActorSetup, EncoderDescription
 from latentcache.runner.encode.column_run import choose_run_device
-from latentcache.runner.encode.encode_actor import ActorSetup, EncoderDescription
-from latentcache.runner.jobs import run_connected
+from latentcache.runner.jobs import listed_size
 from latentcache.runner.planning import DraftedPlan, PlanRequest, drafted_plan
 from latentcache.runner.run_options import EncodeOptions, Resources
 from latentcache.runner.run_progress import Reporter
+from latentcache.runner.workers.calls import Workers
+from latentcache.runner.workers.starting import RunSize, run_workers, stopping
 
 _CELLS = 8
 """Edge of the latent grid on which an encoder's bytes per cell are taken."""
@@ -111,15 +112,25 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
         ConfigError: The corpus is missing, empty or not readable as one.
         EncoderError: The encoder cannot be loaded.
     """
-    with (
-        run_connected(request.resources) as facts,
-        drafted_plan(request, facts=facts, reporter=reporter) as drafted,
-    ):
+    resources = request.resources
+    if encode is not None:
+        check_encoder_name(encode.encoder)  # a wrong name must not cost a scan
+    # A few samples are encoded, however large the corpus is.
+    size = RunSize(num_samples=min(listed_size(request).num_samples, resources.without_ray))
+    encoder = encode.encoder if encode else ""
+    with ExitStack() as stack:
+        stack.enter_context(stopping())
+        workers = None
+        if encode is not None or resources.address != "local":
+            asked = run_workers(resources, size, encoder=encoder, reporter=reporter)
+            workers = stack.enter_context(asked)
+        drafting = drafted_plan(request, workers=workers, reporter=reporter)
+        drafted = stack.enter_context(drafting)
         costs = [cost for each in list_encoders() if (cost := _cost_of(each)) is not None]
         calibration = None
-        if encode is not None and drafted.assignment.runs:
+        if encode is not None and workers is not None and drafted.assignment.runs:
             reporter.message(f"calibrating {encode.encoder} on a few samples")
-            calibration, cost = _calibrate(drafted, encode, request.resources, facts)
+            calibration, cost = _calibrate(drafted, encode, resources, workers)
             costs = [each for each in costs if each.name != cost.name] + [cost]
         assignment = drafted.assignment
         return Estimate(
@@ -177,9 +188,10 @@ def _cost_of(facts: EncoderFacts) -> EncoderCost | None:
 
 
 def _calibrate(
-    drafted: DraftedPlan, encode: EncodeOptions, resources: Resources, facts: ClusterFacts
+    drafted: DraftedPlan, encode: EncodeOptions, resources: Resources, workers: Workers
 ) -> tuple[Calibration | None, EncoderCost]:
     """Return what was measured, if a bucket fits the encoder, and the encoder's cost."""
+    facts = workers.facts
     device = choose_run_device(resources, facts)
     settings = DecodeSettings(
         transform=encode.transform(takes_clips=True),
@@ -196,9 +208,10 @@ def _calibrate(
             limits=settings.limits,
             time_limit_s=resources.time_limit_s,
         )
-        pool = ActorPool(setup, resources, facts)
+        pool = ActorPool(setup, resources, workers)
         try:
             pool.start()
+            pool.wait_until_loaded()
             runs = drafted.assignment.runs
             description = pool.describe({str(each.bucket): each.is_long for each in runs})
             cost = _measured_cost(description)
@@ -206,12 +219,12 @@ def _calibrate(
             if not admitted:
                 return None, cost
             decoded = {
-                is_clip: _decode_some(drafted, run, settings, cost.frame_rule)
+                is_clip: _decode_some(drafted, run, settings, cost.frame_rule, workers)
                 for is_clip, run in _largest_runs(admitted).items()
             }
             largest = max(decoded.values(), key=lambda each: _num_pixels(each.run))
             worker = pool.actors[0].handle
-            encode_s: float = ray.get(worker.seconds_per_sample.remote(largest.rows))
+            encode_s: float = workers.get(worker.call("seconds_per_sample", largest.rows))
         finally:
             pool.stop()
     calibration = Calibration(
@@ -239,13 +252,17 @@ def _num_pixels(run: BucketRun) -> int:
 
 
 def _decode_some(
-    drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings, rule: FrameRule
+    drafted: DraftedPlan,
+    run: BucketRun,
+    settings: DecodeSettings,
+    rule: FrameRule,
+    workers: Workers,
 ) -> _Decoded:
     """Return the first samples of a run, decoded twice: imports are no cost of a sample."""
     bucket = measured_bucket(run.bucket, rule)
     order = replace(_first_task(drafted, run, settings), bucket=bucket)
-    ray.get(decode_task.remote(order))
-    return _Decoded(run, bucket, ray.get(decode_task.remote(order)))
+    workers.get(workers.submit(decode_rows_alone, order))
+    return _Decoded(run, bucket, workers.get(workers.submit(decode_rows_alone, order)))
 
 
 def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) -> DecodeOrder:

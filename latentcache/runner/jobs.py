@@ -1,42 +1,50 @@
-"""The jobs of the first user: plan, encode, build; each one call that starts and ends Ray."""
+"""The jobs of the first user: plan, encode, build; each one call that starts and ends its workers.
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+What can be refused is refused before anything starts: options, paths, the encoder's name, its
+weights, the store's plan, in this order.
+"""
 
-from latentcache.core.errors import RunError
 from latentcache.encoders import check_encoder_name
-from latentcache.plan import look_into, open_corpus
-from latentcache.runner.cluster import ClusterFacts, connected
-from latentcache.runner.encode.column_run import EncodeResult, encode_into, loaded_pool
+from latentcache.plan import Listing, look_into, open_corpus
+from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode_request import EncodeRequest
-from latentcache.runner.planning import PlanRequest, PlanResult, plan_into
-from latentcache.runner.run_options import Resources
+from latentcache.runner.planning import PlanRequest, PlanResult, check_plan, plan_into
 from latentcache.runner.run_progress import Reporter
-from latentcache.store import Store
+from latentcache.runner.settled import settled_column
+from latentcache.runner.workers.starting import RunSize, RunStoppedError, run_workers, stopping
+from latentcache.store import Generation, Store
 
-
-class RunStoppedError(RunError):
-    """The user stopped the run; what it committed is kept."""
+__all__ = ["RunStoppedError", "build", "encode_column", "plan_corpus"]
 
 
 def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
     """Plan a corpus into the store, or find that it is planned; see ``plan_into``."""
-    _look_into(request)  # a wrong path leaves no empty store
-    store = Store.open_or_create(store_url)
-    with run_connected(request.resources) as facts:
-        return plan_into(store, request, facts=facts, reporter=reporter)
+    with stopping():
+        _look_into(request)  # a wrong path leaves no empty store
+        store = Store.open_or_create(store_url)
+        if request.resources.address == "local" or check_plan(store, request) is not None:
+            return plan_into(store, request, workers=None, reporter=reporter)
+    size = RunSize(num_samples=request.resources.without_ray + 1)
+    with run_workers(request.resources, size, encoder="", reporter=reporter) as workers:
+        return plan_into(store, request, workers=workers, reporter=reporter)
 
 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
-    check_encoder_name(request.encode.encoder)
-    store = Store.open(store_url)
+    with stopping():
+        check_encoder_name(request.encode.encoder)
+        store = Store.open(store_url)
+        settled = settled_column(store, request, reporter=reporter)
+        if settled is not None:
+            return settled
+    from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
+
+    size = _planned_size(store.generations())
     with (
-        run_connected(request.resources) as facts,
-        loaded_pool(store, request, facts) as pool,
+        run_workers(
+            request.resources, size, encoder=request.encode.encoder, reporter=reporter
+        ) as workers,
+        loaded_pool(store, request, workers) as pool,
     ):
         return encode_into(store, request, pool=pool, reporter=reporter)
 
@@ -46,17 +54,29 @@ def build(
 ) -> tuple[PlanResult, EncodeResult]:
     """Plan, encode and publish: the main job. What is there already is not done again.
 
-    The encoder is loaded first: a wrong path must not cost a scan.
+    On a cluster the encoder is loaded before the scan: a wrong one must not cost it.
     """
-    # A wrong path or name leaves no empty store, and waits for no cluster.
-    _look_into(plan)
-    check_encoder_name(encode.encode.encoder)
-    store = Store.open_or_create(store_url)
+    with stopping():
+        # A wrong path or name leaves no empty store, and waits for no cluster.
+        _look_into(plan)
+        check_encoder_name(encode.encode.encoder)
+        store = Store.open_or_create(store_url)
+        found = check_plan(store, plan)
+        if found is not None:
+            settled = settled_column(store, encode, reporter=reporter)
+            if settled is not None:
+                planned = plan_into(store, plan, workers=None, reporter=reporter)
+                return planned, settled
+        size = _planned_size(store.generations()) if found else listed_size(plan)
+    from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
+
     with (
-        run_connected(encode.resources) as facts,
-        loaded_pool(store, encode, facts) as pool,
+        run_workers(
+            encode.resources, size, encoder=encode.encode.encoder, reporter=reporter
+        ) as workers,
+        loaded_pool(store, encode, workers) as pool,
     ):
-        planned = plan_into(store, plan, facts=facts, reporter=reporter)
+        planned = plan_into(store, plan, workers=workers, reporter=reporter)
         return planned, encode_into(store, encode, pool=pool, reporter=reporter)
 
 
@@ -64,35 +84,23 @@ def _look_into(request: PlanRequest) -> None:
     look_into(open_corpus(request.corpus_url, request.corpus_kind), request.options)
 
 
-@contextmanager
-def run_connected(resources: Resources) -> Iterator[ClusterFacts]:
-    """Yield a connected cluster; Ctrl-C and SIGTERM end it at once with a sentence."""
-    try:
-        # Again inside: ray.init installs a handler of its own, which aborts the process.
-        with (
-            _sigterm_as_interrupt(),
-            connected(resources.address) as facts,
-            _sigterm_as_interrupt(),
-        ):
-            yield facts
-    except KeyboardInterrupt:
-        raise RunStoppedError(
-            "stopped; every unit that was committed is kept, run the same command again to go on"
-        ) from None
+def listed_size(plan: PlanRequest) -> RunSize:
+    """Return what a listing tells of a run; it ends once the run is known to be large."""
+    limit = plan.resources.without_ray
+    if plan.options.clip_rules is not None or plan.resources.address != "local":
+        return RunSize(num_samples=limit + 1)  # how many clips, only a scan can tell
+    corpus = open_corpus(plan.corpus_url, plan.corpus_kind)
+    num_listed = 0
+    for chunk in Listing(corpus, plan.options).chunks(limit + 1):
+        num_listed += len(chunk)
+        if num_listed > limit:
+            break
+    return RunSize(num_samples=num_listed)
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, as schedulers and ``ray job stop`` send it, like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _planned_size(generations: list[Generation]) -> RunSize:
+    runs = [run for each in generations for run in each.runs]
+    return RunSize(
+        num_samples=sum(run.num_rows for run in runs),
+        has_long_clips=any(run.is_long for run in runs),
+    )

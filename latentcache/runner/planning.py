@@ -22,11 +22,12 @@ from latentcache.plan import (
     corpus_changes,
     open_corpus,
 )
-from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
+from latentcache.runner.workers.calls import Calls, Workers
+from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
 from latentcache.store import Generation, GenerationDraft, Store
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -100,19 +101,24 @@ class DraftedPlan:
 
 
 def plan_into(
-    store: Store, request: PlanRequest, *, facts: ClusterFacts, reporter: Reporter
+    store: Store, request: PlanRequest, *, workers: Workers | None, reporter: Reporter
 ) -> PlanResult:
     """Return the store's plan of the corpus: the one that is there, or a new one.
+
+    Args:
+        store: Where the plan is, or goes.
+        request: What is asked.
+        workers: Read the headers; None for processes of this machine.
+        reporter: Shows the scan.
 
     Raises:
         StoreError: The store has a plan of another corpus or made with other options.
         ConfigError: The corpus is missing, empty or not readable as one.
     """
-    generations = store.generations()
-    if generations:
-        newest = generations[-1]
-        corpus = _check_same_plan(newest, request)
-        changes = corpus_changes(corpus, request.options, store.folder, generations)
+    newest = check_plan(store, request)
+    if newest is not None:
+        corpus = open_corpus(request.corpus_url, request.corpus_kind)
+        changes = corpus_changes(corpus, request.options, store.folder, store.generations())
         reporter.message(
             f"plan: {newest.num_rows + newest.num_rejects} samples, made before; nothing is scanned"
         )
@@ -122,7 +128,7 @@ def plan_into(
             changes=changes,
             rejects_by_code=newest.totals.get("rejects_by_code", {}),
         )
-    with drafted_plan(request, facts=facts, reporter=reporter) as drafted:
+    with drafted_plan(request, workers=workers, reporter=reporter) as drafted:
         generation = _write(store, drafted, request.options)
         return PlanResult(
             generation=generation, is_new=True, rejects_by_code=drafted.assignment.reject_codes
@@ -131,7 +137,7 @@ def plan_into(
 
 @contextmanager
 def drafted_plan(
-    request: PlanRequest, *, facts: ClusterFacts, reporter: Reporter
+    request: PlanRequest, *, workers: Workers | None, reporter: Reporter
 ) -> Iterator[DraftedPlan]:
     """Yield the plan of the corpus; its tables live as long as the context.
 
@@ -148,12 +154,17 @@ def drafted_plan(
         clips=request.options.clip_rules,
         skip_still=request.options.skip_still,
     )
-    with tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="latentcache-plan-") as scratch,
+        _scanning(workers) as (calls, num_cpus),
+    ):
         beside = BesideTable(Path(scratch))
         findings = listing.totals.findings
         totals = ScanTotals(findings=Findings(), sidecars=beside.add_captions)
         chunks = listing.chunks(_SCAN_CHUNK)
-        scanned = scan(settings, chunks, num_cpus=facts.num_cpus, reporter=reporter, totals=totals)
+        scanned = scan(
+            settings, chunks, calls=calls, num_cpus=num_cpus, reporter=reporter, totals=totals
+        )
         assignment = assign(scanned, request.options, Path(scratch))
         beside.add(listing.totals.tables)
         findings.take(totals.findings)
@@ -167,6 +178,18 @@ def drafted_plan(
             videos=totals.videos,
             beside=beside,
         )
+
+
+@contextmanager
+def _scanning(workers: Workers | None) -> Iterator[tuple[Calls, int]]:
+    """Yield what a scan's calls are made with and how many run at a time."""
+    if workers is None:
+        num_cpus = num_local_cpus()
+        with scan_calls(num_cpus) as calls:
+            yield calls, num_cpus
+        return
+    with workers.scanning() as calls:
+        yield calls, workers.facts.num_cpus
 
 
 def _note_unused(
@@ -215,6 +238,19 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         },
     )
     return store.write_generation(draft)
+
+
+def check_plan(store: Store, request: PlanRequest) -> Generation | None:
+    """Return the store's newest plan, or None if it has none.
+
+    Raises:
+        StoreError: It is of another corpus or made with other options.
+    """
+    generations = store.generations()
+    if not generations:
+        return None
+    _check_same_plan(generations[-1], request)
+    return generations[-1]
 
 
 def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:

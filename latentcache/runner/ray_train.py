@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcache.core.errors import ConfigError, LatentCacheError, RunError
-from latentcache.runner.cluster import connected
+from latentcache.runner.workers.cluster import connected
 from latentcache.train import (
     RunFolder,
     Session,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import INPUTS, Input
@@ -57,15 +57,32 @@ class EncodeOptions:
         if self.hdr not in ("tone_map", "refuse"):
             raise ConfigError(f"hdr must be tone_map or refuse, got {self.hdr!r}")
 
-    def transform(self, *, takes_clips: bool) -> MediaTransform:
+    def transform(
+        self,
+        *,
+        takes_clips: bool,
+        libraries: Mapping[str, str] | None = None,
+        clip_libraries: Mapping[str, str] | None = None,
+    ) -> MediaTransform:
         """Return how pixels are made for an encoder that takes clips, or one that does not.
 
         The first frame of a clip can be had by either.
+
+        Args:
+            takes_clips: Whether the encoder does.
+            libraries: What they make of pictures, where it is known; else they are asked,
+                which loads torch.
+            clip_libraries: The same of clips.
         """
         takes_clips |= self.input != "all"
+        rules: dict[str, Any] = {"background": self.background, "hdr": self.hdr}
+        of_pictures: dict[str, Any] = {} if libraries is None else {"libraries": dict(libraries)}
+        of_clips: dict[str, Any] = (
+            {} if clip_libraries is None else {"libraries": dict(clip_libraries)}
+        )
         return MediaTransform(
-            image=ImageTransform(background=self.background, hdr=self.hdr),
-            video=VideoTransform(background=self.background, hdr=self.hdr) if takes_clips else None,
+            image=ImageTransform(**rules, **of_pictures),
+            video=VideoTransform(**rules, **of_clips) if takes_clips else None,
             input=self.input,
         )
 
@@ -97,6 +114,8 @@ class Resources:
         max_quarantine: Largest share of rejected samples, judged after 200.
         max_image_pixels: Larger images are refused as decompression bombs.
         scratch: Folder for tars on their way to a remote store; empty for the system's.
+        without_ray: Local runs on CPUs of up to this many samples do without Ray, whose start
+            would be most of them; 0 for never.
     """
 
     KEYS: ClassVar[Mapping[str, str]] = {
@@ -115,6 +134,7 @@ class Resources:
     max_quarantine: float = 0.05
     max_image_pixels: int = 178_956_970
     scratch: str = ""
+    without_ray: int = 2000
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_quarantine <= 1.0:

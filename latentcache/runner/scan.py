@@ -1,4 +1,4 @@
-"""The scan: what every listed file holds, found out by Ray tasks.
+"""The scan: what every listed file holds, found out by other processes.
 
 Of a picture the header is read and no pixel is decoded, whatever size a manifest claims. Of a
 video all packets are read, and its first frame is decoded.
@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
-
-import ray
-from ray.exceptions import RayError, WorkerCrashedError
 
 from latentcache.core.errors import MediaError, RunError
 from latentcache.core.findings import Findings
@@ -42,6 +39,7 @@ from latentcache.plan import (
 )
 from latentcache.runner.run_progress import Reporter, RunProgress
 from latentcache.runner.video_totals import VideoFacts, VideoTotals
+from latentcache.runner.workers.calls import Calls, Ref, WorkerLostError
 from latentcache.storage import Folder
 
 _OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)
@@ -272,13 +270,11 @@ def _stands_still(line: Timeline, sample: ScannedMedia) -> bool:
     return sample.clip is not None and line.longest_stand(sample.clip.times_s()) >= STILL_FRAMES
 
 
-_probe_task = ray.remote(num_cpus=1, max_retries=0)(probe_media)
-
-
 def scan(
     settings: ScanSettings,
     chunks: Iterable[list[ListedMedia]],
     *,
+    calls: Calls,
     num_cpus: int,
     reporter: Reporter,
     totals: ScanTotals,
@@ -288,12 +284,13 @@ def scan(
     Args:
         settings: Of all probes.
         chunks: Listed files.
+        calls: Run the probes.
         num_cpus: To keep busy.
         reporter: Told of progress.
         totals: Counted into.
     """
     started_s = time.monotonic()
-    waiting: deque[tuple[list[ListedMedia], ray.ObjectRef[list[ScannedFile]]]] = deque()
+    waiting: deque[tuple[list[ListedMedia], Ref]] = deque()
     done = rejected = 0
     source = iter(chunks)
     exhausted = False
@@ -303,11 +300,11 @@ def scan(
             if chunk is None:
                 exhausted = True
             else:
-                waiting.append((chunk, _probe_task.remote(settings, chunk)))
+                waiting.append((chunk, calls.submit(_probe, (settings, chunk))))
         if not waiting:
             break
         chunk, ref = waiting.popleft()
-        files = _collect(settings, chunk, ref)
+        files = _collect(settings, chunk, ref, calls)
         for file in files:
             totals.add(file)
         scanned = [sample for file in files for sample in file.samples]
@@ -325,17 +322,21 @@ def scan(
         yield scanned
 
 
+def _probe(asked: tuple[ScanSettings, list[ListedMedia]]) -> list[ScannedFile]:
+    return probe_media(*asked)
+
+
 def _collect(
-    settings: ScanSettings, chunk: list[ListedMedia], ref: "ray.ObjectRef[list[ScannedFile]]"
+    settings: ScanSettings, chunk: list[ListedMedia], ref: Ref, calls: Calls
 ) -> list[ScannedFile]:
     """Return the chunk's answers; if its worker died, halve until the deadly file is alone."""
     for _ in range(_MAX_REPEATS):
         try:
-            answers: list[ScannedFile] = ray.get(ref)
-        except WorkerCrashedError:
-            return _halved(settings, chunk)
-        except RayError:
-            ref = _probe_task.remote(settings, chunk)
+            answers: list[ScannedFile] = calls.get(ref)
+        except WorkerLostError as error:
+            if error.is_strike:
+                return _halved(settings, chunk, calls)
+            ref = calls.submit(_probe, (settings, chunk))
         else:
             sources = [file.source for file in answers]
             assert sources == [each.source for each in chunk], "answers are of the files asked for"
@@ -345,7 +346,7 @@ def _collect(
     )
 
 
-def _halved(settings: ScanSettings, chunk: list[ListedMedia]) -> list[ScannedFile]:
+def _halved(settings: ScanSettings, chunk: list[ListedMedia], calls: Calls) -> list[ScannedFile]:
     if len(chunk) == 1:
         error = MediaError(
             RejectCode.CRASHED.word,
@@ -355,9 +356,9 @@ def _halved(settings: ScanSettings, chunk: list[ListedMedia]) -> list[ScannedFil
         return [_single(settings, chunk[0], classify(error, stage="scan"))]
     middle = len(chunk) // 2
     halves = [chunk[:middle], chunk[middle:]]
-    refs = [_probe_task.remote(settings, half) for half in halves]
+    refs = [calls.submit(_probe, (settings, half)) for half in halves]
     return [
         each
         for half, ref in zip(halves, refs, strict=True)
-        for each in _collect(settings, half, ref)
+        for each in _collect(settings, half, ref, calls)
     ]

@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from latentcache.core.errors import RunError
-from latentcache.runner.cluster import ClusterFacts, connected
+from latentcache.runner.workers.cluster import ClusterFacts, connected
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
@@ -43,7 +43,7 @@ def test_a_start_that_takes_too_long_is_tried_again_and_then_one_sentence(
 def test_a_ray_that_runs_is_shared_and_one_of_ours_is_ended() -> None:
     program = (
         "import ray\n"
-        "from latentcache.runner.cluster import connected\n"
+        "from latentcache.runner.workers.cluster import connected\n"
         "with connected('local', num_cpus=1) as outer:\n"
         "    with connected('local', num_cpus=3) as inner:\n"
         "        assert inner == outer, (inner, outer)\n"

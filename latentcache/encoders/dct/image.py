@@ -10,56 +10,15 @@ of the coefficients left out.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from latentcache.core.config import config_from_mapping
-from latentcache.core.errors import ConfigError
-from latentcache.core.fields import Field
 from latentcache.encoders.arithmetic import pinned_arithmetic
+from latentcache.encoders.dct.declared import FLOAT32_ONLY, DctConfig, dct_spec
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.shapes import check_batch
-from latentcache.encoders.spec import EncoderSpec, SampleMeta
-
-FLOAT32_ONLY = frozenset({"float16", "bfloat16"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DctConfig:
-    """How much of each block is kept.
-
-    The default leaves 16 channels at a factor of 8, the shape of an SD3 or FLUX.1 latent,
-    and reconstructs photos of 256 px at 26.5 dB (24 COCO photos, 2026-11-22).
-    """
-
-    block: int = 8
-    """Edge of a block in pixels; the spatial factor."""
-    keep_luma: int = 10
-    """Coefficients kept of the brightness plane."""
-    keep_chroma: int = 3
-    """Coefficients kept of each of the two colour planes."""
-    keep: int = 0
-    """If not 0: coefficients kept of every plane, instead of the two above."""
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.block <= 64:
-            raise ConfigError(f"block must be 2 to 64 px, got {self.block} (dct); use 8")
-        most = self.block**2
-        for name in ("keep",) if self.keep else ("keep_luma", "keep_chroma"):
-            kept = getattr(self, name)
-            if not 1 <= kept <= most:
-                raise ConfigError(
-                    f"{name} must be 1 to {most} for blocks of {self.block} px, got {kept} (dct); "
-                    "keep fewer or use larger blocks"
-                )
-
-    @property
-    def kept_per_plane(self) -> tuple[int, int, int]:
-        """Coefficients kept of brightness and the two colour planes."""
-        if self.keep:
-            return (self.keep, self.keep, self.keep)
-        return (self.keep_luma, self.keep_chroma, self.keep_chroma)
+from latentcache.encoders.spec import SampleMeta
 
 
 def dct_matrix(size: int) -> torch.Tensor:
@@ -133,24 +92,3 @@ class DctEncoder:
 
     def reset(self) -> None:
         """Do nothing: there is no state."""
-
-
-def dct_spec(config: DctConfig, *, compute_dtype: str = "float32") -> EncoderSpec:
-    """Return the spec of a ``DctEncoder`` with this config."""
-    kept = config.kept_per_plane
-    return EncoderSpec(
-        name="dct",
-        impl="latentcache.dct",
-        impl_version=1,
-        modality="image",
-        fields=(Field(name="z", kind="point", axes="CHW", channels=sum(kept), dtype="float16"),),
-        posterior="point",
-        input_range=(-1.0, 1.0),
-        spatial_factor=(config.block, config.block),
-        multiple_of=(config.block, config.block),
-        compute_dtype=compute_dtype,
-        weights_digest="",
-        forbidden_dtypes=FLOAT32_ONLY,
-        knobs={"block": config.block, "keep_luma": kept[0], "keep_chroma": kept[1]},
-        weights_licence="none needed",
-    )

@@ -10,30 +10,23 @@ the latent of the frame as an image.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from latentcache.core.config import config_from_mapping
-from latentcache.core.errors import ConfigError
-from latentcache.core.fields import Field
-from latentcache.core.frames import FrameRule
 from latentcache.encoders.arithmetic import pinned_arithmetic
-from latentcache.encoders.dct.image import (
+from latentcache.encoders.dct.declared import (
     FLOAT32_ONLY,
-    DctConfig,
-    dct_basis,
-    dct_spec,
-    project_image,
-    restore_image,
+    GROUP_FRAMES,
+    DctVideoConfig,
+    dct_video_spec,
 )
+from latentcache.encoders.dct.image import dct_basis, project_image, restore_image
 from latentcache.encoders.frame_chunks import Fields, GroupCoder, GroupStream, encode_groups
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.shapes import check_batch
-from latentcache.encoders.spec import EncoderSpec, SampleMeta
-
-GROUP_FRAMES = 4
+from latentcache.encoders.spec import SampleMeta
 
 _PAIR = 2.0**-1.5
 
@@ -55,33 +48,6 @@ def haar_images(bands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     first, second = mean + halves, mean - halves
     a, c = first_pair / (2 * _PAIR), second_pair / (2 * _PAIR)
     return [first + a, first - a, second + c, second - c]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DctVideoConfig:
-    """How much is kept of a group's mean, and of each of its three differences."""
-
-    block: int = 8
-    """Edge of a block in pixels; the spatial factor."""
-    keep_luma: int = 10
-    """Brightness coefficients kept of the mean."""
-    keep_chroma: int = 3
-    """Coefficients kept of the mean's two colour planes."""
-    motion_luma: int = 6
-    """Brightness coefficients kept of each difference."""
-    motion_chroma: int = 1
-    """Coefficients kept of each difference's two colour planes."""
-
-    def __post_init__(self) -> None:
-        DctConfig(block=self.block, keep_luma=self.keep_luma, keep_chroma=self.keep_chroma)
-        pairs = (("luma", self.keep_luma), ("chroma", self.keep_chroma))
-        for plane, most in pairs:
-            kept = getattr(self, f"motion_{plane}")
-            if not 1 <= kept <= most:
-                raise ConfigError(
-                    f"motion_{plane} must be 1 to keep_{plane} = {most}, got {kept} (dct-video); "
-                    "keep no more of the differences than of the mean"
-                )
 
 
 class DctVideoEncoder:
@@ -181,23 +147,3 @@ class HaarCoder(GroupCoder):
         """Return one latent frame per clip."""
         latents = [self._encode_group(clip.transpose(0, 1)) for clip in frames_BCTHW]
         return {"z": torch.stack(latents)[:, :, None]}
-
-
-def dct_video_spec(config: DctVideoConfig, *, compute_dtype: str = "float32") -> EncoderSpec:
-    """Return the spec of a ``DctVideoEncoder`` with this config."""
-    image = dct_spec(DctConfig(block=config.block), compute_dtype=compute_dtype)
-    num_mean = config.keep_luma + 2 * config.keep_chroma
-    num_motion = config.motion_luma + 2 * config.motion_chroma
-    knobs = {name: getattr(config, name) for name in DctVideoConfig.__dataclass_fields__}
-    channels = num_mean + 3 * num_motion
-    return replace(
-        image,
-        name="dct-video",
-        impl="latentcache.dct_video",
-        modality="video",
-        fields=(Field(name="z", kind="point", axes="CTHW", channels=channels, dtype="float16"),),
-        frame_rule=FrameRule(first=1, step=GROUP_FRAMES),
-        is_causal=True,
-        streaming="exact",
-        knobs=knobs,
-    )

@@ -29,12 +29,12 @@ from latentcache.runner.encode.batch_encoder import (
     NON_FINITE,
     OVERFLOWN,
     BatchEncoder,
-    EncoderBrokenError,
     Note,
     first_line,
     not_storable,
 )
 from latentcache.runner.encode.encoded_rows import non_finite_rows, scaled_pixels
+from latentcache.runner.encode.errors import EncoderBrokenError
 
 _MAX_LATENT_BYTES = 8 * 2**30 - 2**20
 """A member of a tar is smaller than 8 GiB; its header takes some of it."""

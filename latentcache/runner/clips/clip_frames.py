@@ -24,8 +24,10 @@ from latentcache.core.rejects import Reject
 from latentcache.runner.clips.clip_worker import ClipActor, FrameGroup, frames_per_group
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import MAX_TASK_BYTES, DecodeOrder, Pixels
-from latentcache.runner.decode.pixel_stream import PixelStream, UnitCancelledError
+from latentcache.runner.decode.pixel_stream import POLL_S, PixelStream
+from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.runner.encode.unit_task import UnitCounters
+from latentcache.runner.workers.calls import Calls
 
 _GROUPS_AHEAD = 2
 """One under way and one waiting, so that the encoder waits for neither decode nor transfer."""
@@ -64,6 +66,7 @@ class ClipFrames:
         self,
         order: DecodeOrder,
         *,
+        calls: Calls,
         window: ByteWindow,
         cancelled: threading.Event,
         counters: UnitCounters,
@@ -72,13 +75,14 @@ class ClipFrames:
 
         Args:
             order: Of one row, a clip.
+            calls: Runs the decoding of a clip that one call can hold.
             window: Of the actor.
             cancelled: Set when the run is stopped.
             counters: Counted into.
         """
         (self._row,) = order.rows
         self._order, self._window, self._cancelled = order, window, cancelled
-        self._counters = counters
+        self._calls, self._counters = calls, counters
         self._size = frames_per_group(order.bucket)
         self.source_digest = b""
 
@@ -96,7 +100,11 @@ class ClipFrames:
 
     def _iter_task(self) -> Iterator[Pixels]:
         stream = PixelStream(
-            self._order, self._order.rows, window=self._window, cancelled=self._cancelled
+            self._order,
+            self._order.rows,
+            calls=self._calls,
+            window=self._window,
+            cancelled=self._cancelled,
         )
         for decoded in stream:
             self._counters.source_bytes += decoded.source_bytes
@@ -141,7 +149,7 @@ class ClipFrames:
             if self._cancelled.is_set():
                 raise UnitCancelledError("the run was stopped")
             try:
-                group: FrameGroup = ray.get(ref, timeout=1.0)
+                group: FrameGroup = ray.get(ref, timeout=POLL_S)
             except GetTimeoutError:
                 continue
             except RayTaskError as error:

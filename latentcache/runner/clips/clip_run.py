@@ -22,7 +22,8 @@ from latentcache.runner.clips.clip_worker import frames_per_group
 from latentcache.runner.decode.batch_collector import decode_rows_of
 from latentcache.runner.decode.decode_tasks import DecodeOrder
 from latentcache.runner.decode.pixel_stream import KILLS_ITS_READER, MAX_REPEATS
-from latentcache.runner.encode.batch_encoder import NON_FINITE, EncoderOutOfMemoryError, failed
+from latentcache.runner.encode.batch_encoder import NON_FINITE, failed
+from latentcache.runner.encode.errors import EncoderOutOfMemoryError
 from latentcache.runner.encode.stored_batch import float32_of
 from latentcache.runner.encode.unit_task import (
     DEATHS_ALONE,
@@ -199,5 +200,9 @@ class ClipRun:
             settings=tools.settings,
         )
         return ClipFrames(
-            order, window=tools.window, cancelled=tools.cancelled, counters=tools.counters
+            order,
+            calls=tools.calls,
+            window=tools.window,
+            cancelled=tools.cancelled,
+            counters=tools.counters,
         )

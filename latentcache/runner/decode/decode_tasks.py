@@ -16,8 +16,6 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import ray
-import torch
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry, SourceRef
@@ -295,13 +293,11 @@ def _isolated(
 
 def decode_rows_alone(order: DecodeOrder) -> DecodedRows:
     """Return what ``decode_rows`` returns, in a process that does nothing else."""
+    import torch  # noqa: PLC0415  whoever only makes orders does without
+
     # There is one decode worker per core already; the bits do not depend on it.
     torch.set_num_threads(1)
     return decode_rows(order)
-
-
-# Ray's own retry would run a task again unseen by the actor that counts its strikes.
-decode_task = ray.remote(num_cpus=1, max_retries=0, max_calls=0)(decode_rows_alone)
 
 
 def split_rows(rows: Sequence[DecodeRow], bucket: Bucket) -> list[tuple[DecodeRow, ...]]:

@@ -5,27 +5,14 @@ of its own, so that the row that kills is known and costs itself alone. Node los
 kills and cancels are no strikes: the same task is simply run again.
 """
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import ray
-from ray.exceptions import (
-    GetTimeoutError,
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayError,
-    RaySystemError,
-    RayTaskError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
 
-from latentcache.core.errors import LatentCacheError, RunError
+from latentcache.core.errors import RunError
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import (
@@ -33,21 +20,17 @@ from latentcache.runner.decode.decode_tasks import (
     DecodedRows,
     DecodeOrder,
     DecodeRow,
-    decode_task,
+    decode_rows_alone,
     split_rows,
 )
+from latentcache.runner.encode.errors import UnitCancelledError
+from latentcache.runner.workers.calls import Calls, NotDoneError, Ref, WorkerLostError
+
+POLL_S = 0.2
+"""How soon a unit notices that the run was stopped."""
 
 MAX_REPEATS = 10
 """Node losses and memory kills that one task may meet before its unit gives up."""
-
-_NOT_A_STRIKE = (
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RaySystemError,
-    TaskCancelledError,
-)
-
 
 _DEATHS = (RejectCode.TIMED_OUT.word, RejectCode.CRASHED.word)
 
@@ -59,14 +42,10 @@ KILLS_ITS_READER = Reject(
 )
 
 
-class UnitCancelledError(RunError):
-    """The run was stopped while this unit was under way."""
-
-
 @dataclass(slots=True)
 class _Launched:
     order: DecodeOrder
-    ref: "ray.ObjectRef[DecodedRows]"
+    ref: Ref
     num_bytes: int
 
 
@@ -82,10 +61,12 @@ class PixelStream:
         template: DecodeOrder,
         rows: Sequence[DecodeRow],
         *,
+        calls: Calls,
         window: ByteWindow,
         cancelled: threading.Event,
     ) -> None:
         self._template = template
+        self._calls = calls
         self._runs = deque(split_rows(rows, template.bucket))
         self._window = window
         self._cancelled = cancelled
@@ -118,17 +99,17 @@ class PixelStream:
             elif not self._window.acquire(num_bytes, cancelled=self._cancelled):
                 raise UnitCancelledError("the run was stopped")
             order = replace(self._template, rows=self._runs.popleft())
-            self._launched.append(_Launched(order, decode_task.remote(order), num_bytes))
+            self._launched.append(_Launched(order, self._launch(order), num_bytes))
 
     def _collect(self, head: _Launched) -> DecodedRows:
         for _ in range(MAX_REPEATS):
             try:
                 decoded = self._get(head.ref)
-            except WorkerCrashedError:
+            except WorkerLostError as error:
+                if not error.is_strike:
+                    head.ref = self._launch(head.order)
+                    continue
                 decoded = self._collect_isolated(head.order)
-            except _NOT_A_STRIKE:
-                head.ref = decode_task.remote(head.order)
-                continue
             assert decoded.rows == tuple(each.row for each in head.order.rows)
             return decoded
         raise RunError(
@@ -136,19 +117,18 @@ class PixelStream:
             f"({len(head.order.rows)} rows); give the machine more memory or fewer actors"
         )
 
-    def _get(self, ref: "ray.ObjectRef[DecodedRows]") -> DecodedRows:
+    def _launch(self, order: DecodeOrder) -> Ref:
+        return self._calls.submit(decode_rows_alone, order)
+
+    def _get(self, ref: Ref) -> DecodedRows:
         while True:
             if self._cancelled.is_set():
                 raise UnitCancelledError("the run was stopped")
             try:
-                decoded: DecodedRows = ray.get(ref, timeout=1.0)
-                return decoded
-            except GetTimeoutError:
+                decoded: DecodedRows = self._calls.get(ref, timeout_s=POLL_S)
+            except NotDoneError:
                 continue
-            except RayTaskError as error:
-                if isinstance(error.cause, LatentCacheError):
-                    raise error.cause from None  # a sentence, without Ray's wrapping
-                raise
+            return decoded
 
     def _collect_isolated(self, order: DecodeOrder) -> DecodedRows:
         """Return the rows of a task whose worker died, each run alone."""
@@ -170,12 +150,12 @@ class PixelStream:
         deaths = 0
         for _ in range(MAX_REPEATS):
             try:
-                piece = self._get(decode_task.remote(alone))
-            except WorkerCrashedError:
+                piece = self._get(self._launch(alone))
+            except WorkerLostError as error:
+                if not error.is_strike:
+                    continue
                 # The decoder has a process of its own here, so this is the reading.
                 piece = _rejected(alone, KILLS_ITS_READER)
-            except _NOT_A_STRIKE:
-                continue
             reject = piece.rejects.get(planned.row)
             deaths += reject is not None and reject.code in _DEATHS
             # A busy moment of the machine must not cost a sample: once more, alone.
@@ -188,8 +168,7 @@ class PixelStream:
 
     def _abandon(self) -> None:
         for launched in self._launched:
-            with contextlib.suppress(RayError, ValueError):
-                ray.cancel(launched.ref, force=True)
+            self._calls.cancel(launched.ref)
             self._window.release(launched.num_bytes)
         self._launched.clear()
 

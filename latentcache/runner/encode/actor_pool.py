@@ -3,23 +3,13 @@
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from latentcache.core.errors import RunError
 from latentcache.core.seeds import new_write_id
-from latentcache.runner.cluster import ClusterFacts, cluster_facts
-from latentcache.runner.encode.encode_actor import (
-    ActorProgress,
-    ActorSetup,
-    EncodeActor,
-    EncoderDescription,
-)
-from latentcache.runner.encode.ledger import Ledger
-from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
+from latentcache.runner.encode.actor_setup import ActorProgress, ActorSetup, EncoderDescription
+from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.run_options import Resources
+from latentcache.runner.workers.calls import Actor, NotDoneError, Ref, WorkerLostError, Workers
 from latentcache.store import EncodingRecord
 
 _MAX_START_DEATHS = 2
@@ -35,7 +25,7 @@ class PooledActor:
 
     Attributes:
         name: In the ledger.
-        handle: Of the Ray actor.
+        handle: Of its process.
         loading: Done once it has loaded its encoder, or failed to.
         beginning: Done once it has taken the encoding; None before it was told.
         in_flight: Orders by the reference of their outcome.
@@ -43,24 +33,23 @@ class PooledActor:
     """
 
     name: str
-    handle: Any
-    loading: "ray.ObjectRef[None]"
-    beginning: "ray.ObjectRef[None] | None" = None
+    handle: Actor
+    loading: Ref
+    beginning: Ref | None = None
     is_ready: bool = False
-    in_flight: "dict[ray.ObjectRef[UnitOutcome], UnitOrder]" = field(default_factory=dict)
+    in_flight: dict[Ref, UnitOrder] = field(default_factory=dict)
     last: ActorProgress | None = None
-    asked: "ray.ObjectRef[ActorProgress] | None" = None
+    asked: Ref | None = None
 
 
 class ActorPool:
     """Starts actors on what the cluster has, and keeps their books."""
 
-    def __init__(self, setup: ActorSetup, resources: Resources, facts: ClusterFacts) -> None:
+    def __init__(self, setup: ActorSetup, resources: Resources, workers: Workers) -> None:
         """Start nothing yet; ``start`` does."""
         self._setup = setup
         self._resources = resources
-        self._facts = facts
-        self._ledger = Ledger.remote()  # type: ignore[attr-defined]  # added by ray.remote
+        self.workers = workers
         self._record: EncodingRecord | None = None
         self._gone: list[ActorProgress] = []
         self._last_look_s = time.monotonic()
@@ -76,11 +65,15 @@ class ActorPool:
         if self._resources.num_actors:
             return self._resources.num_actors
         if self.uses_gpus:
-            return max(1, self._facts.num_gpus)
-        return max(1, self._facts.num_cpus // self._setup.threads)
+            return max(1, self.workers.facts.num_gpus)
+        return max(1, self.workers.facts.num_cpus // self._setup.threads)
 
     def start(self) -> None:
-        """Start all actors and return once one has loaded the encoder.
+        """Start all actors; ``wait_until_loaded`` waits for the first."""
+        self.actors = [self._new_actor() for _ in range(self.wanted())]
+
+    def wait_until_loaded(self) -> None:
+        """Return once one actor has loaded the encoder.
 
         The others may have to wait for a device; they are used when they come.
 
@@ -88,17 +81,14 @@ class ActorPool:
             EncoderError: The encoder cannot be loaded; the sentence is the actor's.
             RunError: Its process died while loading.
         """
-        self.actors = [self._new_actor() for _ in range(self.wanted())]
         deaths = 0
         while True:
             loading = [actor.loading for actor in self.actors]
-            (first, *_), _ = ray.wait(loading, num_returns=1)
+            first, *_ = self.workers.wait(loading)
             try:
-                ray.get(first)
+                self.workers.get(first)
                 return
-            except RayTaskError as error:
-                raise cause_of(error) from None
-            except RayError:
+            except WorkerLostError:
                 deaths += 1
                 if deaths >= _MAX_START_DEATHS:
                     raise RunError(
@@ -117,20 +107,18 @@ class ActorPool:
             EncoderError: Its probe shows that it is not usable.
         """
         loading = [actor.loading for actor in self.actors]
-        (first, *_), _ = ray.wait(loading, num_returns=1)
+        first, *_ = self.workers.wait(loading)
         handle = self.actors[loading.index(first)].handle
-        try:
-            description: EncoderDescription = ray.get(handle.describe.remote(buckets))
-        except RayTaskError as error:
-            raise cause_of(error) from None
+        description: EncoderDescription = self.workers.get(handle.call("describe", buckets))
         return description
 
     def use_threads(self, threads: int) -> None:
         """Start all actors anew with ``threads`` torch threads each."""
         for actor in self.actors:
-            ray.kill(actor.handle)
+            actor.handle.kill()
         self._setup = replace(self._setup, threads=threads)
         self.start()
+        self.wait_until_loaded()
 
     def begin(self, record: EncodingRecord) -> None:
         """Give every actor the encoding to work on; see ``ready``."""
@@ -138,7 +126,7 @@ class ActorPool:
             return
         self._record = record
         for actor in self.actors:
-            actor.beginning = actor.handle.begin.remote(record)
+            actor.beginning = actor.handle.call("begin", record)
 
     def ready(self) -> list[PooledActor]:
         """Return the actors that can be given units.
@@ -152,8 +140,7 @@ class ActorPool:
             if not actor.is_ready and actor.beginning is not None
         }
         if waiting:
-            begun, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-            for ref in begun:
+            for ref in self.workers.wait(list(waiting), timeout_s=0):
                 waiting[ref].is_ready = True
         return [actor for actor in self.actors if actor.is_ready]
 
@@ -161,14 +148,14 @@ class ActorPool:
         """Wait until an actor can be given units, or for ``timeout_s``."""
         begun = [actor.beginning for actor in self.actors if actor.beginning is not None]
         if begun and not self.ready():
-            ray.wait(begun, num_returns=1, timeout=timeout_s)
+            self.workers.wait(begun, timeout_s=timeout_s)
 
     def grow(self) -> int:
         """Start actors on GPUs that have joined since; return how many."""
         if time.monotonic() - self._last_look_s < _LOOK_FOR_GPUS_S or self._resources.num_actors:
             return 0
         self._last_look_s = time.monotonic()
-        self._facts = cluster_facts(is_local=self._facts.is_local)
+        self.workers.look_again()
         missing = self.wanted() - len(self.actors) if self.uses_gpus else 0
         for _ in range(missing):
             self._add()
@@ -176,7 +163,7 @@ class ActorPool:
 
     def submit(self, actor: PooledActor, order: UnitOrder) -> None:
         """Ask ``actor`` to run ``order``."""
-        ref = actor.handle.run_unit.options(concurrency_group="units").remote(order)
+        ref = actor.handle.call("run_unit", order, group="units")
         actor.in_flight[ref] = order
 
     def replace_dead(
@@ -190,7 +177,7 @@ class ActorPool:
             failed: Orders that it has already given back, to be run again with the others.
         """
         orders = []
-        unit, place = ray.get(self._ledger.taken.remote(dead.name))
+        unit, place = self.workers.taken_note(dead.name)
         for order in (*failed, *dead.in_flight.values()):
             if not is_strike:
                 orders.append(order)
@@ -209,7 +196,7 @@ class ActorPool:
         if actor.last is not None:
             self._gone.append(replace(actor.last, under_way=0.0))
         self.actors.remove(actor)
-        ray.kill(actor.handle)
+        actor.handle.kill()
 
     def end_hanging(self) -> int:
         """Kill actors whose batch takes too long; return how many."""
@@ -221,58 +208,52 @@ class ActorPool:
         ]
         for actor in hanging:
             actor.last = replace(actor.last, batch_age_s=0.0) if actor.last else None
-            ray.kill(actor.handle)
+            actor.handle.kill()
         return len(hanging)
 
     def progress(self) -> list[ActorProgress]:
         """Return the newest answers without waiting for any."""
         for actor in self.actors:
             if actor.asked is None:
-                call = actor.handle.progress.options(concurrency_group="control")
-                actor.asked = call.remote()
+                actor.asked = actor.handle.call("progress", group="control")
             try:
-                actor.last = ray.get(actor.asked, timeout=0)
+                actor.last = self.workers.get(actor.asked, timeout_s=0)
                 actor.asked = None
-            except GetTimeoutError:
+            except NotDoneError:
                 pass
-            except RayError:
+            except WorkerLostError:
                 actor.asked = None
         return [*self._gone, *(actor.last for actor in self.actors if actor.last is not None)]
 
     def final_progress(self) -> list[ActorProgress]:
         """Return the answers after the last unit, waiting a moment for each."""
-        asked = [actor.asked for actor in self.actors if actor.asked is not None]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=_FINAL_ANSWER_S)
+        self._wait_for_answers()
         self.progress()
-        asked = [actor.asked for actor in self.actors if actor.asked is not None]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=_FINAL_ANSWER_S)
+        self._wait_for_answers()
         return self.progress()
+
+    def _wait_for_answers(self) -> None:
+        deadline_s = time.monotonic() + _FINAL_ANSWER_S
+        for actor in self.actors:
+            if actor.asked is not None:
+                left_s = max(0.0, deadline_s - time.monotonic())
+                self.workers.wait([actor.asked], timeout_s=left_s)
 
     def stop(self) -> None:
         """Abandon everything under way."""
         for actor in self.actors:
-            actor.handle.cancel.options(concurrency_group="control").remote()
+            actor.handle.call("cancel", group="control")
         for actor in self.actors:
-            ray.kill(actor.handle)
+            actor.handle.kill()
         self.actors = []
-        ray.kill(self._ledger)
 
     def _add(self) -> None:
         actor = self._new_actor()
         if self._record is not None:
-            actor.beginning = actor.handle.begin.remote(self._record)
+            actor.beginning = actor.handle.call("begin", self._record)
         self.actors.append(actor)
 
     def _new_actor(self) -> PooledActor:
-        needs = {"num_gpus": 1, "num_cpus": 1} if self.uses_gpus else {"num_cpus": 0}
         name = new_write_id()
-        handle = EncodeActor.options(**needs).remote(self._setup, self._ledger, name)
-        return PooledActor(name=name, handle=handle, loading=handle.load.remote())
-
-
-def cause_of(error: RayTaskError) -> Exception:
-    """Return what the actor's own code raised, without Ray's wrapping."""
-    cause = error.cause
-    return cause if isinstance(cause, Exception) else error
+        handle = self.workers.start_encoder(self._setup, name, needs_gpu=self.uses_gpus)
+        return PooledActor(name=name, handle=handle, loading=handle.call("load"))

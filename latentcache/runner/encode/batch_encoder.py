@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from latentcache.core.errors import EncoderError
 from latentcache.core.fields import Field
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.encoders import (
@@ -40,6 +39,7 @@ from latentcache.runner.encode.encoded_rows import (
     scaled_pixels,
     without_rows,
 )
+from latentcache.runner.encode.errors import EncoderBrokenError, EncoderOutOfMemoryError
 
 Note = Callable[[bool], None]
 ResultT = TypeVar("ResultT")
@@ -55,14 +55,6 @@ OVERFLOWN = Reject(
     stage="encode",
     reason="its latent overflows the storage dtype; store bfloat16 or float32",
 )
-
-
-class EncoderOutOfMemoryError(EncoderError):
-    """The device had no room for one batch, twice."""
-
-
-class EncoderBrokenError(EncoderError):
-    """The encoder fails on plain grey too, as a CUDA device does after an illegal access."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
-from latentcache.runner.cluster import ClusterFacts
 from latentcache.runner.encode.actor_pool import ActorPool
-from latentcache.runner.encode.dispatch import Dispatcher, DispatchResult
-from latentcache.runner.encode.encode_actor import ActorSetup
+from latentcache.runner.encode.actor_setup import ActorSetup
+from latentcache.runner.encode.dispatch import Dispatcher
 from latentcache.runner.encode.guards import (
     check_corpora,
     check_not_empty,
@@ -19,12 +17,15 @@ from latentcache.runner.encode.guards import (
     other_pixels,
     quarantine_limit,
 )
+from latentcache.runner.encode.limits import DispatchResult
 from latentcache.runner.encode.pinning import check_buckets, encoding_record, planned_buckets
+from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.same_sources import changed_rows, check_same_sources
 from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
+from latentcache.runner.workers.calls import ClusterFacts, Workers
 from latentcache.stats import merge_arrays
 from latentcache.storage import map_ahead
 from latentcache.store import (
@@ -37,51 +38,14 @@ from latentcache.store import (
 from latentcache.store.format import read_meta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodeResult:
-    """What a run left behind.
-
-    Attributes:
-        encoding: Fingerprint of the encoding that serves the column.
-        snapshot: Number of the snapshot that serves it, or None if none was published.
-        planned: Live samples; ``encoded + quarantined + missing``.
-        num_bytes: Of the column's tars.
-        newly_encoded: By this run.
-        newly_quarantined: By this run.
-        elapsed_s: From the first unit given out to the last one done.
-        limit_sentence: Why the quarantine limit is passed; "" if it is not.
-    """
-
-    column: str
-    encoding: str
-    snapshot: int | None
-    planned: int
-    encoded: int
-    quarantined: int
-    missing: int
-    num_bytes: int
-    newly_encoded: int
-    newly_quarantined: int
-    elapsed_s: float
-    num_actors: int
-    threads: int
-    device_type: str
-    limit_sentence: str = ""
-
-    @property
-    def is_over_limit(self) -> bool:
-        """Whether more samples are quarantined than allowed."""
-        return bool(self.limit_sentence)
-
-
 @contextmanager
-def loaded_pool(store: Store, request: EncodeRequest, facts: ClusterFacts) -> Iterator[ActorPool]:
-    """Yield encode actors of which one at least has loaded its encoder; end them afterwards.
+def loaded_pool(store: Store, request: EncodeRequest, workers: Workers) -> Iterator[ActorPool]:
+    """Yield encode actors, on a cluster once one has loaded its encoder; end them afterwards.
 
     Raises:
         EncoderError: The encoder cannot be loaded.
     """
-    resources = request.resources
+    resources, facts = request.resources, workers.facts
     device = choose_run_device(resources, facts)
     wanted = resources.num_actors or (
         facts.num_gpus if device == "cuda" else facts.num_cpus // resources.threads
@@ -96,9 +60,11 @@ def loaded_pool(store: Store, request: EncodeRequest, facts: ClusterFacts) -> It
         time_limit_s=resources.time_limit_s,
         scratch=resources.scratch,
     )
-    pool = ActorPool(setup, resources, facts)
+    pool = ActorPool(setup, resources, workers)
     try:
         pool.start()
+        if workers.waits_for_encoder:  # a wrong encoder must not cost a long scan
+            pool.wait_until_loaded()
         yield pool
     finally:
         pool.stop()
@@ -170,6 +136,7 @@ class _ColumnRun:
     def _pinned_record(self) -> EncodingRecord:
         """Return the encoding that the store holds for this request, pinned now if need be."""
         request = self._request
+        self._pool.wait_until_loaded()
         description = self._pool.describe(planned_buckets(self._generations))
         check_buckets(description, request.encode)
         asked = encoding_record(request, description, self._generations)

@@ -1,13 +1,13 @@
 """The device under an encoder: what it is called, and how large a batch it takes."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
 
 from latentcache.core.media import Bucket
 from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch
+from latentcache.runner.encode.versions import RECORDED, version_of
 
 CPU_PIXELS_PER_BATCH = 8 * 256 * 256
 """On a CPU larger batches only cost memory: eight images of 256 px (docs/benchmarks)."""
@@ -46,9 +46,4 @@ def device_name(device: torch.device) -> str:
 def software_facts(device: torch.device, threads: int) -> dict[str, str]:
     """Return the versions, device and threads that every commit records."""
     facts = {"device": device_name(device), "threads": str(threads)}
-    for name in ("latentcache", "torch", "diffusers", "Pillow", "av", "numpy", "ray"):
-        try:
-            facts[name] = version(name)
-        except PackageNotFoundError:
-            facts[name] = "absent"
-    return facts
+    return facts | {name: version_of(name) for name in RECORDED}

@@ -7,18 +7,20 @@ killed driver costs the units in flight and another may work on the same store.
 import random
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
-
-import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
 from latentcache.core.units import UnitId
-from latentcache.runner.encode.actor_pool import ActorPool, PooledActor, cause_of
-from latentcache.runner.encode.batch_encoder import EncoderBrokenError, EncoderOutOfMemoryError
-from latentcache.runner.encode.encode_actor import ActorProgress
+from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
+from latentcache.runner.encode.actor_setup import ActorProgress
+from latentcache.runner.encode.errors import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.encode.limits import (
+    FINISHES_ANYWAY_ROWS,
+    DispatchResult,
+    QuarantineLimit,
+)
 from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
 from latentcache.runner.run_progress import Reporter, encode_progress
+from latentcache.runner.workers.calls import Ref, WorkerLostError
 from latentcache.store import EncodingRecord, Store
 
 _TICK_S = 0.5
@@ -27,81 +29,6 @@ _MAX_DEATHS_WITHOUT_PROGRESS = 12
 """Actors that die in a row without any unit done before the run gives up; a poisonous
 sample takes four to be found, and with one actor eight where the unit that was in flight
 beside it is suspected first."""
-
-LIMIT_JUDGED_AFTER = 200
-FINISHES_ANYWAY_ROWS = 2_000
-"""A run this close to its end finishes before it fails: stopping would save nothing."""
-
-
-@dataclass(slots=True)
-class DispatchResult:
-    """What one run did.
-
-    Attributes:
-        num_encoded: Samples committed as encoded.
-        num_quarantined: Samples committed as rejected.
-        num_by_option: Of those, left out by the plan's own options.
-        rejects: The others, by code word.
-        kept_units: Left as they were, because again they would have held fewer samples.
-    """
-
-    num_encoded: int = 0
-    num_quarantined: int = 0
-    num_by_option: int = 0
-    rejects: Counter[str] = field(default_factory=Counter)
-    kept_units: int = 0
-
-    def merge(self, other: "DispatchResult") -> None:
-        """Count what ``other`` did too."""
-        self.num_encoded += other.num_encoded
-        self.num_quarantined += other.num_quarantined
-        self.num_by_option += other.num_by_option
-        self.rejects.update(other.rejects)
-        self.kept_units += other.kept_units
-
-    def add(self, outcome: UnitOutcome) -> None:
-        """Count ``outcome``."""
-        if not outcome.is_committed:
-            self.kept_units += 1
-            return
-        self.num_encoded += outcome.num_present
-        self.num_quarantined += outcome.num_rejected
-        self.num_by_option += outcome.num_by_option
-        self.rejects.update(outcome.rejects)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineLimit:
-    """Largest share of rejected samples; those left out by option do not count.
-
-    Attributes:
-        share: 0 to 1.
-        seen_before: Samples refused while planning, or by earlier runs.
-        rejected_before: Of those, the ones that count.
-    """
-
-    share: float
-    seen_before: int = 0
-    rejected_before: int = 0
-
-    def passed(self, result: DispatchResult, *, is_finished: bool = False) -> str | None:
-        """Return the sentence that says the limit is passed, or None.
-
-        Args:
-            result: So far.
-            is_finished: Nothing more comes: a few samples are judged too.
-        """
-        rejected = self.rejected_before + sum(result.rejects.values())
-        seen = self.seen_before + result.num_encoded + result.num_quarantined
-        judged_after = 0 if is_finished else LIMIT_JUDGED_AFTER
-        if seen < judged_after or rejected <= self.share * seen:
-            return None
-        common = ", ".join(f"{count} {code}" for code, count in result.rejects.most_common(3))
-        return (
-            f"quarantined samples must be at most {self.share:.1%} of those seen, got {rejected} "
-            f"of {seen}{f' ({common})' if common else ''}; look at them with `latentcache status "
-            "STORE --quarantined`, then mend the corpus or raise --max-quarantine"
-        )
 
 
 class Dispatcher:
@@ -184,25 +111,19 @@ class Dispatcher:
         if not owners:
             self._pool.wait_until_ready(timeout_s=_TICK_S)
             return
-        ready, _ = ray.wait(list(owners), num_returns=1, timeout=_TICK_S)
-        if ready:
-            ready, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
-        for ref in ready:
+        for ref in self._pool.workers.wait(list(owners), timeout_s=_TICK_S):
             actor = owners[ref]
             if ref in actor.in_flight:  # not yet taken back with a dead actor
                 self._take(actor, ref)
 
-    def _take(self, actor: PooledActor, ref: "ray.ObjectRef[UnitOutcome]") -> None:
+    def _take(self, actor: PooledActor, ref: Ref) -> None:
         try:
-            outcome: UnitOutcome = ray.get(ref)
-        except RayTaskError as error:
+            outcome: UnitOutcome = self._pool.workers.get(ref)
+        except WorkerLostError as error:
+            self._handle_death(actor, error, is_strike=error.is_strike)
+        except Exception as error:  # noqa: BLE001  whatever the unit raised
             order = actor.in_flight.pop(ref)
-            self._handle_error(actor, order, cause_of(error))
-        except OutOfMemoryError as error:
-            # Ray's memory monitor chose this actor; no sample is to blame.
-            self._handle_death(actor, error, is_strike=False)
-        except RayActorError as error:
-            self._handle_death(actor, error, is_strike=not error.preempted)
+            self._handle_error(actor, order, error)
         else:
             del actor.in_flight[ref]
             self._deaths = 0

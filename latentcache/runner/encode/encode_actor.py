@@ -7,20 +7,16 @@ any time, and the encoder's own thread is the only one that touches the module.
 import json
 import logging
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import ray
 
 from latentcache.core.errors import LatentCacheError
-from latentcache.core.fields import Field
 from latentcache.core.fingerprint import canonical_json
 from latentcache.core.inputs import encoded_bucket
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitRange
-from latentcache.decode import ImageLimits, MediaTransform
+from latentcache.decode import MediaTransform
 from latentcache.encoders import (
     Encoder,
     EncoderOptions,
@@ -30,10 +26,14 @@ from latentcache.encoders import (
     stored_fields,
 )
 from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
-from latentcache.runner.clips.clip_run import ClipRun
 from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings
+from latentcache.runner.encode.actor_setup import (
+    ActorProgress,
+    ActorSetup,
+    EncoderDescription,
+)
 from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
 from latentcache.runner.encode.device import (
     CPU_PIXELS_PER_BATCH,
@@ -44,105 +44,29 @@ from latentcache.runner.encode.device import (
 from latentcache.runner.encode.encoder_probe import check_same_probe, probe
 from latentcache.runner.encode.unit_run import UnitRun
 from latentcache.runner.encode.unit_task import UnitCounters, UnitOrder, UnitOutcome, UnitTools
-from latentcache.runner.run_options import EncodeOptions
+from latentcache.runner.workers.calls import ActorCalls
 from latentcache.store import EncodingRecord, Store
-
-MAX_UNIT_THREADS = 8
 
 _CALIBRATION_ROWS = 8
 _CALIBRATION_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorSetup:
-    """All that an actor is given; small, because a large one could not be restarted (ray#53727).
-
-    Attributes:
-        store_url: Where units go.
-        encode: What is asked of the encoder.
-        device: ``cpu`` or ``cuda``.
-        threads: Torch threads on a CPU.
-        window_bytes: Decoded pixels in flight.
-        limits: Images beyond them are refused.
-        time_limit_s: Per sample, decode.
-        scratch: Folder for tars under way; "" for the system's.
-    """
-
-    store_url: str
-    encode: EncodeOptions
-    device: str
-    threads: int
-    window_bytes: int
-    limits: ImageLimits
-    time_limit_s: float
-    scratch: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderDescription:
-    """What the driver must know of a loaded encoder, as plain values.
-
-    Attributes:
-        identity: What the fingerprint covers.
-        spec: All declarations, as JSON.
-        fields: Stored fields.
-        probe: For ``encoding.json``.
-        bytes_per_pixel: Stored bytes per source pixel, from the probe.
-        max_batch: The encoder's own limit, or None.
-        pixels_per_batch: Chosen for this device.
-        refusals: Per bucket that does not fit, why.
-        device_name: For people.
-    """
-
-    identity: dict[str, Any]
-    spec: dict[str, Any]
-    fields: tuple[Field, ...]
-    normalizer: dict[str, Any] | None
-    transform: dict[str, Any]
-    probe: dict[str, Any]
-    bytes_per_pixel: float
-    max_batch: int | None
-    pixels_per_batch: int
-    refusals: dict[str, str]
-    device_type: str
-    device_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorProgress:
-    """Running totals of one actor since it started.
-
-    Attributes:
-        under_way: Long clips that are being encoded: the sum of the shares that are done.
-    """
-
-    rows_done: int
-    rows_rejected: int
-    under_way: float
-    source_bytes: int
-    encode_busy_s: float
-    decode_busy_s: float
-    tasks_pending: int
-    window_used_bytes: int
-    batch_age_s: float
-
-
 class EncodeWorker:
     """What the actor does; a plain class so that it can be read and tested without Ray."""
 
-    def __init__(self, setup: ActorSetup, ledger: Any = None, name: str = "") -> None:
+    def __init__(self, setup: ActorSetup, calls: ActorCalls, name: str = "") -> None:
         """Keep what is given; the encoder is loaded by the first call that needs it.
 
         An error raised here would reach the driver as text only (Ray keeps no cause).
 
         Args:
             setup: Of the run.
-            ledger: Handle of the driver's ledger actor, for careful units.
+            calls: Runs its decode calls, and keeps its notes of careful units.
             name: Of this actor in the ledger.
         """
         logging.getLogger("latentcache").setLevel(logging.WARNING)
         self._setup = setup
-        self._ledger = ledger
+        self._calls = calls
         self._name = name
         self._cancelled = threading.Event()
         self._counters = UnitCounters()
@@ -247,6 +171,8 @@ class EncodeWorker:
         seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
         is_streamed = order.unit.is_long and seen.num_frames > 1
         if is_streamed and can_stream(self._encoder.encoder.spec):
+            from latentcache.runner.clips.clip_run import ClipRun  # noqa: PLC0415  loads Ray
+
             return ClipRun(order, table, self._tools).run()
         return UnitRun(order, table, self._tools).run()
 
@@ -283,17 +209,14 @@ class EncodeWorker:
             cancelled=self._cancelled,
             counters=self._counters,
             note=self._note,
+            calls=self._calls,
             software=software_facts(self._encoder.encoder.device, self._setup.threads),
             scratch=Path(self._setup.scratch) if self._setup.scratch else None,
         )
 
     def _note(self, unit: UnitRange, place: str) -> None:
         """Say what runs next, and wait until it is known; that nothing runs need not be."""
-        if self._ledger is None:
-            return
-        noted = self._ledger.note.remote(self._name, str(unit.unit), place)
-        if place:
-            ray.get(noted)
+        self._calls.note(self._name, str(unit.unit), place)
 
     def _make_encoder(self, dtype: str | None) -> Encoder:
         encode = self._setup.encode
@@ -320,11 +243,3 @@ class EncodeWorker:
         if self._encoder.encoder.device.type == "cpu" or not buckets:
             return CPU_PIXELS_PER_BATCH
         return fitting_pixels(self._encoder, max(buckets, key=lambda each: each.num_pixels))
-
-
-# Restarts are the driver's business: it must know which units died with an actor.
-EncodeActor: Any = ray.remote(  # Ray's stubs know no concurrency groups
-    max_restarts=0,
-    max_task_retries=0,
-    concurrency_groups={"units": MAX_UNIT_THREADS, "control": 2},
-)(EncodeWorker)  # type: ignore[call-overload]

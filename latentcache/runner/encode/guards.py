@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from latentcache.core.errors import QuarantineLimitError, StoreError
 from latentcache.core.rejects import BY_OPTION, RejectCode
 from latentcache.decode import pixel_rules
-from latentcache.runner.encode.dispatch import DispatchResult, QuarantineLimit
-from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import EncodingRecord, Generation, Store
 
+if TYPE_CHECKING:
+    from latentcache.runner.encode.unit_task import UnitOrder
 
-def check_corpora(orders: list[UnitOrder]) -> None:
+
+def check_corpora(orders: "list[UnitOrder]") -> None:
     """Refuse to quarantine a whole corpus because it was moved or is not mounted.
 
     Raises:

@@ -6,7 +6,7 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.inputs import Input, encoded_bucket
 from latentcache.core.seeds import new_write_id
-from latentcache.runner.encode.encode_actor import EncoderDescription
+from latentcache.runner.encode.actor_setup import EncoderDescription
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import EncodeOptions
 from latentcache.store import BatchRule, EncodingRecord, Generation

@@ -87,7 +87,11 @@ class UnitRun:
             settings=self._tools.settings,
         )
         stream = PixelStream(
-            template, self._rows, window=self._tools.window, cancelled=self._tools.cancelled
+            template,
+            self._rows,
+            calls=self._tools.calls,
+            window=self._tools.window,
+            cancelled=self._tools.cancelled,
         )
         index = 0
         collector = BatchCollector(self._rows, bucket, self._batch_size)

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodeSettings
-from latentcache.runner.decode.pixel_stream import UnitCancelledError
-from latentcache.runner.encode.batch_encoder import BatchEncoder
+from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.stats import UnitStatistics, patch_size
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Provenance, UnitWriter
+
+if TYPE_CHECKING:
+    from latentcache.runner.encode.batch_encoder import BatchEncoder
+    from latentcache.runner.workers.calls import Calls
 
 ResultT = TypeVar("ResultT")
 
@@ -92,17 +95,19 @@ class UnitTools:
     """What all units of one actor share.
 
     Attributes:
-        note: Tells the driver's ledger which place runs next, on the encode thread; "" for none.
+        note: Tells the driver which place runs next, on the encode thread; "" for none.
+        calls: Runs decode calls.
     """
 
     store: Folder
     record: EncodingRecord
-    encoder: BatchEncoder
+    encoder: "BatchEncoder"
     settings: DecodeSettings
     window: ByteWindow
     cancelled: threading.Event
     counters: UnitCounters
     note: Callable[[UnitRange, str], None]
+    calls: "Calls"
     software: dict[str, str]
     scratch: Path | None
 
@@ -146,7 +151,7 @@ class UnitTools:
         while True:
             self.check_cancelled()
             try:
-                return future.result(timeout=1.0)
+                return future.result(timeout=0.2)
             except TimeoutError:
                 if future.done():
                     raise

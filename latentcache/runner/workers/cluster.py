@@ -12,12 +12,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import ray
 
 from latentcache.core.errors import RunError
+from latentcache.runner.workers.calls import ClusterFacts
 
 logger = logging.getLogger(__name__)
 
@@ -27,33 +27,6 @@ _OBJECT_STORE_BYTES = 2 * 2**30
 _CONNECT_TIMEOUT_S = 10.0
 
 _MAX_STARTS = 2
-
-_WINDOW_SHARE = 0.3
-"""Largest share of an object store that decoded pixels may fill."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterFacts:
-    """What the run has to work with.
-
-    Attributes:
-        num_cpus: Over all nodes.
-        num_gpus: Over all nodes.
-        num_nodes: Alive now.
-        object_store_bytes: Of the smallest node.
-        is_local: Started by this process.
-    """
-
-    num_cpus: int
-    num_gpus: int
-    num_nodes: int
-    object_store_bytes: int
-    is_local: bool
-
-    def window_bytes(self, num_actors: int) -> int:
-        """Return how many bytes of decoded pixels one actor may have in flight."""
-        actors_per_node = -(-num_actors // max(1, self.num_nodes))
-        return int(_WINDOW_SHARE * self.object_store_bytes / max(1, actors_per_node))
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""What driver and encode actors tell each other, as plain values; imports no torch and no Ray."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from latentcache.core.fields import Field
+from latentcache.decode import ImageLimits
+from latentcache.runner.run_options import EncodeOptions
+
+MAX_UNIT_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorSetup:
+    """All that an actor is given; small, because a large one could not be restarted (ray#53727).
+
+    Attributes:
+        store_url: Where units go.
+        encode: What is asked of the encoder.
+        device: ``cpu`` or ``cuda``.
+        threads: Torch threads on a CPU.
+        window_bytes: Decoded pixels in flight.
+        limits: Images beyond them are refused.
+        time_limit_s: Per sample, decode.
+        scratch: Folder for tars under way; "" for the system's.
+    """
+
+    store_url: str
+    encode: EncodeOptions
+    device: str
+    threads: int
+    window_bytes: int
+    limits: ImageLimits
+    time_limit_s: float
+    scratch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderDescription:
+    """What the driver must know of a loaded encoder, as plain values.
+
+    Attributes:
+        identity: What the fingerprint covers.
+        spec: All declarations, as JSON.
+        fields: Stored fields.
+        probe: For ``encoding.json``.
+        bytes_per_pixel: Stored bytes per source pixel, from the probe.
+        max_batch: The encoder's own limit, or None.
+        pixels_per_batch: Chosen for this device.
+        refusals: Per bucket that does not fit, why.
+        device_name: For people.
+    """
+
+    identity: dict[str, Any]
+    spec: dict[str, Any]
+    fields: tuple[Field, ...]
+    normalizer: dict[str, Any] | None
+    transform: dict[str, Any]
+    probe: dict[str, Any]
+    bytes_per_pixel: float
+    max_batch: int | None
+    pixels_per_batch: int
+    refusals: dict[str, str]
+    device_type: str
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorProgress:
+    """Running totals of one actor since it started.
+
+    Attributes:
+        under_way: Long clips that are being encoded: the sum of the shares that are done.
+    """
+
+    rows_done: int
+    rows_rejected: int
+    under_way: float
+    source_bytes: int
+    encode_busy_s: float
+    decode_busy_s: float
+    tasks_pending: int
+    window_used_bytes: int
+    batch_age_s: float
