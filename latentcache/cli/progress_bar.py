@@ -116,7 +116,7 @@ def facts_of(progress: "RunProgress") -> list[str]:
     """Return what is worth saying, in the order it is shown."""
     facts = [f"{progress.samples_per_s:,.4g} samples/s"]
     if progress.under_way:
-        facts.append(f"{progress.under_way:.2f} of long clips under way")
+        facts.append(f"{progress.under_way:,.4g} under way")
     if progress.source_bytes and progress.elapsed_s > 0:
         facts.append(f"{progress.source_bytes / progress.elapsed_s / 1e6:.1f} MB/s")
     if progress.stage == "encode":

@@ -114,6 +114,10 @@ class Resources:
         max_quarantine: Largest share of rejected samples, judged after 200.
         max_image_pixels: Larger images are refused as decompression bombs.
         scratch: Folder for tars on their way to a remote store; empty for the system's.
+        keep_every_s: Encoded samples of open units are kept at least so often: a kill costs no
+            more of each encoder's work, and the batches in flight.
+        keep: Where: ``local`` is the store where that is a folder and else ``scratch``;
+            ``store`` is the store in any case, for machines that may be taken away.
         without_ray: Local runs on CPUs of up to this many samples do without Ray, whose start
             would be most of them; 0 for never.
     """
@@ -134,11 +138,18 @@ class Resources:
     max_quarantine: float = 0.05
     max_image_pixels: int = 178_956_970
     scratch: str = ""
+    keep_every_s: float = 30.0
+    keep: Literal["local", "store"] = "local"
     without_ray: int = 2000
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_quarantine <= 1.0:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
+        if self.keep_every_s < 0 or self.keep not in ("local", "store"):
+            raise ConfigError(
+                "keep_every_s must be 0 or more seconds and keep local or store, got "
+                f"{self.keep_every_s} and {self.keep!r}"
+            )
         if self.time_limit_s <= 0 or self.batch_time_limit_s <= 0:
             raise ConfigError(
                 "time_limit and batch_time_limit must be positive, got "

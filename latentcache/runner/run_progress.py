@@ -21,7 +21,8 @@ class RunProgress:
         encoder_busy_share: Of the time of all encoders, 0 to 1.
         decode_queue: Decode tasks under way or waiting to be encoded.
         num_actors: Alive.
-        under_way: Of long clips that are being encoded, the sum of the shares that are done.
+        under_way: Encoded and not safe yet: a kill would cost it. Of long clips, shares.
+        worked: Samples that this run has encoded, safe or not; None if that is ``done``.
     """
 
     stage: str
@@ -34,11 +35,13 @@ class RunProgress:
     decode_queue: int = 0
     num_actors: int = 0
     under_way: float = 0.0
+    worked: float | None = None
 
     @property
     def samples_per_s(self) -> float:
         """Mean rate of the stage; of a clip of minutes its share counts."""
-        return (self.done + self.under_way) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        worked = self.done + self.under_way if self.worked is None else self.worked
+        return worked / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -71,21 +74,39 @@ class SilentReporter:
 
 
 def encode_progress(
-    actors: Iterable[ActorProgress], *, total: int, elapsed_s: float
+    actors: Iterable[ActorProgress],
+    *,
+    total: int,
+    elapsed_s: float,
+    num_safe: int,
+    num_quarantined: int,
 ) -> RunProgress:
-    """Return the sum over actors, those that died included by their last answer."""
+    """Return the sum over actors, those that died included by their last answer.
+
+    Args:
+        actors: Their newest answers.
+        total: Rows of this run.
+        elapsed_s: Since it began.
+        num_safe: Committed by this run, or kept as pieces of units.
+        num_quarantined: Of the committed ones.
+    """
     answers = list(actors)
-    rejected = sum(each.rows_rejected for each in answers)
     busy = sum(each.encode_busy_s for each in answers)
     return RunProgress(
         stage="encode",
-        done=sum(each.rows_done for each in answers) + rejected,
+        done=min(total, num_safe + sum(each.rows_kept for each in answers)),
         total=total,
-        quarantined=rejected,
+        quarantined=num_quarantined,
         source_bytes=sum(each.source_bytes for each in answers),
         elapsed_s=elapsed_s,
         encoder_busy_share=busy / (elapsed_s * len(answers)) if answers and elapsed_s else 0.0,
         decode_queue=sum(each.tasks_pending for each in answers),
         num_actors=len(answers),
         under_way=sum(each.under_way for each in answers),
+        worked=sum(each.rows_worked for each in answers) + _shares(answers),
     )
+
+
+def _shares(answers: Iterable[ActorProgress]) -> float:
+    """Return what long clips under way have come to: of other rows only whole ones count."""
+    return sum(each.under_way % 1.0 for each in answers)

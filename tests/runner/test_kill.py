@@ -22,13 +22,16 @@ _STOPS_WITHIN_S = 60.0
 """Two or three on an idle machine."""
 
 
+_WITH_RAY = ("--set", "resources.without_ray=0")
+
+
 def _start(
-    corpus: Path, store: Path, encoder: str, *, num_actors: int = 1
+    corpus: Path, store: Path, encoder: str, *options: str, num_actors: int = 1
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "latentcache", "build", str(corpus), str(store)]
-    options = ["--encoder", encoder, "--resolution", "64", "--rows-per-shard", "16"]
+    command += ["--encoder", encoder, "--resolution", "64", "--rows-per-shard", "16"]
     return subprocess.Popen(
-        [*command, *options, "--actors", str(num_actors)],
+        [*command, "--actors", str(num_actors), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         # A background job may have inherited "ignore Ctrl-C"; the run must not.
@@ -49,7 +52,7 @@ def _wait_for_commits(run: subprocess.Popen[bytes], store: Path) -> None:
 
 
 def workers_below(root: int) -> list[int]:
-    """Return the pids of all Ray workers below ``root``."""
+    """Return the pids of all workers below ``root``, Ray's or our own."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -64,14 +67,17 @@ def workers_below(root: int) -> list[int]:
         ancestor = pid
         while ancestor in parents and ancestor != root:
             ancestor = parents[ancestor]
-        if ancestor == root and pid != root and title_of(pid).startswith("ray::"):
+        if ancestor == root and pid != root and title_of(pid).startswith(("ray::", "lc-")):
             found.append(pid)
     return found
 
 
 def title_of(pid: int) -> str:
-    """Return the command line of a process; Ray writes there what it runs."""
+    """Return what a process says it does: Ray in its command line, our workers in their name."""
     try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        if name.startswith("lc-"):
+            return name
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
@@ -95,8 +101,10 @@ def _kill_worker(run: subprocess.Popen[bytes], title: str) -> None:
 @pytest.mark.parametrize(
     ("title", "num_actors"),
     [
-        pytest.param("ray::EncodeWorker", 2, id="encode-actor"),
-        pytest.param("ray::decode_rows", 1, id="decode-worker"),
+        pytest.param("ray::EncodeWorker", 2, id="encode-actor-of-ray"),
+        pytest.param("ray::decode_rows", 1, id="decode-worker-of-ray"),
+        pytest.param("lc-encode", 2, id="encode-actor"),
+        pytest.param("lc-call", 1, id="decode-worker"),
     ],
 )
 def test_a_killed_worker_changes_no_byte(
@@ -108,7 +116,8 @@ def test_a_killed_worker_changes_no_byte(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store"
-    run = _start(drawn_corpus, store, _SLOW, num_actors=num_actors)
+    options = _WITH_RAY if title.startswith("ray::") else ()
+    run = _start(drawn_corpus, store, _SLOW, *options, num_actors=num_actors)
     _wait_for_commits(run, store)
     _kill_worker(run, title)
     _, stderr = run.communicate(timeout=_DEADLINE_S)

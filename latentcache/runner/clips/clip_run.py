@@ -57,7 +57,7 @@ class ClipRun:
         self._input = tools.settings.transform.input
         self._bucket = encoded_bucket(order.unit.bucket, self._input)
         self._statistics = self._empty_statistics()
-        self._tally = UnitTally(tools.counters)
+        self._tally = UnitTally(tools.counters, order)
         self._frames = self._new_frames()
 
     def run(self) -> UnitOutcome:
@@ -83,7 +83,7 @@ class ClipRun:
                 if is_committed:
                     writer.finish(self._statistics.arrays())
         finally:
-            tools.counters.under_way.pop(str(order.unit.unit), None)
+            self._tally.close()
         return self._tally.outcome(order.unit, is_committed=is_committed)
 
     def _encoded(self, writer: UnitWriter) -> Reject | None:
@@ -155,6 +155,7 @@ class ClipRun:
                 latents.tensors(),
                 source_digest=self._frames.source_digest,
             )
+            self._tally.worked(1)
             self._tally.encoded(1)
 
     def _pushes(
@@ -183,7 +184,7 @@ class ClipRun:
             posterior_logvar=None if piece.logvar is None else piece.logvar.numpy(),
             is_continued=piece.start > 0,
         )
-        self._tools.counters.under_way[str(self._order.unit.unit)] = latents.share
+        self._tally.share(latents.share)
 
     def _encoding(self, *, is_float32: bool) -> ClipEncoding:
         return ClipEncoding(self._tools.encoder, self._row.key, self._bucket, is_float32=is_float32)

@@ -17,6 +17,8 @@ _MAX_START_DEATHS = 2
 
 _LOOK_FOR_GPUS_S = 5.0
 _FINAL_ANSWER_S = 1.0
+_KEEP_S = 2.5
+"""For actors to write what they have; ``ray job stop`` kills after 3 s."""
 
 
 @dataclass(slots=True, eq=False)
@@ -194,7 +196,7 @@ class ActorPool:
     def discard(self, actor: PooledActor) -> None:
         """Forget ``actor`` and end it; what it did stays counted."""
         if actor.last is not None:
-            self._gone.append(replace(actor.last, under_way=0.0))
+            self._gone.append(replace(actor.last, under_way=0.0, rows_kept=0))
         self.actors.remove(actor)
         actor.handle.kill()
 
@@ -240,9 +242,15 @@ class ActorPool:
                 self.workers.wait([actor.asked], timeout_s=left_s)
 
     def stop(self) -> None:
-        """Abandon everything under way."""
-        for actor in self.actors:
-            actor.handle.call("cancel", group="control")
+        """Abandon everything under way; what is encoded is kept first."""
+        ending = [ref for actor in self.actors for ref in actor.in_flight]
+        if ending:
+            for actor in self.actors:
+                actor.handle.call("cancel", group="control")
+            deadline_s = time.monotonic() + _KEEP_S
+            while ending and time.monotonic() < deadline_s:
+                done = self.workers.wait(ending, timeout_s=deadline_s - time.monotonic())
+                ending = [ref for ref in ending if ref not in done]
         for actor in self.actors:
             actor.handle.kill()
         self.actors = []

@@ -23,6 +23,8 @@ class ActorSetup:
         limits: Images beyond them are refused.
         time_limit_s: Per sample, decode.
         scratch: Folder for tars under way; "" for the system's.
+        kept_url: Where encoded batches of open units are kept.
+        keep_every_s: How often.
     """
 
     store_url: str
@@ -33,6 +35,8 @@ class ActorSetup:
     limits: ImageLimits
     time_limit_s: float
     scratch: str = ""
+    kept_url: str = ""
+    keep_every_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +74,13 @@ class ActorProgress:
     """Running totals of one actor since it started.
 
     Attributes:
-        under_way: Long clips that are being encoded: the sum of the shares that are done.
+        rows_worked: Rows that went through its encoder.
+        rows_kept: Of open units, what a kill would not cost.
+        under_way: Of open units, what it would; of long clips the shares that are encoded.
     """
 
-    rows_done: int
-    rows_rejected: int
+    rows_worked: int
+    rows_kept: int
     under_way: float
     source_bytes: int
     encode_busy_s: float

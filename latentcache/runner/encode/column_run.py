@@ -1,5 +1,6 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -59,6 +60,8 @@ def loaded_pool(store: Store, request: EncodeRequest, workers: Workers) -> Itera
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
         scratch=resources.scratch,
+        kept_url=_kept_url(store, request),
+        keep_every_s=resources.keep_every_s,
     )
     pool = ActorPool(setup, resources, workers)
     try:
@@ -68,6 +71,14 @@ def loaded_pool(store: Store, request: EncodeRequest, workers: Workers) -> Itera
         yield pool
     finally:
         pool.stop()
+
+
+def _kept_url(store: Store, request: EncodeRequest) -> str:
+    """Return where encoded batches of open units are kept, one folder a column."""
+    if store.folder.is_local or request.resources.keep == "store":
+        return f"{store.folder.url.rstrip('/')}/open/{request.column}"
+    scratch = request.resources.scratch or tempfile.gettempdir()
+    return f"{scratch}/latentcache-open/{store.store_id}/{request.column}"
 
 
 def encode_into(
@@ -170,7 +181,7 @@ class _ColumnRun:
             reporter=self._reporter,
         )
         self._pool.begin(record)
-        done = dispatcher.run(orders)
+        done = dispatcher.run(orders, can_split=self._is_kept_for_all())
         self._done.merge(done)
         self._elapsed_s += dispatcher.elapsed_s
         if done.kept_units:
@@ -179,6 +190,11 @@ class _ColumnRun:
                 f"of {len(orders)} that would; they were left as they are: bring back the sources "
                 "that are missing and run it again"
             )
+
+    def _is_kept_for_all(self) -> bool:
+        """Whether every actor sees the batches that another has kept."""
+        in_store = _kept_url(self._store, self._request).startswith(self._store.folder.url)
+        return in_store or self._pool.workers.facts.num_nodes == 1
 
     def _publish(self, record: EncodingRecord) -> EncodeResult:
         request = self._request

@@ -7,8 +7,10 @@ killed driver costs the units in flight and another may work on the same store.
 import random
 import time
 from collections import Counter, deque
+from dataclasses import replace
 
 from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
+from latentcache.core.inputs import encoded_bucket
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
 from latentcache.runner.encode.actor_setup import ActorProgress
@@ -18,6 +20,7 @@ from latentcache.runner.encode.limits import (
     DispatchResult,
     QuarantineLimit,
 )
+from latentcache.runner.encode.pieces import num_rows, split_last_units
 from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
 from latentcache.runner.run_progress import Reporter, encode_progress
 from latentcache.runner.workers.calls import Ref, WorkerLostError
@@ -48,7 +51,18 @@ class Dispatcher:
         limit: QuarantineLimit,
         reporter: Reporter,
     ) -> None:
-        """Keep the parts; ``run`` does the work."""
+        """Keep the parts; ``run`` does the work.
+
+        Args:
+            store: Where units go.
+            record: Their encoding.
+            pool: Of actors.
+            units_in_flight: Per actor.
+            limit: Of the quarantine.
+            reporter: Shows the run.
+        """
+        self._pieces: Counter[UnitId] = Counter()
+        self._kept_rows: Counter[UnitId] = Counter()
         self._store = store
         self._record = record
         self._pool = pool
@@ -61,14 +75,24 @@ class Dispatcher:
         self.elapsed_s = 0.0
         self._out_of_memory: Counter[UnitId] = Counter()
 
-    def run(self, orders: list[UnitOrder]) -> DispatchResult:
+    def run(self, orders: list[UnitOrder], *, can_split: bool) -> DispatchResult:
         """Return once every order is committed, here or by another driver.
+
+        Args:
+            orders: What is missing.
+            can_split: All actors see the batches that one keeps.
 
         Raises:
             QuarantineLimitError: Too many samples are rejected; all commits are kept.
             RunError: Actors keep dying, or the device has no room for a batch.
         """
-        self._queue = deque(_longest_first(orders))
+        queue = _longest_first(orders)
+        if can_split:
+            queue = split_last_units(
+                queue, num_actors=self._pool.wanted(), batch_size=self._batch_size
+            )
+        self._pieces.update(each.unit.unit for each in queue if each.batches is not None)
+        self._queue = deque(queue)
         total = sum(order.unit.num_rows for order in orders)
         while not self._pool.ready():
             self._pool.wait_until_ready(timeout_s=_TICK_S)
@@ -89,7 +113,14 @@ class Dispatcher:
         return self._result
 
     def _report(self, total: int, answers: list[ActorProgress]) -> None:
-        progress = encode_progress(answers, total=total, elapsed_s=self.elapsed_s)
+        done = self._result
+        progress = encode_progress(
+            answers,
+            total=total,
+            elapsed_s=self.elapsed_s,
+            num_safe=done.num_encoded + done.num_quarantined + self._kept_rows.total(),
+            num_quarantined=done.num_quarantined,
+        )
         self._reporter.update(progress)
 
     def _in_flight(self) -> int:
@@ -125,9 +156,29 @@ class Dispatcher:
             order = actor.in_flight.pop(ref)
             self._handle_error(actor, order, error)
         else:
-            del actor.in_flight[ref]
+            order = actor.in_flight.pop(ref)
             self._deaths = 0
-            self._result.add(outcome)
+            if order.batches is None:
+                self._kept_rows.pop(order.unit.unit, None)
+                self._result.add(outcome)
+            else:
+                self._take_piece(order)
+
+    def _take_piece(self, order: UnitOrder) -> None:
+        """Count a kept piece; the last one of its unit has the unit joined and committed."""
+        unit = order.unit.unit
+        if unit not in self._pieces:  # committed by another driver meanwhile
+            return
+        self._kept_rows[unit] += num_rows(order, self._batch_size(order))
+        self._pieces[unit] -= 1
+        if not self._pieces[unit]:
+            del self._pieces[unit]
+            whole = replace(order, batches=None, is_joining=True, is_careful=False, deaths={})
+            self._queue.appendleft(whole)
+
+    def _batch_size(self, order: UnitOrder) -> int:
+        seen = encoded_bucket(order.unit.bucket, self._record.transform.get("input", "all"))
+        return 1 if order.unit.is_long else self._record.batch_size(seen)
 
     def _handle_error(self, actor: PooledActor, order: UnitOrder, cause: Exception) -> None:
         if isinstance(cause, EncoderBrokenError):
@@ -150,7 +201,7 @@ class Dispatcher:
 
     def _does_not_fit(self, order: UnitOrder) -> str:
         bucket = order.unit.bucket
-        batch = 1 if order.unit.is_long else self._record.batch_size(bucket)
+        batch = self._batch_size(order)
         what = f"a batch of {batch}" if batch > 1 else "a sample alone"
         hint = f"give --batch-size {batch // 2}, which is an encoding of its own"
         return (
@@ -180,18 +231,22 @@ class Dispatcher:
         sentence = self._limit.passed(self._result)
         if sentence is None:
             return
-        left = sum(order.unit.num_rows for order in self._queue)
+        left = sum(num_rows(order, self._batch_size(order)) for order in self._queue)
         if left > FINISHES_ANYWAY_ROWS:
             raise QuarantineLimitError(sentence)
 
     def _drop_committed(self) -> None:
         """Forget queued units that another driver has committed meanwhile."""
         committed = self._store.commits(self._record)
-        self._queue = deque(
-            order
-            for order in self._queue
-            if order.unit.unit not in committed or committed[order.unit.unit].rev < order.rev
-        )
+        queue: deque[UnitOrder] = deque()
+        for order in self._queue:
+            unit = order.unit.unit
+            if unit not in committed or committed[unit].rev < order.rev:
+                queue.append(order)
+            else:
+                self._pieces.pop(unit, None)
+                self._kept_rows.pop(unit, None)
+        self._queue = queue
 
 
 def _longest_first(orders: list[UnitOrder]) -> list[UnitOrder]:

@@ -45,6 +45,7 @@ from latentcache.runner.encode.encoder_probe import check_same_probe, probe
 from latentcache.runner.encode.unit_run import UnitRun
 from latentcache.runner.encode.unit_task import UnitCounters, UnitOrder, UnitOutcome, UnitTools
 from latentcache.runner.workers.calls import ActorCalls
+from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Store
 
 _CALIBRATION_ROWS = 8
@@ -180,8 +181,8 @@ class EncodeWorker:
         """Return the running totals."""
         counters = self._counters
         return ActorProgress(
-            rows_done=counters.rows_done,
-            rows_rejected=counters.rows_rejected,
+            rows_worked=counters.rows_worked,
+            rows_kept=sum(list(counters.kept.values())),
             under_way=sum(list(counters.under_way.values())),
             source_bytes=counters.source_bytes,
             encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
@@ -192,7 +193,7 @@ class EncodeWorker:
         )
 
     def cancel(self) -> None:
-        """Abandon all units under way; nothing of them is committed."""
+        """Abandon all units under way: none is committed, what is encoded is kept."""
         self._cancelled.set()
 
     def _make_tools(self, record: EncodingRecord) -> UnitTools:
@@ -212,6 +213,8 @@ class EncodeWorker:
             calls=self._calls,
             software=software_facts(self._encoder.encoder.device, self._setup.threads),
             scratch=Path(self._setup.scratch) if self._setup.scratch else None,
+            kept=Folder.open(self._setup.kept_url),
+            keep_every_s=self._setup.keep_every_s,
         )
 
     def _note(self, unit: UnitRange, place: str) -> None:

@@ -6,6 +6,7 @@ Dimension letters: B batch, N rows, T frames, H height, W width.
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,12 @@ import torch
 
 from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_frames
 from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
-from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
 from latentcache.runner.decode.pixel_stream import PixelStream
 from latentcache.runner.encode.batch_encoder import EncodeBatch
+from latentcache.runner.encode.batch_log import KeptBatch
 from latentcache.runner.encode.encoded_rows import EncodedBatch, Rows
+from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.runner.encode.stored_batch import float32_of, row_payloads
 from latentcache.runner.encode.unit_task import (
     DEATHS_ALONE,
@@ -54,31 +57,83 @@ class UnitRun:
         bucket = encoded_bucket(unit.bucket, self._input)
         self._batch_size = 1 if unit.is_long else tools.record.batch_size(bucket)
         self._statistics = tools.statistics(order.unit.bucket)
-        self._tally = UnitTally(tools.counters)
+        self._tally = UnitTally(tools.counters, order)
+        self._log = tools.log(order)
+        self._kept: dict[int, KeptBatch] = {}
 
     def run(self) -> UnitOutcome:
-        """Return the outcome once the unit is committed.
+        """Return the outcome once the unit is committed, or the piece that was asked for kept.
 
         Raises:
-            UnitCancelledError: The run was stopped; nothing was committed.
+            UnitCancelledError: The run was stopped; nothing was committed, what was encoded
+                is kept.
             EncoderOutOfMemoryError: The device has no room for the pinned batch.
         """
-        with self._tools.writer(self._order) as writer:
-            waiting: deque[UnitBatch] = deque()
-            for batch in self._batches():
-                waiting.append(batch)
-                if len(waiting) > _BATCHES_AHEAD:
+        self._kept = self._log.kept()
+        waiting: deque[UnitBatch] = deque()
+        try:
+            with self._tools.writer(self._order) as writer:
+                for batch in self._batches():
+                    waiting.append(batch)
+                    if len(waiting) > _BATCHES_AHEAD:
+                        self._store(waiting.popleft(), writer)
+                while waiting:
                     self._store(waiting.popleft(), writer)
-            while waiting:
-                self._store(waiting.popleft(), writer)
-            self._tools.check_cancelled()
-            is_committed = self._tally.num_present >= self._order.min_present
-            if is_committed:
-                writer.finish(self._statistics.arrays())
+                self._tools.check_cancelled()
+                return self._finished(writer)
+        except UnitCancelledError:
+            self._keep_done(waiting)
+            raise
+        finally:
+            self._tally.close()
+
+    def _finished(self, writer: UnitWriter) -> UnitOutcome:
+        if self._order.batches is not None:
+            self._log.flush()
+            return self._tally.outcome(self._order.unit, is_committed=False)
+        is_committed = self._tally.num_present >= self._order.min_present
+        if is_committed:
+            writer.finish(self._statistics.arrays())
+            self._log.forget()
         return self._tally.outcome(self._order.unit, is_committed=is_committed)
 
+    def _keep_done(self, waiting: "deque[UnitBatch]") -> None:
+        """Keep what is encoded, and nothing that would have to be waited for."""
+        for batch in waiting:
+            future = batch.future
+            if future is None or not future.done() or future.exception() is not None:
+                break
+            if batch.index not in self._kept:
+                self._log.add(self._keepable(batch, future.result()))
+        self._log.flush()
+
     def _batches(self) -> Iterator[UnitBatch]:
-        """Yield the unit's batches, submitted; which rows share one is fixed by the plan."""
+        """Yield the batches asked for, kept or submitted; the plan fixes which rows share one."""
+        size = self._batch_size
+        first, last = self._order.batches or (0, -(-len(self._rows) // size))
+        for is_kept, indices in groupby(range(first, last), key=self._kept.__contains__):
+            run = list(indices)
+            rows = self._rows[run[0] * size : (run[-1] + 1) * size]
+            if not is_kept:
+                yield from self._encoding(rows, run[0])
+                continue
+            for index in run:
+                if self._order.batches is None:
+                    yield self._taken_up(index)
+
+    def _taken_up(self, index: int) -> UnitBatch:
+        kept, size = self._kept[index], self._batch_size
+        batch = UnitBatch(index=index, rows=self._rows[index * size : (index + 1) * size])
+        batch.rejects.update(kept.rejects)
+        batch.digests.update(kept.digests)
+        batch.future = Future()
+        batch.future.set_result(
+            EncodedBatch(positions=kept.positions, fields=kept.fields, logvar=kept.logvar)
+        )
+        return batch
+
+    def _encoding(self, rows: list[DecodeRow], first_index: int) -> Iterator[UnitBatch]:
+        """Yield the batches of ``rows``, submitted."""
         bucket = decoded_bucket(self._order.unit.bucket, self._input)
         template = DecodeOrder(
             corpus=Folder.open(self._order.corpus_url),
@@ -88,13 +143,13 @@ class UnitRun:
         )
         stream = PixelStream(
             template,
-            self._rows,
+            rows,
             calls=self._tools.calls,
             window=self._tools.window,
             cancelled=self._tools.cancelled,
         )
-        index = 0
-        collector = BatchCollector(self._rows, bucket, self._batch_size)
+        index = first_index
+        collector = BatchCollector(rows, bucket, self._batch_size)
         for decoded in stream:
             self._count(decoded, stream)
             for batch, pixels in collector.add(decoded):
@@ -153,20 +208,42 @@ class UnitRun:
         """Write a finished batch in row order and add it to the statistics."""
         assert batch.future is not None
         encoded = self._tools.wait(batch.future)
+        keepable = self._keepable(batch, encoded)
+        is_new = batch.index not in self._kept
+        if self._order.batches is None:
+            self._write(batch, encoded, writer)
+        self._tally.encoded(len(encoded.positions))
+        for reject in batch.rejects.values():
+            self._tally.rejected(reject)
+        if is_new:
+            self._tally.worked(len(batch.rows))
+        if not is_new or self._log.add(keepable):
+            self._tally.keep()
+
+    def _keepable(self, batch: UnitBatch, encoded: EncodedBatch) -> KeptBatch:
+        """Return a batch as it is kept, its rejects joined with the encoder's."""
         for position, reject in encoded.rejects.items():
             batch.rejects[batch.rows[position].row] = reject
+        return KeptBatch(
+            index=batch.index,
+            positions=encoded.positions,
+            fields=encoded.fields,
+            logvar=encoded.logvar,
+            rejects=batch.rejects,
+            digests=batch.digests,
+        )
+
+    def _write(self, batch: UnitBatch, encoded: EncodedBatch, writer: UnitWriter) -> None:
         payloads = {name: row_payloads(values) for name, values in encoded.fields.items()}
         at = {position: index for index, position in enumerate(encoded.positions)}
         for position, planned in enumerate(batch.rows):
             digest = batch.digests.get(planned.row, b"")
             reject_or_none = batch.rejects.get(planned.row)
             if reject_or_none is not None:
-                self._tally.rejected(reject_or_none)
                 writer.reject(planned.row, reject_or_none, source_digest=digest)
                 continue
             fields = {name: each[at[position]] for name, each in payloads.items()}
             writer.add(planned.row, planned.key, fields, source_digest=digest)
-        self._tally.encoded(len(encoded.positions))
         for stacked, logvar in encoded.stacks():
             self._statistics.add(
                 {name: float32_of(values) for name, values in stacked.items()},

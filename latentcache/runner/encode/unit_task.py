@@ -13,6 +13,7 @@ from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodeSettings
+from latentcache.runner.encode.batch_log import BatchLog
 from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.stats import UnitStatistics, patch_size
 from latentcache.storage import Folder
@@ -46,6 +47,9 @@ class UnitOrder:
         min_present: Samples that the commit to be replaced holds; with fewer there is no commit.
         is_careful: An actor died with this unit in flight; note each batch before it runs.
         deaths: Per noted place (``batch:3``, ``row:17``) how often an actor died on it.
+        batches: First and last (not included) of those to encode and keep, with no commit; None
+            for the whole unit.
+        is_joining: All batches were kept as pieces; what is left is to commit them.
     """
 
     unit: UnitRange
@@ -55,11 +59,18 @@ class UnitOrder:
     min_present: int = 0
     is_careful: bool = False
     deaths: dict[str, int] = field(default_factory=dict)
+    batches: tuple[int, int] | None = None
+    is_joining: bool = False
+
+    @property
+    def log_name(self) -> str:
+        """Name of its unit's kept batches."""
+        return f"{self.unit.unit}.r{self.rev}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitOutcome:
-    """What an actor answers once a unit is committed.
+    """What an actor answers once a unit is committed, or a piece of it kept.
 
     Attributes:
         rejects: Rejected rows by code word, those left out by option not counted.
@@ -79,14 +90,17 @@ class UnitCounters:
     """Running totals of one actor, read by its control thread.
 
     Attributes:
-        under_way: Per unit of a long clip, which share of it is encoded.
+        rows_worked: Rows that went through the encoder here, committed since or not.
+        kept: Per open unit or piece, how many rows a kill would not cost.
+        under_way: Per open unit or piece, how many rows a kill would cost; of a long clip which
+            share of it is encoded.
     """
 
-    rows_done: int = 0
-    rows_rejected: int = 0
+    rows_worked: int = 0
     source_bytes: int = 0
     decode_busy_s: float = 0.0
     tasks_pending: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
     under_way: dict[str, float] = field(default_factory=dict)
 
 
@@ -97,6 +111,8 @@ class UnitTools:
     Attributes:
         note: Tells the driver which place runs next, on the encode thread; "" for none.
         calls: Runs decode calls.
+        kept: Where encoded batches of open units are kept.
+        keep_every_s: How often.
     """
 
     store: Folder
@@ -110,6 +126,21 @@ class UnitTools:
     calls: "Calls"
     software: dict[str, str]
     scratch: Path | None
+    kept: Folder
+    keep_every_s: float
+
+    def log(self, order: UnitOrder) -> BatchLog:
+        """Return the kept batches of the unit of ``order``."""
+        record = self.record
+        identity = {
+            "encoding": record.digest,
+            "generation": order.generation_digest,
+            "unit": str(order.unit.unit),
+            "rows": [order.unit.first_row, order.unit.num_rows],
+            "corpus": order.corpus_url,
+            "software": self.software,
+        }
+        return BatchLog(self.kept, order.log_name, identity, every_s=self.keep_every_s)
 
     def writer(self, order: UnitOrder) -> UnitWriter:
         """Return what writes the unit of ``order``."""
@@ -164,8 +195,12 @@ class UnitTools:
 class UnitTally:
     """What became of the rows of one unit, counted for its outcome and for the run's progress."""
 
-    def __init__(self, counters: UnitCounters) -> None:
+    def __init__(self, counters: UnitCounters, order: UnitOrder) -> None:
         self._counters = counters
+        self._name = f"{order.unit.unit} {order.batches or ''}"
+        # Its pieces are counted as kept already, where they were made.
+        self._is_shown = not order.is_joining
+        self._num_seen = self._num_kept = 0
         self._rejects: Counter[str] = Counter()
         self._num_by_option = 0
         self.num_present = 0
@@ -173,15 +208,39 @@ class UnitTally:
     def encoded(self, num_rows: int) -> None:
         """Count rows that have a latent."""
         self.num_present += num_rows
-        self._counters.rows_done += num_rows
+        self._num_seen += num_rows
+        self._show()
 
     def rejected(self, reject: Reject) -> None:
         """Count a row that has none."""
-        self._counters.rows_rejected += 1
+        self._num_seen += 1
         if reject.is_by_option:
             self._num_by_option += 1
         else:
             self._rejects[reject.code] += 1
+
+    def worked(self, num_rows: int) -> None:
+        """Count rows that went through the encoder here and now."""
+        self._counters.rows_worked += num_rows
+
+    def keep(self) -> None:
+        """Note that all rows seen so far are safe."""
+        self._num_kept = self._num_seen
+        self._show()
+
+    def close(self) -> None:
+        """Take the unit off the list of open ones."""
+        self._counters.kept.pop(self._name, None)
+        self._counters.under_way.pop(self._name, None)
+
+    def share(self, share: float) -> None:
+        """Show which share of a long clip is encoded."""
+        self._counters.under_way[self._name] = share
+
+    def _show(self) -> None:
+        if self._is_shown:
+            self._counters.kept[self._name] = self._num_kept
+            self._counters.under_way[self._name] = float(self._num_seen - self._num_kept)
 
     def outcome(self, unit: UnitRange, *, is_committed: bool) -> UnitOutcome:
         """Return what the driver is told."""

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from latentcache.core.errors import RunError
@@ -78,12 +79,19 @@ def _run_child(descriptor: int) -> None:
 
 def _serve(connection: Connection) -> None:
     first = connection.recv()
+    _be_called("lc-call" if first is None else "lc-encode")
     if first is None:
         while True:
             function, argument = pickle.loads(connection.recv_bytes())
             connection.send_bytes(reply_of(function, argument))
     setup, name = first
     _ActorProcess(connection, setup, name).serve()
+
+
+def _be_called(name: str) -> None:
+    """Show in ``ps`` and ``top`` what this process is for, where the system lets it."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name, encoding="ascii")
 
 
 def reply_of(function: Callable[..., Any], *arguments: Any) -> bytes:
