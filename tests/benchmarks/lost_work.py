@@ -1,0 +1,92 @@
+"""Work that a kill and a Ctrl-C cost, by speed of the encoder and number of buckets.
+
+``python -m tests.benchmarks.lost_work [--kills 20]``. Builds run with two actors of a fake
+encoder that sleeps; each is stopped at a drawn moment, and what the next run takes up is
+counted in the store. Lost is the time since the first unit was given out, less what the safe
+samples take: an upper bound, since it counts waiting for pixels too.
+"""
+
+import argparse
+import json
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentcache.testing.drawn import write_drawn_corpus
+from tests.runner.runs import FAKES, start_build, wait_for_line
+
+NUM_ACTORS = 2
+_SHAPES = {1: ("--square",), 5: (), 40: ("--set", "plan.step_px=8", "--set", "plan.min_bucket=1")}
+"""Options that cut the drawn corpus into about so many buckets."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one line per speed, shape and way to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--keep-every", type=float, default=30.0)
+    parser.add_argument("--speeds", type=float, nargs="+", default=[0.1, 1.0, 50.0])
+    parser.add_argument("--buckets", type=int, nargs="+", default=list(_SHAPES))
+    asked = parser.parse_args(arguments)
+    print("| samples/s per actor | buckets | stop | worst loss, s per actor | mean |")
+    print("| ---: | ---: | --- | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        write_drawn_corpus(corpus, 400, seed=1, size_px=64)
+        for speed in asked.speeds:
+            for buckets in asked.buckets:
+                for stop in (signal.SIGKILL, signal.SIGINT):
+                    lost_s = [
+                        lost_by_one_stop(corpus, speed, buckets, stop, asked.keep_every)
+                        for _ in range(asked.kills)
+                    ]
+                    mean_s = sum(lost_s) / len(lost_s)
+                    print(
+                        f"| {speed:g} | {buckets} | {stop.name} | {max(lost_s):.1f} | {mean_s:.1f} |",
+                        flush=True,
+                    )
+
+
+def lost_by_one_stop(
+    corpus: Path, speed: float, buckets: int, stop: signal.Signals, keep_every_s: float
+) -> float:
+    """Return the encoder seconds per actor that one stop at a drawn moment cost."""
+    batch = 1 if speed < 1 else 2
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        run = start_build(
+            corpus,
+            store,
+            f"{FAKES}:SlowEncoder:seconds={batch / speed}",
+            *("--batch-size", str(batch), "--actors", str(NUM_ACTORS)),
+            *("--set", f"resources.keep_every_s={keep_every_s}"),
+            *_SHAPES[buckets],
+        )
+        wait_for_line(run, "encode:")
+        began_s = time.monotonic()
+        time.sleep(random.uniform(0.0, max(4.0, min(90.0, 6 * batch / speed))))
+        run.send_signal(stop)
+        worked_s = time.monotonic() - began_s
+        run.communicate()
+        return max(0.0, worked_s - num_safe(store) / (speed * NUM_ACTORS))
+
+
+def num_safe(store: Path) -> int:
+    """Return how many samples of a store are committed or kept."""
+    committed = [json.loads(path.read_bytes()) for path in store.glob("encodings/*/*/commits/*")]
+    units = {each["unit"]: each["num_rows"] for each in committed}
+    batches = set()
+    for path in store.glob("open/*/.tmp.*-*.r*"):
+        head = json.loads(path.read_bytes().partition(b"\n")[0])
+        unit = json.loads(head["identity"])["unit"]
+        if unit not in units:
+            batches |= {(unit, each["index"], len(each["positions"])) for each in head["batches"]}
+    return sum(units.values()) + sum(count for _, _, count in batches)
+
+
+if __name__ == "__main__":
+    main()
