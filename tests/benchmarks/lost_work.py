@@ -44,11 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         lost_by_one_stop(corpus, speed, buckets, stop, asked.keep_every)
                         for _ in range(asked.kills)
                     ]
-                    mean_s = sum(lost_s) / len(lost_s)
-                    print(
-                        f"| {speed:g} | {buckets} | {stop.name} | {max(lost_s):.1f} | {mean_s:.1f} |",
-                        flush=True,
-                    )
+                    figures = (max(lost_s), sum(lost_s) / len(lost_s))
+                    shown = " | ".join(f"{each:.1f}" for each in figures)
+                    print(f"| {speed:g} | {buckets} | {stop.name} | {shown} |", flush=True)
 
 
 def lost_by_one_stop(

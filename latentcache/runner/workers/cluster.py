@@ -8,8 +8,10 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -18,6 +20,7 @@ import ray
 
 from latentcache.core.errors import RunError
 from latentcache.runner.workers.calls import ClusterFacts
+from latentcache.runner.workers.signals import sigterm_as_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +65,8 @@ def ray_at(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
         RunError: No cluster answers at ``address``.
     """
     if address != "local":
-        _check_answers(address)
+        named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""
+        _check_answers(named or address)
     if ray.is_initialized():
         yield
         return
@@ -70,7 +74,8 @@ def ray_at(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        with sigterm_as_interrupt():  # Ray's own handler would leave without a word
+            ray.shutdown()
 
 
 def _start_or_join(address: str, num_cpus: int | None) -> None:
@@ -87,9 +92,11 @@ def _start_or_join(address: str, num_cpus: int | None) -> None:
         }
     try:
         _init(address, settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        lines = str(error).strip().splitlines()
-        raise _no_cluster(address, lines[0] if lines else "no answer") from None
+    except RunError:
+        raise
+    except Exception as error:  # noqa: BLE001  Ray has no class of its own for this
+        why = first_line(error)
+        raise (_not_started(why) if address == "local" else _no_cluster(address, why)) from None
 
 
 def _init(address: str, settings: dict[str, Any]) -> None:
@@ -142,6 +149,24 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise _no_cluster(address, (error.strerror or str(error)).lower()) from None
+
+
+def _not_started(why: str) -> RunError:
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    try:
+        free = f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free"
+    except OSError as error:
+        free = (error.strerror or str(error)).lower()
+    return RunError(
+        f"Ray must start on this machine, got {why!r} ({folder}: {free}); make room there or set "
+        "RAY_TMPDIR, and look at memory and limits (ulimit -a)"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of Ray's says, short enough for a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _no_cluster(address: str, why: str) -> RunError:

@@ -23,7 +23,7 @@ from latentcache.runner.workers.calls import (
     NotDoneError,
     WorkerLostError,
 )
-from latentcache.runner.workers.cluster import cluster_facts
+from latentcache.runner.workers.cluster import cluster_facts, first_line
 
 Ref = Any
 
@@ -52,14 +52,14 @@ class RayCalls:
             cause = error.cause
             raise cause if isinstance(cause, Exception) else error from None
         except WorkerCrashedError as error:
-            raise WorkerLostError(_first_line(error), is_strike=True) from None
+            raise WorkerLostError(first_line(error), is_strike=True) from None
         except OutOfMemoryError as error:
             # Ray's memory monitor chose this process; no sample is to blame.
-            raise WorkerLostError(_first_line(error), is_strike=False) from None
+            raise WorkerLostError(first_line(error), is_strike=False) from None
         except RayActorError as error:
-            raise WorkerLostError(_first_line(error), is_strike=not error.preempted) from None
+            raise WorkerLostError(first_line(error), is_strike=not error.preempted) from None
         except RayError as error:  # a lost node or object, a cancel
-            raise WorkerLostError(_first_line(error), is_strike=False) from None
+            raise WorkerLostError(first_line(error), is_strike=False) from None
 
     def cancel(self, ref: Ref) -> None:
         """End a task; ``force=False`` does not reach C code."""
@@ -166,8 +166,3 @@ def _encode_actor() -> Any:
         max_task_retries=0,
         concurrency_groups={"units": MAX_UNIT_THREADS, "control": 2},
     )(EncodeWorker)  # type: ignore[call-overload]  # Ray's stubs know no concurrency groups
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -1,20 +1,24 @@
 """Which workers a run gets, and how it ends: at once, in one sentence, at whatever moment."""
 
 import os
+import resource
+import secrets
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from latentcache.core.errors import RunError
+from latentcache.core.errors import ConfigError, RunError
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.workers.calls import Workers
 from latentcache.runner.workers.local_workers import LocalWorkers, num_local_cpus
+from latentcache.runner.workers.signals import sigterm_as_interrupt
+
+_MIN_FILES = 1024
+"""Raylet, workers and their sockets; below some hundreds Ray hangs or fails without a word."""
 
 
 class RunStoppedError(RunError):
@@ -61,6 +65,7 @@ def run_workers(
             if resources.address == "local"
             else f"joining the Ray cluster at {resources.address}"
         )
+        prepare_for_ray(resources.address)
         from latentcache.runner.workers.cluster import connected  # noqa: PLC0415  takes a second
         from latentcache.runner.workers.ray_workers import RayWorkers  # noqa: PLC0415
 
@@ -71,6 +76,44 @@ def run_workers(
                 yield workers
             finally:
                 workers.close()
+
+
+def prepare_for_ray(address: str) -> None:
+    """Set what Ray reads when it is imported or started, and refuse what it would wait for.
+
+    Raises:
+        ConfigError: ``address`` is that of a dashboard.
+        RunError: This process may open too few files.
+    """
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"address must be local, auto or HOST:PORT of a Ray head (port 6379 unless told "
+            f"otherwise), got {address!r}, the address of a dashboard; name the head, or submit "
+            f"the run: ray job submit --address {address} -- python jobs/build.py RECIPE"
+        )
+    _allow_files()
+    if address != "local":
+        return
+    # Under `uv run`, Ray packs the current folder for its workers, at times without end.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    home = Path(os.environ.get("HOME") or "/nonexistent")
+    if "RAY_AUTH_TOKEN" not in os.environ and not os.access(home, os.W_OK):
+        # Ray would write one into the home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _MIN_FILES:
+        return
+    if hard == resource.RLIM_INFINITY or hard >= _MIN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_MIN_FILES, hard))
+        return
+    raise RunError(
+        f"a process must be allowed {_MIN_FILES} open files for Ray, got {hard} (ulimit -n); "
+        "raise the limit, or stay below --set resources.without_ray=N samples"
+    )
 
 
 def is_small(resources: Resources, size: RunSize) -> bool:
@@ -90,27 +133,13 @@ def stopping() -> Iterator[None]:
     try:
         with sigterm_as_interrupt():
             yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        # While it starts and stops, Ray answers SIGTERM itself, by leaving with its number.
+        if isinstance(error, SystemExit) and error.code != signal.SIGTERM:
+            raise
         raise RunStoppedError(
             "stopped; what was shown as done is kept, run the same command again to go on"
         ) from None
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, as schedulers and ``ray job stop`` send it, like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def has_gpus() -> bool:
