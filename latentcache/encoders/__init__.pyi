@@ -14,6 +14,7 @@ from .policy import stored_fields as stored_fields
 from .posterior import Piece as Piece
 from .posterior import apply_policy as apply_policy
 from .posterior import stack_fields as stack_fields
+from .registry import check_encoder as check_encoder
 from .registry import check_encoder_name as check_encoder_name
 from .registry import declared_facts as declared_facts
 from .registry import list_encoders as list_encoders
@@ -60,6 +61,7 @@ __all__ = [
     "apply_policy",
     "check_batch",
     "check_can_feed",
+    "check_encoder",
     "check_encoder_name",
     "choose_device",
     "declared_facts",

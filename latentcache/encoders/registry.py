@@ -112,20 +112,16 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
 
 
 def check_encoder_name(text: str) -> None:
-    """Refuse what ``load_encoder`` would refuse by name, config and headers; loads no weights.
+    """Refuse what ``load_encoder`` would refuse by name alone; loads no weights.
 
     Raises:
         ConfigError: The name is unknown, or needs weights that are not given.
-        EncoderError: The folder of the weights holds others, or none.
     """
     name, _, argument = text.partition(":")
     name = _ALIASES.get(name, name)
     known = known_encoders()
     if name in _FACTORIES:
         _check_argument(name, argument, known[name])
-        if known[name].needs_weights:
-            location, _ = _split_argument(name, argument, known[name])
-            check_folder(location, class_name=known[name].spec.impl.rpartition(".")[2])
         return
     plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
     attribute = argument.partition(":")[0]
@@ -133,6 +129,22 @@ def check_encoder_name(text: str) -> None:
     if name not in known and name not in plugins and not is_import:
         names = [*_FACTORIES, *_ALIASES, *plugins]
         raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
+
+
+def check_encoder(text: str) -> None:
+    """Refuse what ``load_encoder`` would refuse by name, config and headers; loads no weights.
+
+    Raises:
+        ConfigError: The name is unknown, or needs weights that are not given.
+        EncoderError: The folder of the weights holds others, or none.
+    """
+    check_encoder_name(text)
+    name, _, argument = text.partition(":")
+    name = _ALIASES.get(name, name)
+    facts = declared_facts(text)
+    if facts is not None and facts.needs_weights:
+        location, _ = _split_argument(name, argument, facts)
+        check_folder(location, class_name=facts.spec.impl.rpartition(".")[2])
 
 
 def declared_facts(text: str) -> EncoderFacts | None:

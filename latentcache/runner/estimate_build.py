@@ -16,7 +16,7 @@ from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
-from latentcache.encoders import EncoderFacts, check_encoder_name, list_encoders
+from latentcache.encoders import EncoderFacts, check_encoder, list_encoders
 from latentcache.plan import EncoderCost, PlanEstimate, reject_examples
 from latentcache.plan import estimate as estimate_plan
 from latentcache.runner.decode.batch_collector import decode_rows_of
@@ -114,7 +114,7 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
     """
     resources = request.resources
     if encode is not None:
-        check_encoder_name(encode.encoder)  # a wrong name must not cost a scan
+        check_encoder(encode.encoder)  # a wrong name must not cost a scan
     # A few samples are encoded, however large the corpus is.
     size = RunSize(num_samples=min(listed_size(request).num_samples, resources.without_ray))
     encoder = encode.encoder if encode else ""

@@ -4,7 +4,7 @@ What can be refused is refused before anything starts: options, paths, the encod
 weights, the store's plan, in this order.
 """
 
-from latentcache.encoders import check_encoder_name
+from latentcache.encoders import check_encoder
 from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode_request import EncodeRequest
@@ -32,7 +32,7 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
     with stopping():
-        check_encoder_name(request.encode.encoder)
+        check_encoder(request.encode.encoder)
         store = Store.open(store_url)
         settled = settled_column(store, request, reporter=reporter)
         if settled is not None:
@@ -59,7 +59,7 @@ def build(
     with stopping():
         # A wrong path or name leaves no empty store, and waits for no cluster.
         _look_into(plan)
-        check_encoder_name(encode.encode.encoder)
+        check_encoder(encode.encode.encoder)
         store = Store.open_or_create(store_url)
         found = check_plan(store, plan)
         if found is not None:

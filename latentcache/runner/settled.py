@@ -11,9 +11,9 @@ from latentcache.core.fingerprint import fingerprint
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
 from latentcache.runner.encode.guards import final_limit_sentence
 from latentcache.runner.encode.result import EncodeResult
-from latentcache.runner.encode.versions import version_of
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
+from latentcache.runner.versions import version_of
 from latentcache.runner.workers.starting import has_gpus
 from latentcache.store import ColumnView, EncodingRecord, Store
 from latentcache.store.format import encoding_folder

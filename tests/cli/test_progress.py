@@ -34,7 +34,7 @@ def test_everything_worth_knowing_is_said() -> None:
 
 def test_a_clip_of_minutes_shows_that_it_moves() -> None:
     facts = facts_of(progress(0, total=2, under_way=0.5, source_bytes=0, quarantined=0))
-    assert facts[:2] == ["0.1 samples/s", "0.50 of long clips under way"]
+    assert facts[:2] == ["0.1 samples/s", "0.5 under way"]
     assert facts[-1] == "15 s left"
 
 

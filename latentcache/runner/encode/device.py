@@ -7,7 +7,7 @@ import torch
 
 from latentcache.core.media import Bucket
 from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch
-from latentcache.runner.encode.versions import RECORDED, version_of
+from latentcache.runner.versions import RECORDED, version_of
 
 CPU_PIXELS_PER_BATCH = 8 * 256 * 256
 """On a CPU larger batches only cost memory: eight images of 256 px (docs/benchmarks)."""

@@ -20,8 +20,8 @@ from latentcache.runner.encode.limits import (
     DispatchResult,
     QuarantineLimit,
 )
-from latentcache.runner.encode.pieces import num_rows, split_last_units
 from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
+from latentcache.runner.kept.pieces import num_rows, split_last_units
 from latentcache.runner.run_progress import Reporter, encode_progress
 from latentcache.runner.workers.calls import Ref, WorkerLostError
 from latentcache.store import EncodingRecord, Store

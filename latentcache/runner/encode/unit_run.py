@@ -18,7 +18,6 @@ from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch,
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
 from latentcache.runner.decode.pixel_stream import PixelStream
 from latentcache.runner.encode.batch_encoder import EncodeBatch
-from latentcache.runner.encode.batch_log import KeptBatch
 from latentcache.runner.encode.encoded_rows import EncodedBatch, Rows
 from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.runner.encode.stored_batch import float32_of, row_payloads
@@ -30,6 +29,7 @@ from latentcache.runner.encode.unit_task import (
     UnitTally,
     UnitTools,
 )
+from latentcache.runner.kept.batch_log import KeptBatch
 from latentcache.storage import Folder
 from latentcache.store import UnitWriter
 

@@ -13,8 +13,8 @@ from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodeSettings
-from latentcache.runner.encode.batch_log import BatchLog
 from latentcache.runner.encode.errors import UnitCancelledError
+from latentcache.runner.kept.batch_log import BatchLog
 from latentcache.stats import UnitStatistics, patch_size
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Provenance, UnitWriter

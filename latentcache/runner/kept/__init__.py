@@ -1,0 +1,1 @@
+"""Encoded batches of open units: kept, taken up, and shared among encoders."""
