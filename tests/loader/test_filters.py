@@ -9,6 +9,7 @@ VALUES = {
     "score": pa.array([1.0, 5.0, None, 9.0]),
     "label": pa.array(["cat", "dog", "cat", None]),
     "width": pa.array([64, 128, 256, 512], pa.int32()),
+    "zero": pa.array([0.0, -0.0, 1.0, None]),
     "flag": pa.array([True, False, True, None]),
 }
 
@@ -22,6 +23,10 @@ VALUES = {
         ("label is not None and score < 9", [True, True, False, False]),
         ('label in ("cat", "bird")', [True, False, True, False]),
         ('label not in ["cat"]', [False, True, False, False]),
+        ("zero in [0, 7]", [True, True, False, False]),
+        ("zero not in [0]", [False, False, True, False]),
+        ("width in [64, 2.5, 512]", [True, False, False, True]),
+        ("score in [5, 9]", [False, True, False, True]),
         ("64 < width <= 256", [False, True, True, False]),
         ("width / 2 + 1 == 65 or flag", [True, True, True, False]),
         ('contains(label, "a")', [True, False, True, False]),

@@ -197,8 +197,7 @@ def _compare_pair(
 ) -> Values:
     value = _evaluate(left, values)
     if isinstance(operator, ast.In | ast.NotIn):
-        members = pa.array(ast.literal_eval(right))
-        found = pc.is_in(value, value_set=members.cast(value.type))
+        found = _is_in(value, ast.literal_eval(right))
         # is_in says false, not null, for a missing value: its opposite must be false too.
         found = pc.if_else(pc.is_valid(value), found, pa.scalar(None, pa.bool_()))
         return pc.invert(found) if isinstance(operator, ast.NotIn) else found
@@ -207,3 +206,19 @@ def _compare_pair(
             raise TypeError("is compares with None only")
         return pc.is_null(value) if isinstance(operator, ast.Is) else pc.is_valid(value)
     return _COMPARE[type(operator)](value, _evaluate(right, values))
+
+
+def _is_in(value: Values, given: Any) -> Values:
+    """Return which values are among those given, as ``==`` with one of them says.
+
+    ``is_in`` looks at bits, by which -0.0 is not 0; and a fraction is no whole number.
+    """
+    members = pa.array(given)
+    if pa.types.is_integer(value.type) and pa.types.is_floating(members.type):
+        whole = [int(one) for one in given if one is not None and float(one).is_integer()]
+        members = pa.array(whole, pa.int64())
+    found = pc.is_in(value, value_set=members.cast(value.type))
+    if pa.types.is_floating(value.type) and 0 in given:
+        is_zero: Any = pc.equal(value, pa.scalar(0.0, value.type))
+        found = pc.or_(found, is_zero.fill_null(False))
+    return found
