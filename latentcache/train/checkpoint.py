@@ -74,6 +74,20 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         ) from None
 
 
+def read_loader_state(path: str | Path) -> dict[str, Any]:
+    """Return where a checkpoint's loader stood, from the header alone; empty where it is damaged.
+
+    Whoever reads the whole checkpoint is told what is wrong with it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get(_JSON, "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    state = facts.get("loader")
+    return state if isinstance(state, dict) else {}
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Return a checkpoint, every byte of it compared with its checksum.
 

@@ -14,7 +14,8 @@ import torch.distributed as dist
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.fitting import find_device
-from latentcache.train.session import Session, SessionResult
+from latentcache.train.rank_group import shared
+from latentcache.train.session import RunFolder, Session, SessionResult
 from latentcache.train.train_recipe import TrainRecipe
 from latentcache.train.trainer import Trainer
 
@@ -41,7 +42,8 @@ def train_here(
     """
     device = choose_device(recipe.device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with process_group(device):
-        trainer = recipe.make_trainer(device)
+        newest = shared(RunFolder(Path(recipe.out)).newest()) if resume else None
+        trainer = recipe.make_trainer(device, newest=newest)
         with stopped_by_signals(trainer.stop):
             return Session(recipe, trainer, tell=tell, draw=draw).run(resume=resume)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader, LoaderOptions, Source
+from latentcache.train.checkpoint import read_loader_state
 from latentcache.train.dit import DiT, DiTConfig
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.trainer import Trainer
@@ -169,9 +171,18 @@ class TrainRecipe:
             told = {"beside_channels": shapes[self.condition_latents][1] + 1, **told}
         return DiT(_dit_config(told, channels=shapes["latents"][1]))
 
-    def make_trainer(self, device: torch.device) -> Trainer:
-        """Return the trainer of this rank, at step 0."""
+    def make_trainer(self, device: torch.device, *, newest: Path | None = None) -> Trainer:
+        """Return the trainer of this rank, at step 0.
+
+        Args:
+            device: Of this rank.
+            newest: Checkpoint that will be gone on with: the model is made for the encoding that it
+                was trained on, whatever the store serves since.
+        """
         loader = self.make_loader()
+        state = read_loader_state(newest) if newest is not None else {}
+        if state:
+            loader.load_state_dict(state)
         model = self.make_model(loader)
         return Trainer(
             model,

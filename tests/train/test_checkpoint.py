@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 
 from latentcache.core.errors import ConfigError, RunError
 from latentcache.loader import LatentLoader
-from latentcache.testing.synthetic import SyntheticColumn
-from latentcache.train import Trainer, TrainOptions, load_weights
+from latentcache.testing.synthetic import SyntheticColumn, add_column
+from latentcache.train import Trainer, TrainOptions, TrainRecipe, load_weights
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from latentcache.train.train_recipe import BatchOptions
 from tests.train.conftest import IMAGES, make_store, tiny_dit, tiny_trainer
 
 
@@ -149,3 +150,24 @@ def test_kill_in_the_middle_of_saving_leaves_a_whole_checkpoint(tmp_path: Path) 
 def test_checkpoint_of_nothing_is_one_too(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "empty", Checkpoint({"model.none": torch.zeros(0)}, {"step": 0}))
     assert read_checkpoint(tmp_path / "empty").tensors["model.none"].shape == (0,)
+
+
+def test_a_run_goes_on_with_its_encoding_after_the_store_was_swapped(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", [IMAGES])
+    recipe = TrainRecipe(
+        store=str(tmp_path / "store"),
+        out=str(tmp_path / "run"),
+        device="cpu",
+        batches=BatchOptions(global_batch_size=8),
+        dit={"width": 16, "depth": 1, "num_heads": 2},
+        train=TrainOptions(num_steps=2),
+    )
+    path = tmp_path / "run.safetensors"
+    before = recipe.make_trainer(torch.device("cpu"))
+    before.run(until_step=1)
+    before.save(path)
+    add_column(store, SyntheticColumn(channels=16, seed=3))
+    after = recipe.make_trainer(torch.device("cpu"), newest=path)
+    after.load(path)
+    after.run()
+    assert (after.step, after.shapes()) == (2, before.shapes())
