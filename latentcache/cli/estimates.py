@@ -9,7 +9,7 @@ from latentcache.cli.corpus_report import corpus_json, print_corpus
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_table, size_text
 
 if TYPE_CHECKING:
-    from latentcache.plan.estimate import EncoderEstimate
+    from latentcache.plan import EncoderEstimate
     from latentcache.runner import Calibration, Estimate
 
 

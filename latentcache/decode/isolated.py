@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.image import decode_image
-from latentcache.decode.options import ImageLimits, MediaTransform
-from latentcache.decode.reasons import classify
+from latentcache.decode.media_options import ImageLimits, MediaTransform
+from latentcache.decode.picture.decode_image import decode_image
+from latentcache.decode.reject_reasons import classify
 from latentcache.decode.watchdog import extend_time_limit, time_limit
 from latentcache.storage import FileSpan
 
@@ -189,7 +189,7 @@ def _decode(request: dict[str, Any]) -> NDArray[np.uint8]:
         data = file.read()
         return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
     # PyAV takes a moment to load, and pictures do without.
-    from latentcache.decode.clip import ClipRequest, decode_clip  # noqa: PLC0415
+    from latentcache.decode.clips.clip import ClipRequest, decode_clip  # noqa: PLC0415
 
     assert transform.video is not None, "who decodes clips has rules for them"
     clip = ClipRequest(

@@ -6,7 +6,7 @@ does is probed. Sources: docs/encoders.md, "Known encoders".
 
 from dataclasses import dataclass
 
-from latentcache.encoders.dct.declared import (
+from latentcache.encoders.dct_declared import (
     DctConfig,
     DctVideoConfig,
     dct_spec,

@@ -27,8 +27,8 @@ EncoderFactory = Callable[[EncoderOptions], Encoder]
 
 # Modules are named, not imported: diffusers takes seconds to import.
 _FACTORIES = {
-    "dct": "latentcache.encoders.dct.image:DctEncoder",
-    "dct-video": "latentcache.encoders.dct.video:DctVideoEncoder",
+    "dct": "latentcache.encoders.dct:DctEncoder",
+    "dct-video": "latentcache.encoders.dct_video:DctVideoEncoder",
     "sd": "latentcache.encoders.families.kl:load_sd",
     "sdxl": "latentcache.encoders.families.kl:load_sdxl",
     "sd3": "latentcache.encoders.families.kl:load_sd3",

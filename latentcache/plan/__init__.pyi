@@ -1,37 +1,38 @@
-from .assign import Assignment as Assignment
-from .assign import assign as assign
-from .beside import BesideTable as BesideTable
-from .buckets import bucket_lines as bucket_lines
-from .buckets import bucket_table as bucket_table
-from .buckets import choose_bucket as choose_bucket
-from .buckets import fit as fit
-from .changes import CorpusChanges as CorpusChanges
-from .changes import corpus_changes as corpus_changes
 from .clips import STILL_FRAMES as STILL_FRAMES
 from .clips import Clip as Clip
 from .clips import ClipRules as ClipRules
 from .clips import VideoLength as VideoLength
-from .estimate import EncoderCost as EncoderCost
-from .estimate import PlanEstimate as PlanEstimate
-from .estimate import estimate as estimate
-from .estimate import reject_examples as reject_examples
+from .corpus.beside import BesideTable as BesideTable
+from .corpus.sources import Corpus as Corpus
+from .corpus.sources import CorpusKind as CorpusKind
+from .corpus.sources import Listing as Listing
+from .corpus.sources import look_into as look_into
+from .corpus.sources import open_corpus as open_corpus
 from .listing import ListedMedia as ListedMedia
 from .listing import ListingTotals as ListingTotals
 from .listing import is_named_as_video as is_named_as_video
-from .opening import open_source as open_source
-from .opening import peek_source as peek_source
-from .options import PlanOptions as PlanOptions
-from .reading import is_cell as is_cell
-from .reading import read_source as read_source
-from .reading import read_sources as read_sources
-from .scanned import Captioned as Captioned
-from .scanned import ScannedMedia as ScannedMedia
-from .scanned import read_captions as read_captions
-from .sources import Corpus as Corpus
-from .sources import CorpusKind as CorpusKind
-from .sources import Listing as Listing
-from .sources import look_into as look_into
-from .sources import open_corpus as open_corpus
+from .open_samples import open_source as open_source
+from .open_samples import peek_source as peek_source
+from .placement.assign import Assignment as Assignment
+from .placement.assign import assign as assign
+from .placement.buckets import bucket_lines as bucket_lines
+from .placement.buckets import bucket_table as bucket_table
+from .placement.buckets import choose_bucket as choose_bucket
+from .placement.buckets import fit as fit
+from .placement.scanned import Captioned as Captioned
+from .placement.scanned import ScannedMedia as ScannedMedia
+from .placement.scanned import read_captions as read_captions
+from .plan_estimate import EncoderCost as EncoderCost
+from .plan_estimate import EncoderEstimate as EncoderEstimate
+from .plan_estimate import PlanEstimate as PlanEstimate
+from .plan_estimate import estimate as estimate
+from .plan_estimate import reject_examples as reject_examples
+from .plan_options import PlanOptions as PlanOptions
+from .read_sources import is_cell as is_cell
+from .read_sources import read_source as read_source
+from .read_sources import read_sources as read_sources
+from .what_changed import CorpusChanges as CorpusChanges
+from .what_changed import corpus_changes as corpus_changes
 
 __all__ = [
     "STILL_FRAMES",
@@ -44,6 +45,7 @@ __all__ = [
     "CorpusChanges",
     "CorpusKind",
     "EncoderCost",
+    "EncoderEstimate",
     "ListedMedia",
     "Listing",
     "ListingTotals",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.errors import ConfigError
-from latentcache.plan.options import PlanOptions
+from latentcache.plan import PlanOptions
 from latentcache.runner.run_options import EncodeOptions, Resources
 
 if TYPE_CHECKING:

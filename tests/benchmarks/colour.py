@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentcache.decode import VideoTransform
-from latentcache.decode.video_pixels import FrameConverter
+from latentcache.decode.clips.video_pixels import FrameConverter
 from tests.decode.colour_frames import (
     YCGCO,
     frame_of,

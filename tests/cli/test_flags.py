@@ -13,7 +13,7 @@ from latentcache.cli.flags import (
     was_given,
 )
 from latentcache.core.errors import ConfigError
-from latentcache.plan.options import PlanOptions
+from latentcache.plan.plan_options import PlanOptions
 from latentcache.runner.build_recipe import Recipe
 from latentcache.runner.run_options import EncodeOptions, Resources
 

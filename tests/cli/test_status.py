@@ -10,7 +10,7 @@ import pytest
 
 from latentcache.cli.look.standing import Standing, mixed_pixels
 from latentcache.cli.look.watching import watch
-from latentcache.decode.options import TRANSFORM_VERSION
+from latentcache.decode.media_options import TRANSFORM_VERSION
 from latentcache.store import Store
 from tests.cli.conftest import Cli
 from tests.evaluate.drawn_store import (

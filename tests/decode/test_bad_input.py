@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket
 from latentcache.decode import ImageLimits, ImageTransform, classify, decode_image, probe_image
-from latentcache.decode.opening import FORMATS, open_image
+from latentcache.decode.picture.open_picture import FORMATS, open_image
 
 LIMITS = ImageLimits()
 FTYP = b"\0\0\0\x18ftyp"

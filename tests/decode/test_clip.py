@@ -19,8 +19,8 @@ from latentcache.decode import (
     decode_clips,
     probe_video,
 )
-from latentcache.decode.video_file import VideoFile, open_video
-from latentcache.decode.video_pixels import FrameConverter
+from latentcache.decode.clips.video_pixels import FrameConverter
+from latentcache.decode.video.video_file import VideoFile, open_video
 from tests.decode.clips import WIDTH_PX, decode, encode_clip, numbers, whole_clip
 
 FILES = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import MediaError
-from latentcache.decode.edit_list import Edit, visible
+from latentcache.decode.video.edit_list import Edit, visible
 from tests.decode.boxes import with_edits
 from tests.decode.clips import decode, encode_clip, numbers, probe, whole_clip
 

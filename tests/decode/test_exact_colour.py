@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
 from latentcache.decode import VideoTransform
-from latentcache.decode.gamut import BT2020, ColourTag
-from latentcache.decode.tone import to_srgb_by_tag
-from latentcache.decode.video_pixels import FrameConverter
+from latentcache.decode.clips.video_pixels import FrameConverter
+from latentcache.decode.pixels.gamut import BT2020, ColourTag
+from latentcache.decode.pixels.tone import to_srgb_by_tag
 from tests.decode.colour_frames import (
     YCGCO,
     frame_of,

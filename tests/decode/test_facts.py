@@ -5,8 +5,8 @@ import pytest
 from latentcache.core.errors import StoreError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform, pixel_rules
-from latentcache.decode.clip_facts import clip_facts
-from latentcache.decode.facts import picture_facts
+from latentcache.decode.clips.clip_facts import clip_facts
+from latentcache.decode.library_facts import picture_facts
 
 
 def test_every_way_to_pixels_has_a_digest() -> None:

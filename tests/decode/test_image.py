@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.decode import ImageLimits, ImageTransform, decode_image
-from latentcache.decode.resize import resized as lanczos
+from latentcache.decode.pixels.resize import resized as lanczos
 
 LIMITS = ImageLimits()
 TRANSFORM = ImageTransform()

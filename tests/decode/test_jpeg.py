@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from latentcache.decode.jpeg import decode_plain_jpeg, load_reduced, reduced_size
+from latentcache.decode.picture.jpeg import decode_plain_jpeg, load_reduced, reduced_size
 
 KINDS = [
     pytest.param("RGB", {"subsampling": 0}, id="4:4:4"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentcache.core.errors import MediaError
-from latentcache.decode.timeline import Naming
+from latentcache.decode.video.timeline import Naming
 from tests.decode.boxes import field_coded_h264, remuxed, with_time_off
 from tests.decode.clips import decode, encode_clip, numbers, probe, whole_clip
 

@@ -9,10 +9,10 @@ from PIL import Image, ImageCms
 
 from latentcache.core.errors import MediaError
 from latentcache.decode import ImageTransform
-from latentcache.decode.avif_boxes import find_nclx
-from latentcache.decode.gamut import BT709, BT2020, ColourTag, to_bt709
-from latentcache.decode.picture_tag import read_tag
-from latentcache.decode.tone import to_srgb_by_tag
+from latentcache.decode.picture.avif_boxes import find_nclx
+from latentcache.decode.picture.picture_tag import read_tag
+from latentcache.decode.pixels.gamut import BT709, BT2020, ColourTag, to_bt709
+from latentcache.decode.pixels.tone import to_srgb_by_tag
 from tests.decode.files import with_chunk
 
 P3 = ColourTag.from_cicp(12, 13)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from latentcache.core.errors import ConfigError
-from latentcache.decode import resize
-from latentcache.decode.facts import digest_of, drawn_noise, picture_facts
-from latentcache.decode.resize import resized
+from latentcache.decode.library_facts import digest_of, drawn_noise, picture_facts
+from latentcache.decode.pixels import resize
+from latentcache.decode.pixels.resize import resized
 
 LANCZOS = Image.Resampling.LANCZOS
 
@@ -87,7 +87,10 @@ def test_threads_change_no_bit() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
 def test_the_cpu_changes_no_bit(capability: str) -> None:
-    program = "from latentcache.decode.facts import picture_facts; print(picture_facts()['resize'])"
+    program = (
+        "from latentcache.decode.library_facts import picture_facts;"
+        "print(picture_facts()['resize'])"
+    )
     told = subprocess.run(
         (sys.executable, "-c", program),
         capture_output=True,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentcache.core.errors import MediaError
-from latentcache.decode.matroska_crop import Crop, read_crop
+from latentcache.decode.video.matroska_crop import Crop, read_crop
 from tests.decode.boxes import with_matrix
 from tests.decode.clips import decode, draw_numbered, encode_clip, probe, whole_clip
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.decode.timeline import (
+from latentcache.decode.video.timeline import (
     ClockFacts,
     Naming,
     PacketFacts,

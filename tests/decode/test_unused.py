@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from latentcache.decode.unused import find_unused_rule
+from latentcache.decode.video.unused import find_unused_rule
 from tests.decode.clips import encode_clip
 
 X265 = {"codec": "libx265", "options": {"x265-params": "keyint=15:bframes=3:log-level=none"}}

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
 from latentcache.decode import VideoTransform, video_pixels
-from latentcache.decode.gamut import BT2020, ColourTag
-from latentcache.decode.tone import to_srgb_by_tag
-from latentcache.decode.video_pixels import FrameConverter
+from latentcache.decode.clips.video_pixels import FrameConverter
+from latentcache.decode.pixels.gamut import BT2020, ColourTag
+from latentcache.decode.pixels.tone import to_srgb_by_tag
 
 COLOURS = [(200, 40, 30), (30, 180, 60), (40, 60, 210), (128, 128, 128), (250, 250, 250), (5, 5, 5)]
 

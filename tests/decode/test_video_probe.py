@@ -12,7 +12,7 @@ from av.stream import Disposition
 from latentcache.core.errors import MediaError
 from latentcache.core.media import SourceRef
 from latentcache.decode.sniff import HEAD_BYTES, find_other_content
-from latentcache.decode.video_size import outer_boxes
+from latentcache.decode.video.video_size import outer_boxes
 from latentcache.plan import ListedMedia, is_named_as_video
 from tests.decode.clips import HEIGHT_PX, WIDTH_PX, draw_numbered, encode_clip, probe
 

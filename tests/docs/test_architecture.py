@@ -12,7 +12,6 @@ PACKAGE = REPOSITORY / "latentcache"
 MAP = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 MAX_FILES_PER_ROOM = 20
 """About fifteen is the aim."""
-UNDIVIDED = {"decode", "plan"}
 FACE_DEPTH = 2
 """``latentcache.store`` and ``latentcache.store.format`` are faces, what lies deeper is not."""
 
@@ -62,8 +61,7 @@ def test_classes_of_the_loader_s_steps_exist_in_their_rooms() -> None:
 
 @pytest.mark.parametrize("folder", sorted({p.parent for p in PACKAGE.rglob("*.py")}), ids=str)
 def test_a_room_holds_few_files(folder: Path) -> None:
-    num_files = len(list(folder.glob("[a-z]*.py")))
-    assert num_files <= MAX_FILES_PER_ROOM or folder.name in UNDIVIDED
+    assert len(list(folder.glob("[a-z]*.py"))) <= MAX_FILES_PER_ROOM
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -72,7 +70,7 @@ def _imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-WITHOUT_A_LAZY_FACE = {"core", "storage", "plan", "decode", "testing", "cli"}
+WITHOUT_A_LAZY_FACE = {"core", "storage", "testing", "cli"}
 """Packages whose modules are imported by name: their faces load at once, or there is none."""
 
 

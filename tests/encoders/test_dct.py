@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, EncoderError
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder, stack_fields
-from latentcache.encoders.dct.image import DctEncoder, dct_basis, dct_matrix, zigzag
+from latentcache.encoders.dct import DctEncoder, dct_basis, dct_matrix, zigzag
 from latentcache.encoders.spec import Encoder
 from latentcache.testing.contract import EncoderContract
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError, EncoderError
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder, stack_fields
-from latentcache.encoders.dct.image import DctEncoder
-from latentcache.encoders.dct.video import DctVideoEncoder, haar_bands, haar_images
+from latentcache.encoders.dct import DctEncoder
+from latentcache.encoders.dct_video import DctVideoEncoder, haar_bands, haar_images
 from latentcache.encoders.spec import Encoder
 from latentcache.testing.contract import EncoderContract
 

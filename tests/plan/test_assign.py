@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from latentcache.core.media import Bucket, MediaInfo, SourceRef
 from latentcache.core.rejects import Reject
-from latentcache.plan.assign import Assignment, assign
 from latentcache.plan.clips import VideoLength
 from latentcache.plan.listing import ListedMedia
-from latentcache.plan.options import PlanOptions
-from latentcache.plan.scanned import ScannedMedia
+from latentcache.plan.placement.assign import Assignment, assign
+from latentcache.plan.placement.scanned import ScannedMedia
+from latentcache.plan.plan_options import PlanOptions
 from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
 
 

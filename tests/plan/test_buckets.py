@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
-from latentcache.plan.buckets import (
+from latentcache.plan.placement.buckets import (
     aspect_of,
     bucket_lines,
     bucket_table,
@@ -15,7 +15,7 @@ from latentcache.plan.buckets import (
     fit,
     merge_buckets,
 )
-from latentcache.plan.options import PlanOptions
+from latentcache.plan.plan_options import PlanOptions
 
 
 def fitted(width: int, height: int, bucket: Bucket, options: PlanOptions) -> Geometry | str:

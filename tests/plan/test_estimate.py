@@ -6,7 +6,7 @@ import pytest
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
-from latentcache.plan.estimate import EncoderCost, estimate, reject_examples
+from latentcache.plan.plan_estimate import EncoderCost, estimate, reject_examples
 
 RUNS = (
     BucketRun(bucket=Bucket(1, 512, 512), first_shard=0, num_rows=1000, rows_per_shard=512),

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.findings import Findings
-from latentcache.plan.fields import Noted, annotations_of, plain_value, safe_name
-from latentcache.plan.options import PlanOptions
+from latentcache.plan.corpus.annotation_fields import Noted, annotations_of, plain_value, safe_name
+from latentcache.plan.plan_options import PlanOptions
 from latentcache.store.format.object_names import checked_column
 
 

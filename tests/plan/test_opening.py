@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import SourceRef
-from latentcache.plan import open_source, opening, peek_source
+from latentcache.plan import open_samples as opening
+from latentcache.plan import open_source, peek_source
 from latentcache.storage import FileSpan, Folder, ObjectSpan, span
 from tests.plan.conftest import tar_bytes
 

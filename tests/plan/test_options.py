@@ -3,7 +3,7 @@ import pytest
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
-from latentcache.plan.options import PlanOptions
+from latentcache.plan.plan_options import PlanOptions
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
-from latentcache.plan.csv_records import iter_csv
-from latentcache.plan.rows import BrokenRecord, Record
+from latentcache.plan.tables.csv_records import iter_csv
+from latentcache.plan.tables.table_rows import BrokenRecord, Record
 from tests.plan.conftest import listed, paths
 
 Tree = Callable[..., Path]

@@ -9,7 +9,7 @@ import torch
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import Field
-from latentcache.encoders.dct.video import DctVideoEncoder
+from latentcache.encoders.dct_video import DctVideoEncoder
 from latentcache.encoders.frame_chunks import GroupStream
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.spec import (

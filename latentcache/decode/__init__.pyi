@@ -1,0 +1,41 @@
+from .clips.clip import ClipRequest as ClipRequest
+from .clips.clip import decode_clip as decode_clip
+from .clips.clip import decode_clips as decode_clips
+from .clips.clip_reader import ClipReader as ClipReader
+from .clips.video_probe import VideoInfo as VideoInfo
+from .clips.video_probe import probe_video as probe_video
+from .isolated import IsolatedSample as IsolatedSample
+from .isolated import decode_isolated as decode_isolated
+from .media_options import ImageLimits as ImageLimits
+from .media_options import ImageTransform as ImageTransform
+from .media_options import MediaTransform as MediaTransform
+from .media_options import VideoTransform as VideoTransform
+from .media_options import pixel_rules as pixel_rules
+from .picture.decode_image import decode_image as decode_image
+from .picture.picture_probe import probe_image as probe_image
+from .reject_reasons import classify as classify
+from .video.timeline import Timeline as Timeline
+from .watchdog import extend_time_limit as extend_time_limit
+from .watchdog import time_limit as time_limit
+
+__all__ = [
+    "ClipReader",
+    "ClipRequest",
+    "ImageLimits",
+    "ImageTransform",
+    "IsolatedSample",
+    "MediaTransform",
+    "Timeline",
+    "VideoInfo",
+    "VideoTransform",
+    "classify",
+    "decode_clip",
+    "decode_clips",
+    "decode_image",
+    "decode_isolated",
+    "extend_time_limit",
+    "pixel_rules",
+    "probe_image",
+    "probe_video",
+    "time_limit",
+]

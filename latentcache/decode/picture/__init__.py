@@ -1,0 +1,1 @@
+"""Pictures: opened, measured, decoded, turned upright, made 8-bit sRGB."""

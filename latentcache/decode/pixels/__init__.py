@@ -1,0 +1,1 @@
+"""Pixels whatever they come from: the one resizer, curves and primaries, tones, deep values."""

@@ -1,0 +1,1 @@
+"""Corpora: folders, tars and manifests, and everything they list."""

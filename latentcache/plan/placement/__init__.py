@@ -1,0 +1,1 @@
+"""From scanned media to buckets, shards and rows."""

@@ -1,0 +1,1 @@
+"""Rows of Parquet, JSONL and CSV tables, in bounded memory."""
