@@ -10,7 +10,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
 from latentcache.core.errors import MediaError
-from latentcache.decode import VideoTransform, video_pixels
+from latentcache.decode import VideoTransform
+from latentcache.decode.clips import video_pixels
 from latentcache.decode.clips.video_pixels import FrameConverter
 from latentcache.decode.pixels.gamut import BT2020, ColourTag
 from latentcache.decode.pixels.tone import to_srgb_by_tag
