@@ -16,13 +16,13 @@ import torch
 
 from latentcache.core.config import config_from_mapping
 from latentcache.encoders.arithmetic import pinned_arithmetic
+from latentcache.encoders.dct import dct_basis, project_image, restore_image
 from latentcache.encoders.dct_declared import (
     FLOAT32_ONLY,
     GROUP_FRAMES,
     DctVideoConfig,
     dct_video_spec,
 )
-from latentcache.encoders.dct import dct_basis, project_image, restore_image
 from latentcache.encoders.frame_chunks import Fields, GroupCoder, GroupStream, encode_groups
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.shapes import check_batch
