@@ -185,6 +185,10 @@ def run_flags(command: CommandT) -> CommandT:
             help="Publish the column though rows are missing.",
         ),
         _option(
+            "--replace", key="replace", is_flag=True,
+            help="Let another encoder take the place of the one that serves the column.",
+        ),
+        _option(
             "--retry-quarantined", key="retry_quarantined", is_flag=True,
             help="Try again what failed for a reason that may pass.",
         ),

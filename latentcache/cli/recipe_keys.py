@@ -44,6 +44,8 @@ def _keys_of(config: Any, section: str) -> Iterator[RecipeKey]:
     kind: type[Any] = type(config)
     says = field_docs(kind)
     for field in fields(config):
+        if not field.init:
+            continue
         value = getattr(config, field.name)
         name = key_of(kind, field.name)
         if is_dataclass(value):

@@ -45,7 +45,8 @@ def config_from_mapping(
     """
     assert dataclasses.is_dataclass(config_type)
     hints = get_type_hints(config_type)
-    known = {key_of(config_type, each.name): each for each in dataclasses.fields(config_type)}
+    named = [each for each in dataclasses.fields(config_type) if each.init]
+    known = {key_of(config_type, each.name): each for each in named}
     for key in values:
         if key not in known:
             raise ConfigError(unknown_name("key", key, list(known), where=where))

@@ -134,6 +134,7 @@ def build_encoder(name: str, family: Family, options: EncoderOptions) -> Diffuse
         compute_dtype=dtype,
         forbidden_dtypes=forbidden,
         weights_digest=model.digest,
+        former_digests=model.former_digests,
         normalizer=normalizer,
         knobs={"tiling": False, "slicing": False, "allow_tf32": knobs.allow_tf32},
     )

@@ -7,6 +7,7 @@ group ``latentcache.encoders``, or ``module:Class``. Every factory is called wit
 
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from latentcache.core.config import unknown_name
-from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.core.errors import ConfigError, EncoderError, LatentCacheError
 from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import known_encoders
@@ -107,7 +108,7 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     plugins = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if name in plugins:
         factory = _load_entry_point(plugins[name])
-        return factory(replace(options, location=argument))
+        return _made(factory, text, _with_argument(options, argument, name))
     return _load_by_import(text, options, names=[*_FACTORIES, *_ALIASES, *plugins])
 
 
@@ -124,7 +125,7 @@ def check_encoder_name(text: str) -> None:
         _check_argument(name, argument, known[name])
         return
     plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
-    attribute = argument.partition(":")[0]
+    attribute = argument.partition(":")[0].partition("?")[0]
     is_import = _PYTHON_NAME.fullmatch(name) and _PYTHON_NAME.fullmatch(attribute)
     if name not in known and name not in plugins and not is_import:
         names = [*_FACTORIES, *_ALIASES, *plugins]
@@ -195,6 +196,10 @@ def _split_argument(
     """Return location and knobs: ``WEIGHTS?key=value,key=value``, or knobs alone."""
     if not facts.needs_weights:
         return argument, parse_knobs(argument, name)
+    return _location_and_knobs(argument, name)
+
+
+def _location_and_knobs(argument: str, name: str) -> tuple[str, dict[str, PLAIN_SCALAR]]:
     if Path(argument).exists():  # a folder may have a question mark in its name
         return argument, {}
     location, _, knobs = argument.partition("?")
@@ -223,23 +228,62 @@ def _check_argument(name: str, argument: str, facts: EncoderFacts) -> None:
 def _load_by_import(text: str, options: EncoderOptions, *, names: list[str]) -> Encoder:
     module, _, rest = text.partition(":")
     attribute, _, argument = rest.partition(":")
-    if not (_PYTHON_NAME.fullmatch(module) and _PYTHON_NAME.fullmatch(attribute)):
+    is_name = _PYTHON_NAME.fullmatch(attribute.partition("?")[0])
+    if not (_PYTHON_NAME.fullmatch(module) and is_name):
         raise ConfigError(unknown_name("encoder", module, names, where=f"encoder {text}"))
-    return _factory(f"{module}:{attribute}", text, names=names)(replace(options, location=argument))
+    attribute, _, bare = attribute.partition("?")
+    argument = argument or (f"?{bare}" if bare else "")
+    factory = _factory(f"{module}:{attribute}", text, names=names)
+    return _made(factory, text, _with_argument(options, argument, f"{module}:{attribute}"))
+
+
+def _with_argument(options: EncoderOptions, argument: str, name: str) -> EncoderOptions:
+    """Return options with the location and the knobs that stand after a plug-in's name."""
+    location, knobs = _location_and_knobs(argument, name)
+    return replace(options, location=location, knobs={**options.knobs, **knobs})
+
+
+def _made(factory: EncoderFactory, text: str, options: EncoderOptions) -> Encoder:
+    """Return what a plug-in's factory makes.
+
+    Raises:
+        EncoderError: It fails; the sentence is about it, and pickles wherever it came from.
+    """
+    try:
+        return factory(options)
+    except LatentCacheError:
+        raise
+    except Exception as error:  # a third party's code may raise anything
+        raise EncoderError(
+            f"encoder {text} must load, got {said(error)}; this is the encoder's own error, "
+            "correct its code or what it is given"
+        ) from error
 
 
 def _factory(path: str, text: str, *, names: list[str] | None = None) -> EncoderFactory:
     module, _, attribute = path.partition(":")
+    _look_in_current_folder()
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         # Only the user's own misspelling is a wrong name; a module that is there but needs
         # another one that is not should say so.
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                unknown_name("encoder", module, names or [], where=f"encoder {text}")
+                + "; modules are looked for where Python finds packages, then in "
+                f"{Path.cwd()}"
+            ) from None
+        raise EncoderError(
+            f"module {module} must be importable, got {said(error)} (encoder {text}); install "
+            "what it needs"
+        ) from error
+    except Exception as error:  # a third party's module may raise anything
+        if module.startswith("latentcache."):
             raise
-        raise ConfigError(
-            unknown_name("encoder", module, names or [], where=f"encoder {text}")
-        ) from None
+        raise EncoderError(
+            f"module {module} must be importable, got {said(error)} (encoder {text}); correct it"
+        ) from error
     factory = getattr(found, attribute, None)
     if not callable(factory):
         raise ConfigError(
@@ -247,6 +291,22 @@ def _factory(path: str, text: str, *, names: list[str] | None = None) -> Encoder
             "name a class or function that takes EncoderOptions"
         )
     return cast(EncoderFactory, factory)
+
+
+def said(error: BaseException) -> str:
+    """Return an error's kind and the first line of its words."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _look_in_current_folder() -> None:
+    """Let modules be found in the current folder too, after all others.
+
+    ``python -m`` and Ray's workers look there anyway, a console script does not: one rule.
+    """
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
 
 
 def _load_entry_point(entry: EntryPoint) -> EncoderFactory:

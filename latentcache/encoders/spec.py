@@ -125,6 +125,8 @@ class EncoderSpec:
         forbidden_dtypes: Compute dtypes that overflow or lose too much.
         knobs: Everything else that changes values: tiling, slicing, kept coefficients ...
         weights_digest: SHA-256 over the state dict, buffers included; "" if weight-free.
+        former_digests: What earlier releases took for ``weights_digest``; not hashed, and looked
+            for in stores that they wrote.
         weights_licence: As far as known, for ``latentcache encoders``.
     """
 
@@ -154,6 +156,7 @@ class EncoderSpec:
     codebook: Codebook | None = None
     forbidden_dtypes: frozenset[str] = frozenset()
     knobs: Mapping[str, PLAIN_SCALAR] = field(default_factory=dict)
+    former_digests: tuple[str, ...] = ()
     weights_licence: str = "unknown"
 
     def refusal(self, bucket: Bucket) -> str | None:

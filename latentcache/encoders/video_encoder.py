@@ -183,6 +183,7 @@ def build_video_encoder(name: str, family: VideoFamily, options: EncoderOptions)
         compute_dtype=dtype,
         forbidden_dtypes=forbidden,
         weights_digest=model.digest,
+        former_digests=model.former_digests,
         normalizer=normalizer,
         knobs=family.pin(module, knobs),
     )

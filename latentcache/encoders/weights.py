@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,12 +68,14 @@ class LoadedModel:
     Attributes:
         module: The diffusers model.
         config: What ``config.json`` says, without the defaults of its class.
-        digest: Of the state dict and of the config that changes values.
+        digest: Of the state dict and of the config that changes values, defaults filled in.
+        former_digests: By the rule of earlier releases, the config as it is written.
     """
 
     module: Any
     config: Mapping[str, Any]
     digest: str
+    former_digests: tuple[str, ...] = ()
 
 
 def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedModel:
@@ -101,7 +103,13 @@ def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedMod
     _check_class(config, class_name, source)
     module = _load_module(model_class, source)
     module.eval().requires_grad_(False)
-    return LoadedModel(module, config, weights_digest(module, config, label=source.label))
+    # Saved with the defaults of its class written out or left out, a model is the same.
+    filled = _counted({**module.config, **config})
+    written = _counted(config)
+    digest, *former = weights_digests(
+        module, [filled] if filled == written else [filled, written], label=source.label
+    )
+    return LoadedModel(module, config, digest, tuple(former))
 
 
 def check_folder(location: str, *, class_name: str) -> None:
@@ -252,6 +260,17 @@ def _load_module(model_class: Any, source: WeightsSource) -> Any:
 def weights_digest(module: "torch.nn.Module", config: Mapping[str, Any], *, label: str) -> str:
     """Return the SHA-256 over the state dict, buffers included, and the config that counts.
 
+    Raises:
+        EncoderError: A value is not finite.
+    """
+    return weights_digests(module, [_counted(config)], label=label)[0]
+
+
+def weights_digests(
+    module: "torch.nn.Module", configs: Sequence[Mapping[str, Any]], *, label: str
+) -> list[str]:
+    """Return one SHA-256 per config, over it and the state dict; reads the weights once.
+
     Names, dtypes, shapes and bytes, in the order of names.
 
     Raises:
@@ -259,18 +278,27 @@ def weights_digest(module: "torch.nn.Module", config: Mapping[str, Any], *, labe
     """
     import torch  # noqa: PLC0415  see above
 
-    counted = {
-        key: value
-        for key, value in config.items()
-        if value is not None and not key.startswith("_") and key not in _CONFIG_WITHOUT_EFFECT
-    }
-    digest = hashlib.sha256(canonical_json(counted).encode())
+    digests = [hashlib.sha256(canonical_json(config).encode()) for config in configs]
     for name, tensor in sorted(module.state_dict().items()):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise EncoderError(
                 f"weights must be finite, got NaN or infinity in {name} ({label}); "
                 "download them again"
             )
-        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+        head = f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode()
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        for digest in digests:
+            digest.update(head)
+            digest.update(data)
+    return [digest.hexdigest() for digest in digests]
+
+
+def _counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a config can change a value, as plain data."""
+    counted = {
+        key: value
+        for key, value in config.items()
+        if value is not None and not key.startswith("_") and key not in _CONFIG_WITHOUT_EFFECT
+    }
+    plain: dict[str, Any] = json.loads(canonical_json(counted))
+    return plain

@@ -43,6 +43,8 @@ def load_recorded_encoder(
     loaded = load_encoder(text, options)
     identity = loaded.spec.identity()
     for name in _COMPARED:
+        if name == "weights_digest" and recorded.get(name) in loaded.spec.former_digests:
+            continue  # as an earlier release named the same weights
         if name in recorded and identity[name] != recorded[name]:
             raise StoreError(
                 f"{name} of the encoder must be {recorded[name]!r} as in the store's "

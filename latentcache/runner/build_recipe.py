@@ -7,11 +7,11 @@ a run can be written down, launched on a cluster and repeated.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentcache.core.config import config_from_mapping, read_toml
+from latentcache.core.config import config_from_mapping, key_of, read_toml
 from latentcache.core.errors import ConfigError
 from latentcache.plan import PlanOptions
 from latentcache.runner.run_options import EncodeOptions, Resources
@@ -37,9 +37,13 @@ class Recipe:
     """Publish a column that still has missing rows."""
     retry_quarantined: bool = False
     """Try again what was quarantined for a reason that may pass."""
+    replace: bool = False
+    """Serve another encoding under the name of a column that is served already."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     resources: Resources = field(default_factory=Resources)
+    given: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+    """Names of the encode options that somebody wrote down; no key of its own."""
 
     def plan_request(self) -> "PlanRequest":
         """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
@@ -62,6 +66,8 @@ class Recipe:
             resources=self.resources,
             allow_partial=self.partial,
             retry_quarantined=self.retry_quarantined,
+            given=self.given,
+            may_replace=self.replace,
         )
 
 
@@ -79,7 +85,11 @@ def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     values = read_toml(path) if path else {}
     for key, value in (overrides or {}).items():
         lay_over(values, key, value)
-    return config_from_mapping(Recipe, values, where=where)
+    recipe = config_from_mapping(Recipe, values, where=where)
+    names = {key_of(EncodeOptions, each.name): each.name for each in fields(EncodeOptions)}
+    given = frozenset(names[key] for key in values.get("encode", {}))
+    object.__setattr__(recipe, "given", given)  # frozen for everybody else
+    return recipe
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

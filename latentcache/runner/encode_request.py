@@ -19,6 +19,9 @@ class EncodeRequest:
         retry_quarantined: Run units again whose rejects are transient.
         rerun: Units to run again whatever they hold, as a repair does.
         expected_fingerprint: Refuse to work on another encoding than this; "" takes any.
+        given: Names of the encode options that somebody gave; a served column keeps its own for
+            the others. None takes all options as they are.
+        may_replace: Another encoding may take the place of the one that serves the column.
         corpus_url: Where the corpus lies now, if not where it was planned; "" if it does.
     """
 
@@ -29,6 +32,8 @@ class EncodeRequest:
     retry_quarantined: bool = False
     rerun: frozenset[UnitId] = frozenset()
     expected_fingerprint: str = ""
+    given: frozenset[str] | None = None
+    may_replace: bool = True
     corpus_url: str = ""
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ weights, the store's plan, in this order.
 from latentcache.encoders import check_encoder
 from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.result import EncodeResult
+from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.planning import PlanRequest, PlanResult, check_plan, plan_into
 from latentcache.runner.run_progress import Reporter
@@ -34,6 +35,7 @@ def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter)
     with stopping():
         check_encoder(request.encode.encoder)
         store = Store.open(store_url)
+        request = _with_kept(store, request, reporter)
         settled = settled_column(store, request, reporter=reporter)
         if settled is not None:
             return settled
@@ -61,6 +63,7 @@ def build(
         _look_into(plan)
         check_encoder(encode.encode.encoder)
         store = Store.open_or_create(store_url)
+        encode = _with_kept(store, encode, reporter)
         found = check_plan(store, plan)
         if found is not None:
             settled = settled_column(store, encode, reporter=reporter)
@@ -78,6 +81,14 @@ def build(
     ):
         planned = plan_into(store, plan, workers=workers, reporter=reporter)
         return planned, encode_into(store, encode, pool=pool, reporter=reporter)
+
+
+def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
+    """Return ``request`` with what the column has where nothing was given; see ``keep_served``."""
+    kept = keep_served(store, request, reporter)
+    if kept.encode.encoder != request.encode.encoder:
+        check_encoder(kept.encode.encoder)
+    return kept
 
 
 def _look_into(request: PlanRequest) -> None:

@@ -2,6 +2,7 @@ from .format.records import BatchRule as BatchRule
 from .format.records import Commit as Commit
 from .format.records import EncodingRecord as EncodingRecord
 from .format.records import Generation as Generation
+from .format.records import Published as Published
 from .format.records import UnitEntry as UnitEntry
 from .format.spilled_tensor import SpooledTensor as SpooledTensor
 from .format.tensors import TensorBytes as TensorBytes
@@ -14,6 +15,7 @@ from .rows.annotations import Annotation as Annotation
 from .rows.annotations import AnnotationFile as AnnotationFile
 from .rows.plan_draft import GenerationDraft as GenerationDraft
 from .snapshots.column_tables import ColumnChange as ColumnChange
+from .snapshots.column_tables import same_ops as same_ops
 from .snapshots.numbers import Pin as Pin
 from .snapshots.snapshot import ColumnView as ColumnView
 from .snapshots.snapshot import Snapshot as Snapshot
@@ -43,6 +45,7 @@ __all__ = [
     "GenerationDraft",
     "Pin",
     "Provenance",
+    "Published",
     "Snapshot",
     "SpooledTensor",
     "Store",
@@ -53,5 +56,6 @@ __all__ = [
     "collect_garbage",
     "free_encoding",
     "listed_damage",
+    "same_ops",
     "verify_snapshot",
 ]

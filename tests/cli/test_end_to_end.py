@@ -101,13 +101,20 @@ def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(
     cli: Cli, own_store: Path
 ) -> None:
     before = cli("status", own_store, "--json").json
-    swapped = cli("encode", own_store, "--encoder", "dct:block=4", *ENCODE, "--json").json
+    refused = cli("encode", own_store, "--encoder", "dct:block=4", *ENCODE)
+    assert refused.code != 0
+    assert "--replace" in refused.err
+    swap = ("encode", own_store, "--encoder", "dct:block=4", "--replace", *ENCODE, "--json")
+    swapped = cli(*swap).json
     after = cli("status", own_store, "--json").json
     assert after["snapshot"] == swapped["snapshot"] > before["snapshot"]
     assert after["columns"]["latents"]["encoded"] == NUM_GOOD
     assert after["columns"]["latents"]["encoding"] != before["columns"]["latents"]["encoding"]
     old = cli("status", own_store, "--snapshot", before["snapshot"], "--json").json
     assert old["columns"] == before["columns"]
+    # A forgotten flag is no wish for the default.
+    again = cli("encode", own_store, *ENCODE, "--json").json
+    assert again["snapshot"] == swapped["snapshot"]
 
 
 def test_an_estimate_writes_nothing(cli: Cli, corpus: Path, tmp_path: Path) -> None:

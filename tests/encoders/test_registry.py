@@ -1,8 +1,10 @@
 """What a user types finds its encoder, or is refused with the nearest name."""
 
 import importlib
+import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -134,3 +136,52 @@ def test_a_wrong_name_is_refused_without_loading_anything(text: str) -> None:
 @pytest.mark.parametrize("text", ["dct", "dct:keep=4", "sana:/x", "some.module:Class:argument"])
 def test_a_name_that_may_be_right_passes(text: str) -> None:
     check_encoder_name(text)
+
+
+MINE = """
+from latentcache.testing.fakes import FakeEncoder
+class Mine(FakeEncoder):
+    def __init__(self, options):
+        super().__init__()
+        self.options = options
+class TwoArguments(Exception):
+    def __init__(self, code, text):
+        super().__init__(f"{code}: {text}")
+def broken(options):
+    raise TwoArguments(7, "the server said no")
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of the user's own in the current folder, which is not on the path."""
+    name = f"mine_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(MINE)
+    (tmp_path / f"lame_{name}.py").write_text("import a_package_that_nobody_has\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    yield name
+    sys.modules.pop(name, None)
+
+
+def test_a_module_in_the_current_folder_is_found_and_its_knobs_are_parsed(mine: str) -> None:
+    encoder = load_encoder(f"{mine}:Mine:some/weights?layer=11,is_deep=true", CPU)
+    assert isinstance(encoder, FakeEncoder)
+    assert encoder.options.location == "some/weights"
+    assert encoder.options.knobs == {"layer": 11, "is_deep": True}
+    bare = load_encoder(f"{mine}:Mine?layer=11", CPU)
+    assert isinstance(bare, FakeEncoder)
+    assert (bare.options.location, bare.options.knobs) == ("", {"layer": 11})
+    check_encoder_name(f"{mine}:Mine?layer=11")
+
+
+def test_an_error_of_a_users_encoder_is_a_sentence_that_travels(mine: str) -> None:
+    with pytest.raises(EncoderError, match="TwoArguments: 7: the server said no") as caught:
+        load_encoder(f"{mine}:broken", CPU)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+
+
+def test_a_users_module_that_needs_another_says_which(mine: str) -> None:
+    with pytest.raises(EncoderError, match="No module named 'a_package_that_nobody_has'"):
+        load_encoder(f"lame_{mine}:Mine", CPU)

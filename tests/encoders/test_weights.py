@@ -139,6 +139,18 @@ def test_digest_covers_the_config_that_changes_values(save_tiny: SaveTiny) -> No
     assert load_encoder(f"kl:{folder}", CPU).spec.weights_digest != first
 
 
+def test_defaults_written_out_or_left_out_are_one_encoder(kl_folder: Path) -> None:
+    spec = load_encoder(f"kl:{kl_folder}", CPU).spec
+    assert spec.former_digests == ()
+    path = kl_folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["act_fn"], config["use_post_quant_conv"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    short = load_encoder(f"kl:{kl_folder}", CPU).spec
+    assert short.weights_digest == spec.weights_digest
+    assert short.former_digests not in ((), (spec.weights_digest,))
+
+
 def test_sdxl_refuses_fp16_before_looking_for_weights() -> None:
     options = EncoderOptions(device="cpu", dtype="float16")
     with pytest.raises(ConfigError, match="one sdxl can compute in"):

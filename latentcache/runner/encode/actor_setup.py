@@ -53,6 +53,7 @@ class EncoderDescription:
         pixels_per_batch: Chosen for this device.
         refusals: Per bucket that does not fit, why.
         device_name: For people.
+        former_digests: What earlier releases took for ``weights_digest``.
     """
 
     identity: dict[str, Any]
@@ -67,6 +68,7 @@ class EncoderDescription:
     refusals: dict[str, str]
     device_type: str
     device_name: str
+    former_digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

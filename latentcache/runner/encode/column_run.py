@@ -19,9 +19,15 @@ from latentcache.runner.encode.guards import (
     quarantine_limit,
 )
 from latentcache.runner.encode.limits import DispatchResult
-from latentcache.runner.encode.pinning import check_buckets, encoding_record, planned_buckets
+from latentcache.runner.encode.pinning import (
+    check_buckets,
+    encoding_record,
+    planned_buckets,
+    with_former_digest,
+)
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.same_sources import changed_rows, check_same_sources
+from latentcache.runner.encode.served import asked_figures, check_replaces
 from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
@@ -34,6 +40,7 @@ from latentcache.store import (
     CommitRef,
     EncodingRecord,
     Generation,
+    Published,
     Store,
 )
 from latentcache.store.format import read_meta
@@ -117,6 +124,7 @@ class _ColumnRun:
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
         self._elapsed_s = 0.0
+        self._published: Published | None = None
         self._num_actors = len(pool.actors)
 
     def run(self) -> EncodeResult:
@@ -157,10 +165,13 @@ class _ColumnRun:
                 f"{request.encode.encoder} (column {request.column}); give the encoder and "
                 "options that wrote it"
             )
+        asked = with_former_digest(self._store, asked, description.former_digests)
+        check_replaces(self._store, request, asked)
         said = other_pixels(self._store, asked)
         if said:
             self._reporter.message(said)
         record = self._store.write_encoding(asked)
+        self._published = asked_figures(self._store, asked, record, self._reporter)
         if record.threads != request.resources.threads and record.device_type == "cpu":
             self._reporter.message(
                 f"this encoding was begun with {record.threads} threads per actor; keeping that"
@@ -198,7 +209,9 @@ class _ColumnRun:
 
     def _publish(self, record: EncodingRecord) -> EncodeResult:
         request = self._request
-        change = ColumnChange(record=record, merge_statistics=merge_arrays)
+        change = ColumnChange(
+            record=record, merge_statistics=merge_arrays, published=self._published
+        )
         snapshot = self._store.publish(
             [change], allow_partial=request.allow_partial, base=self._base
         )

@@ -133,6 +133,7 @@ class EncodeWorker:
             refusals={name: reason for name, reason in refusals.items() if reason},
             device_type=self._encoder.encoder.device.type,
             device_name=device_name(self._encoder.encoder.device),
+            former_digests=spec.former_digests,
         )
 
     def seconds_per_sample(self, decoded: DecodedRows) -> float:

@@ -1,6 +1,7 @@
 """Pinning an encoding: from a loaded encoder's description to the record that never changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
@@ -9,7 +10,7 @@ from latentcache.core.seeds import new_write_id
 from latentcache.runner.encode.actor_setup import EncoderDescription
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import EncodeOptions
-from latentcache.store import BatchRule, EncodingRecord, Generation
+from latentcache.store import BatchRule, EncodingRecord, Generation, Store
 
 MAX_TAR_BYTES = 2**30
 _MAX_ROWS_PER_UNIT = 8192
@@ -63,6 +64,28 @@ def encoding_record(
         device_type=description.device_type,
         probe=description.probe,
     )
+
+
+def with_former_digest(
+    store: Store, asked: EncodingRecord, former_digests: Sequence[str]
+) -> EncodingRecord:
+    """Return ``asked`` under the fingerprint that an earlier release gave the same encoding.
+
+    Args:
+        store: That may hold such an encoding.
+        asked: As this release names it.
+        former_digests: Of the same weights, by the rules of earlier releases.
+    """
+    there = {record.fingerprint for record in store.encodings(asked.column)}
+    if asked.fingerprint in there:
+        return asked
+    for digest in former_digests:
+        encoder = {**asked.identity["encoder"], "weights_digest": digest}
+        identity = {**asked.identity, "encoder": encoder}
+        if fingerprint(identity) in there:
+            # No digest of its own: a record's is that of its bytes.
+            return replace(asked, identity=identity, fingerprint=fingerprint(identity), digest="")
+    return asked
 
 
 def _batched_pixels(generations: list[Generation], asked: Input) -> Iterator[int]:

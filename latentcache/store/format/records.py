@@ -5,7 +5,7 @@ bytes as they lie in the store.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, cast
 
 from latentcache.core.config import config_from_mapping
@@ -269,12 +269,25 @@ class RecordRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Published normalisation that a snapshot names instead of the encoding's own.
+
+    Attributes:
+        normalizer: Operations as in ``EncodingRecord``; None where nothing is published.
+        encoder: What was asked for, e.g. ``sd:WEIGHTS``.
+    """
+
+    normalizer: dict[str, Any] | None
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnEntry:
     """One column of a snapshot: which encoding serves it, its tables, and the sum that adds up.
 
     ``num_encoded + num_quarantined + num_missing = num_planned``, the live rows and the
     rows refused while planning, of the first ``num_generations`` generations. ``num_bytes``
-    counts tars.
+    counts tars. ``published`` is written only where figures were corrected after encoding.
     """
 
     fingerprint: str
@@ -288,6 +301,7 @@ class ColumnEntry:
     num_quarantined: int
     num_missing: int
     num_bytes: int
+    published: Published | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +335,19 @@ class SnapshotRecord(Record):
     columns: dict[str, ColumnEntry]
     annotations: dict[str, tuple[AnnotationEntry, ...]]
     created: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record's own keys; ``published`` only where there is one."""
+        values = Record.to_json(self)
+        values["columns"] = {
+            name: {
+                item.name: getattr(entry, item.name)
+                for item in fields(entry)
+                if item.name != "published" or entry.published is not None
+            }
+            for name, entry in self.columns.items()
+        }
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any], *, where: str) -> Self:

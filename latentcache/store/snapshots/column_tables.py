@@ -4,7 +4,7 @@ Memory holds one entry per unit and a few metas; rows pass through.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder, map_ahead
 from latentcache.store.format.object_names import TableKind, snapshot_table_name
-from latentcache.store.format.records import ColumnEntry, EncodingRecord, Generation, UnitEntry
+from latentcache.store.format.records import (
+    ColumnEntry,
+    EncodingRecord,
+    Generation,
+    Published,
+    UnitEntry,
+)
 from latentcache.store.format.unit_meta import UnitMeta
 from latentcache.store.rows.plan_tables import read_rejects, read_retired, read_rows
 from latentcache.store.snapshots.snapshot_tables import (
@@ -45,10 +51,37 @@ class ColumnChange:
     Attributes:
         record: The encoding, as it is in the store.
         merge_statistics: Folds units' statistics, in unit order, from the left.
+        published: Normalisation that the snapshot is to name; None leaves what is named.
     """
 
     record: EncodingRecord
     merge_statistics: MergeStatistics
+    published: Published | None = None
+
+    def named(self, parent: ColumnEntry | None) -> Published | None:
+        """Return the figures that differ from the encoding's own, or None."""
+        asked = self.published or (parent.published if parent else None)
+        if asked is None or same_ops(asked.normalizer, self.record.normalizer):
+            return None
+        return asked
+
+
+def same_ops(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two normalisers do the same, whatever they say of where figures came from."""
+    return _plain_ops(one) == _plain_ops(other)
+
+
+def _plain_ops(normalizer: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    if normalizer is None:
+        return None
+    return [
+        {
+            name: list(value) if isinstance(value, list | tuple) else value
+            for name, value in op.items()
+            if value not in ("", 0, (), []) and (name, value) != ("axis", "C")
+        }
+        for op in normalizer["ops"]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +164,7 @@ def draft_column(
     else:
         writer = _ColumnWriter(plan, record, parent, scratch)
         entry = writer.write(choices, _continues(entries, choices), change.merge_statistics, number)
+    entry = replace(entry, published=change.named(parent))
     problem = next((choice.problem for choice in choices if choice.problem), "")
     return ColumnDraft(entry=entry, num_units_missing=len(missing), problem=problem)
 

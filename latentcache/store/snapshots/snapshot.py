@@ -1,7 +1,7 @@
 """Reading through a snapshot: its columns, their units and samples, statistics, quarantine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class ColumnView:
         folder: The store.
         name: Of the column.
         entry: What the snapshot says of it.
-        record: The encoding that serves it.
+        record: The encoding that serves it, with the normalisation that the snapshot names.
         generations: The plan that the snapshot covers, by number.
     """
 
@@ -308,5 +308,7 @@ def open_snapshot(
                 f"encoding of {name} must be {entry.encoding_digest[:12]}, got "
                 f"{encoding.digest[:12]} (snapshot {record.number}); restore its encoding.json"
             )
+        if entry.published is not None:
+            encoding = replace(encoding, normalizer=entry.published.normalizer)
         columns[name] = ColumnView(folder, name, entry, encoding, by_number)
     return Snapshot(folder, record, generations, columns)

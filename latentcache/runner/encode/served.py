@@ -1,0 +1,123 @@
+"""What a column is served by: kept where nothing else is named, replaced only when asked."""
+
+from dataclasses import fields, replace
+from typing import Any, get_args
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.fields import FLOAT_DTYPES
+from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.run_options import EncodeOptions, Policy
+from latentcache.runner.run_progress import Reporter
+from latentcache.store import ColumnView, EncodingRecord, Published, Store, same_ops
+
+
+def served_column(store: Store, column: str) -> ColumnView | None:
+    """Return what serves ``column`` in the newest snapshot, or None."""
+    return store.snapshot().columns.get(column) if store.snapshots() else None
+
+
+def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
+    """Return ``request`` with the options that nobody gave as the column has them.
+
+    A forgotten ``--encoder`` must not encode everything anew with the default. A column that
+    was begun and is not served yet counts too, if it has one encoding.
+
+    Raises:
+        ConfigError: It was begun with several encoders, and none is named.
+    """
+    if request.given is None or "encoder" in request.given:
+        return request
+    view = served_column(store, request.column)
+    begun = [view.record] if view else store.encodings(request.column)
+    if not begun:
+        return request
+    if len(begun) > 1:
+        names = ", ".join(sorted(str(one.spec.get("source", one.spec["name"])) for one in begun))
+        raise ConfigError(
+            f"encoder must be named for column {request.column}, which was begun with {names} and "
+            "is served by none; give --encoder"
+        )
+    (record,) = begun
+    recorded = options_of(record)
+    kept = {name: value for name, value in recorded.items() if name not in request.given}
+    encode = replace(request.encode, **kept)
+    if encode != request.encode:
+        reporter.message(f"{request.column}: no encoder is named, keeping {encode.encoder}")
+    return replace(request, encode=encode)
+
+
+def options_of(record: EncodingRecord) -> dict[str, Any]:
+    """Return the options that an encoding was asked with, as far as its record tells."""
+    transform, identity = record.transform, record.identity
+    floats = {field.dtype for field in record.fields if field.dtype in FLOAT_DTYPES}
+    found = {
+        "encoder": record.spec.get("source") or record.spec["name"],
+        "policy": record.policy if record.policy in get_args(Policy) else "moments",
+        "dtype": record.spec["compute_dtype"],
+        "storage_dtype": floats.pop() if len(floats) == 1 else "auto",
+        "batch_size": identity.get("batch", {}).get("size", 0),
+        "input": transform.get("input", "all"),
+        "seed": identity.get("seed", 0),
+    }
+    for name in ("background", "hdr"):
+        if name in transform:
+            value = transform[name]
+            found[name] = tuple(value) if isinstance(value, list) else value
+    known = {field.name for field in fields(EncodeOptions)}
+    return {name: value for name, value in found.items() if name in known}
+
+
+def check_replaces(store: Store, request: EncodeRequest, record: EncodingRecord) -> None:
+    """Refuse to serve another encoding under a column's name unless that is asked.
+
+    Raises:
+        ConfigError: It is not; says what would be replaced by what.
+    """
+    view = served_column(store, request.column)
+    if view is None or request.may_replace or view.record.fingerprint == record.fingerprint:
+        return
+    then, now = (_described(one) for one in (view.record, record))
+    if then == now:
+        now = f"{now} with other options or pixels"
+    raise ConfigError(
+        f"column {request.column} must keep its encoding, got {now} ({record.fingerprint[:12]}) "
+        f"where snapshot {store.snapshots()[-1]} serves {then} ({view.record.fingerprint[:12]}); "
+        "replace it with --replace (runs that are under way stay on the old one), or give the new "
+        "one another name with --column"
+    )
+
+
+def asked_figures(
+    store: Store, asked: EncodingRecord, pinned: EncodingRecord, reporter: Reporter
+) -> Published:
+    """Return the published normalisation to name, and say where it differs from what is served.
+
+    It is no part of the fingerprint, since nothing stored depends on it: so it can be corrected
+    without encoding anything.
+    """
+    view = served_column(store, asked.column)
+    is_served = view is not None and view.record.fingerprint == pinned.fingerprint
+    then = view.record.normalizer if view is not None and is_served else pinned.normalizer
+    if not same_ops(then, asked.normalizer):
+        reporter.message(
+            f"{asked.column}: the published normaliser was {_figures(then)} and is now "
+            f"{_figures(asked.normalizer)}; nothing is encoded anew for it, the next snapshot "
+            "names the new one and runs that are under way keep theirs"
+        )
+    return Published(normalizer=asked.normalizer, encoder=str(asked.spec.get("source", "")))
+
+
+def _described(record: EncodingRecord) -> str:
+    return f"{record.spec.get('source') or record.spec['name']} ({record.policy})"
+
+
+def _figures(normalizer: dict[str, Any] | None) -> str:
+    """Return what a normaliser does, short."""
+    if normalizer is None:
+        return "none (measured figures serve)"
+    parts = []
+    for op in normalizer["ops"]:
+        values = list(op.get("values", ()))
+        shown = ", ".join(f"{value:.6g}" for value in values[:3])
+        parts.append(f"{op['op']} {shown}{' ...' if len(values) > 3 else ''}".strip())
+    return f"{' then '.join(parts) or 'nothing to do'} ({normalizer.get('source', 'unknown')})"
