@@ -3,17 +3,21 @@
 Dimension letters: B batch.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.transform.fused import Fitted, axes_after, fit
+from latentcache.loader.transform.fused import Figures, Fitted, axes_after, fit
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnView
+
+logger = logging.getLogger(__name__)
 
 NormalizeMode = Literal["auto", "published", "measured", "measured-global", "none", "given"]
 
@@ -195,13 +199,28 @@ def _measured(
         variance = pooled.latent_variance(is_sampled=statistics.is_sampled)
     if mode == "measured-global":
         # The root mean square about the channels' means keeps their relative sizes.
-        scales = [math.sqrt(float(variance.mean()))]
+        scales = [math.sqrt(float(variance.mean())) or 1.0]
     else:
-        scales = [math.sqrt(float(value)) for value in variance]
-    if not all(math.isfinite(scale) and scale > 0 for scale in scales):
+        moments = pooled.moments
+        largest = np.maximum(np.abs(moments.minimum), np.abs(moments.maximum))
+        is_noise = rounding_noise(variance, largest, dtype=primary_field(view).dtype)
+        scales = np.where(is_noise, 1.0, np.sqrt(variance)).tolist()
+        if is_noise.any():
+            channels = np.flatnonzero(is_noise)
+            logger.warning(
+                "column %s: %d of %d channels hold one value, or rounding noise about it (first: "
+                "channel %d, standard deviation %.3g): they are shifted by their mean and not "
+                "scaled",
+                view.name,
+                len(channels),
+                len(scales),
+                channels[0],
+                math.sqrt(float(variance[channels[0]])),
+            )
+    if not all(math.isfinite(scale) for scale in scales):
         raise ConfigError(
-            f"normalize must not be {mode} for {view.name}, a channel of which is constant; "
-            f"use measured-global or operations"
+            f"normalize must not be {mode} for {view.name}, a channel of which holds no finite "
+            f"value; use operations"
         )
     means = [float(value) for value in pooled.moments.mean]
     ops = (
@@ -209,6 +228,31 @@ def _measured(
         {"op": "divide", "values": scales, "axis": "C"},
     )
     return Normalise(mode=mode, source="measured", axes=axes, ops=ops)
+
+
+_NOISE_SHARE = 1e-6
+"""Of the channels' typical standard deviation: what float32 arithmetic leaves of a zero."""
+
+
+def rounding_noise(variance: Figures, largest: Figures, *, dtype: str) -> "np.ndarray[Any, Any]":
+    """Return which channels hold a constant up to rounding, bool (C).
+
+    A standard deviation below half a step of the storage dtype at the channel's largest value is
+    rounding to storage; one a million times below the channels' root mean square is what
+    arithmetic leaves of a zero. Dividing by either would blow noise up to the size of latents.
+
+    Args:
+        variance: Per channel.
+        largest: Magnitude per channel.
+        dtype: Of storage.
+    """
+    std = np.sqrt(variance)
+    step = torch.finfo(getattr(torch, dtype)).eps * np.exp2(
+        np.floor(np.log2(np.maximum(largest, np.finfo(np.float64).tiny)))
+    )
+    typical = np.sqrt(variance.mean())
+    found: np.ndarray[Any, Any] = (std <= 0.5 * step) | (std <= _NOISE_SHARE * typical)
+    return found
 
 
 def _checked_ops(given: Any) -> Ops:
