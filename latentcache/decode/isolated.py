@@ -23,13 +23,14 @@ from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.media_options import ImageLimits, MediaTransform
 from latentcache.decode.picture.decode_image import decode_image
+from latentcache.decode.pixels.resize import check_torch
 from latentcache.decode.reject_reasons import classify
 from latentcache.decode.watchdog import extend_time_limit, time_limit
 from latentcache.storage import FileSpan
 
 CHILD_COMMAND = (sys.executable, "-P", "-m", "latentcache.decode.isolated")
 _START_ALLOWANCE_S = 30.0
-"""For the interpreter and the imports on a busy machine (0.3 s on a quiet one)."""
+"""For the interpreter and the imports on a busy machine (2 s on a quiet one, torch most of it)."""
 _SLOWEST_READ_BYTES_PER_S = 20 * 2**20
 
 
@@ -168,6 +169,8 @@ def _child_environment() -> dict[str, str]:
 
 def _serve() -> None:
     request = json.loads(sys.stdin.buffer.readline())
+    # Loading torch may take longer than the limit, which is the sample's alone.
+    check_torch()
     refusal: dict[str, object] = {}
     pixels = b""
     # A copy, since descriptor 2 is closed to libtiff while it decodes.

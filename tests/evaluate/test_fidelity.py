@@ -93,7 +93,7 @@ def test_a_sample_is_found_by_key_and_by_path(drawn_store: Store) -> None:
         pytest.param("broken_002_empty.jpg", "the file has no bytes", id="refused-by-the-scan"),
         pytest.param("broken_000_cut_short.jpg", "decode: .*ends before", id="refused-by-decode"),
         pytest.param("0" * 20, "key must be one of the plan's", id="unknown-key"),
-        pytest.param("nowhere.jpg", "relative to the corpus", id="unknown-path"),
+        pytest.param("nowhere.jpg", "a file of the corpus by name or path", id="unknown-path"),
     ],
 )
 def test_a_sample_that_is_not_there_is_explained(drawn_store: Store, text: str, said: str) -> None:

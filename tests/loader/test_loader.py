@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentcache.core.errors import ConfigError, StoreError
+from latentcache.core.errors import ConfigError
 from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source
 from latentcache.loader.gather import address_range
 from latentcache.store import Store
@@ -395,14 +395,3 @@ def test_a_system_without_address_ranges_gives_the_same_batches(
     for one, two in zip(fast, take(LatentLoader(store, global_batch_size=12), 10), strict=True):
         assert torch.equal(one["latents"], two["latents"])
         assert one["key"] == two["key"]
-
-
-def test_a_retired_snapshot_is_refused_at_resume(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "store")
-    state = LatentLoader(store, columns=["latents"], global_batch_size=8).state
-    number = store.snapshots()[-1]
-    add_generation(store, [(SQUARE, 8, 40)])
-    add_column(store, LATENTS)
-    (tmp_path / "store" / "snapshots" / f"{number}.json").unlink()
-    with pytest.raises(StoreError, match=f"snapshot must be one of the store's .* got {number}"):
-        LatentLoader(store, global_batch_size=8).load_state_dict(state)

@@ -223,4 +223,4 @@ def test_the_first_frame_of_clips_is_compared_apart(
     assert run(["verify", str(built[0]), "--decode", "13", "--device", "cpu"]) == 0
     told = capsys.readouterr().out
     assert f"of 10 clips: first frame mean {psnr['first_frame']['mean']:.2f} dB" in told
-    assert told.count("(first frame ") == 10
+    assert told.count(", first frame ") == 10

@@ -35,6 +35,7 @@ from latentcache.runner.encode.encode_actor import ActorSetup, EncodeWorker
 from latentcache.runner.encode.encoded_rows import scaled_pixels
 from latentcache.runner.encode.pinning import encoding_record, planned_buckets
 from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
+from latentcache.runner.workers.ray_workers import Ledger, RayActorCalls
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnChange, ColumnView, Store, verify_snapshot
 from latentcache.testing.drawn import MARK_RGB
@@ -144,7 +145,9 @@ def worker_of(options: EncodeOptions, store_url: str) -> EncodeWorker:
             window_bytes=2**28,
             limits=ImageLimits(),
             time_limit_s=30.0,
-        )
+            kept_url=store_url,
+        ),
+        RayActorCalls(Ledger.remote()),  # type: ignore[attr-defined]  # added by ray.remote
     )
 
 
