@@ -8,7 +8,9 @@ from latentcache.core.errors import ConfigError
 
 EXTRA_OF = {
     "av": "encode",
+    "braceexpand": "encode",
     "diffusers": "encode",
+    "jinja2": "encode",
     "PIL": "encode",
     "ray": "encode",
     "simplejpeg": "encode",
