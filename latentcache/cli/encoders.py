@@ -34,21 +34,20 @@ def encoders(as_json: bool) -> None:
 def _facts_json(facts: "EncoderFacts") -> dict[str, Any]:
     from latentcache.core.media import Bucket
 
-    rule = facts.frame_rule
+    rule = facts.spec.frame_rule
     bucket = Bucket(1, _EXAMPLE_PX, _EXAMPLE_PX)
     return {
         "name": facts.name,
         "usage": f"{facts.name}:PATH_OR_HUB_ID" if facts.needs_weights else facts.name,
         "title": facts.title,
-        "available": facts.is_available,
         "modality": facts.spec.modality,
         "channels": facts.latent_channels,
-        "spatial_factor": list(facts.spatial_factor),
-        "multiple_of": list(facts.multiple_of),
+        "spatial_factor": list(facts.spec.spatial_factor),
+        "multiple_of": list(facts.spec.multiple_of),
         "frames": {"first": rule.first, "step": rule.step},
         "streaming": facts.spec.streaming,
         "bytes_per_512px_image": facts.bytes_per_sample(bucket),
-        "weights_licence": facts.weights_licence,
+        "weights_licence": facts.spec.weights_licence,
     }
 
 

@@ -52,3 +52,9 @@ class RunError(LatentCacheError):
 
 class QuarantineLimitError(RunError):
     """More samples were rejected than ``--max-quarantine`` allows; exit code 3."""
+
+
+def first_line(error: BaseException, *, limit: int = 200) -> str:
+    """Return the first line of what an error says, its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit] if lines else type(error).__name__

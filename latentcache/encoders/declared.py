@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from latentcache.core.fields import Field
-from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.encoders.policy import stored_fields
 from latentcache.encoders.shapes import sample_bytes
@@ -14,21 +13,16 @@ NO_FP16 = frozenset({"float16"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderFacts:
-    """One row of ``latentcache encoders``.
-
-    Attributes:
-        spec: Declared facts as a spec; weights digest and normaliser are the loaded one's.
-        title: What it is, in a few words.
-        needs_weights: A folder or hub id must be given.
-        is_available: This version can load it; else it is known for estimates only.
-        is_float32_on_gpu: Defaults to float32 on a GPU, where others use bfloat16.
-    """
+    """One row of ``latentcache encoders``: a preset."""
 
     spec: EncoderSpec
+    """What is declared; the weights' digest and the normalizer are the loaded one's."""
     title: str
-    needs_weights: bool = True
-    is_available: bool = True
+    """What it is, in a few words."""
+    family: str = ""
+    """File in ``families`` that reads its diffusers class; "" of one without weights."""
     is_float32_on_gpu: bool = False
+    """Defaults to float32 on a GPU, where others use bfloat16."""
 
     @property
     def name(self) -> str:
@@ -36,29 +30,19 @@ class EncoderFacts:
         return self.spec.name
 
     @property
+    def needs_weights(self) -> bool:
+        """A folder or hub id must be given."""
+        return bool(self.family)
+
+    @property
+    def class_name(self) -> str:
+        """The diffusers class that its weights must be of; "" of one without weights."""
+        return self.spec.impl.rpartition(".")[2] if self.family else ""
+
+    @property
     def latent_channels(self) -> int | None:
         """Channels of the mean or point; None where the weights decide."""
         return self.spec.fields[0].channels
-
-    @property
-    def spatial_factor(self) -> tuple[int, int]:
-        """Pixels per latent cell, (vertical, horizontal)."""
-        return self.spec.spatial_factor
-
-    @property
-    def multiple_of(self) -> tuple[int, int]:
-        """Heights and widths must be multiples of these."""
-        return self.spec.multiple_of
-
-    @property
-    def frame_rule(self) -> FrameRule:
-        """Legal frame counts."""
-        return self.spec.frame_rule
-
-    @property
-    def weights_licence(self) -> str:
-        """As far as known."""
-        return self.spec.weights_licence
 
     def refusal(self, bucket: Bucket) -> str | None:
         """Return why ``bucket`` cannot be encoded, or None if it can."""

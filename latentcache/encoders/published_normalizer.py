@@ -14,6 +14,12 @@ def scaled(scale: float, *, source: NormalizerSource = "config") -> Normalizer:
     return Normalizer(ops=(NormalizerOp(op="multiply", values=(scale,)),), source=source)
 
 
+def config_scale(model: LoadedModel) -> Normalizer | None:
+    """Return ``z * scaling_factor``, if the config publishes it."""
+    scale = model.config.get("scaling_factor")
+    return None if scale is None else scaled(float(scale))
+
+
 def standardized(
     mean: Iterable[float],
     std: Iterable[float],

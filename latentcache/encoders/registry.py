@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import cast
 
 from latentcache.core.config import unknown_name
-from latentcache.core.errors import ConfigError, EncoderError, LatentCacheError
+from latentcache.core.errors import ConfigError, EncoderError, LatentCacheError, first_line
 from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.load_options import EncoderOptions
-from latentcache.encoders.presets import known_encoders
+from latentcache.encoders.presets import ALIASES, known_encoders, preset_of
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
 from latentcache.encoders.weights import check_folder
 
@@ -26,55 +26,11 @@ ENTRY_POINT_GROUP = "latentcache.encoders"
 
 EncoderFactory = Callable[[EncoderOptions], Encoder]
 
-# Modules are named, not imported: diffusers takes seconds to import.
-_FACTORIES = {
+# Modules are named, not imported: torch takes seconds.
+_WEIGHT_FREE = {
     "dct": "latentcache.encoders.dct:DctEncoder",
     "dct-video": "latentcache.encoders.dct_video:DctVideoEncoder",
-    "sd": "latentcache.encoders.families.kl:load_sd",
-    "sdxl": "latentcache.encoders.families.kl:load_sdxl",
-    "sd3": "latentcache.encoders.families.kl:load_sd3",
-    "flux": "latentcache.encoders.families.kl:load_flux",
-    "kl": "latentcache.encoders.families.kl:load_kl",
-    "flux2": "latentcache.encoders.families.flux2:load_flux2",
-    "dc": "latentcache.encoders.families.dc:load_dc",
-    "ernie-image": "latentcache.encoders.families.flux2:load_ernie_image",
-    "glm-image": "latentcache.encoders.families.kl:load_glm_image",
-    "ideogram4": "latentcache.encoders.families.flux2:load_ideogram4",
-    "kandinsky5-image": "latentcache.encoders.families.kl:load_kandinsky5_image",
-    "sana-sprint": "latentcache.encoders.families.dc:load_sana_sprint",
-    "sana-video-dc": "latentcache.encoders.families.dc:load_sana_video_dc",
-    "tiny": "latentcache.encoders.families.tiny:load_tiny",
-    "wan": "latentcache.encoders.families.wan:load_wan",
-    "wan22": "latentcache.encoders.families.wan:load_wan22",
-    "qwen": "latentcache.encoders.families.wan:load_qwen",
-    "hunyuan": "latentcache.encoders.families.hunyuan:load_hunyuan",
-    "hunyuan15": "latentcache.encoders.families.hunyuan:load_hunyuan15",
-    "ltx": "latentcache.encoders.families.ltx:load_ltx",
-    "ltx2": "latentcache.encoders.families.ltx:load_ltx2",
-    "cogvideox": "latentcache.encoders.families.cogvideox:load_cogvideox",
-    "cosmos": "latentcache.encoders.families.cosmos:load_cosmos",
-    "mochi": "latentcache.encoders.families.mochi:load_mochi",
-    "svd": "latentcache.encoders.families.svd:load_svd",
 }
-ALIASES = {
-    "sana": "dc",
-    "flux1": "flux",
-    # Models that normalise as another one does, each held to its pipeline by a test.
-    **dict.fromkeys(("chroma", "hidream", "longcat-image", "lumina2", "ovis-image"), "flux"),
-    "z-image": "flux",
-    **dict.fromkeys(("bria", "prx"), "kl"),
-    "bria-fibo2": "flux2",
-    **dict.fromkeys(("krea2", "nucleus"), "qwen"),
-    **dict.fromkeys(("anyflow", "chronoedit", "cosmos2", "cosmos2.5", "helios"), "wan"),
-    **dict.fromkeys(("joyimage", "motif-video", "skyreels-v2"), "wan"),
-    **dict.fromkeys(("bria-fibo", "cosmos3", "lucy"), "wan22"),
-    **dict.fromkeys(("kandinsky5-video", "kandinsky6"), "hunyuan"),
-    "sana-wm": "ltx2",
-}
-"""Other names of presets. Which weights a model uses is for its folder to say: those of
-another size are refused."""
-
-_ALIASES = ALIASES
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -93,23 +49,25 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     """
     options = options or EncoderOptions()
     name, _, argument = text.partition(":")
-    name = _ALIASES.get(name, name)
-    known = known_encoders()
-    if name in _FACTORIES:
-        _check_argument(name, argument, known[name])
-        location, knobs = _split_argument(name, argument, known[name])
+    facts = preset_of(name)
+    if facts is not None:
+        _check_argument(facts, argument)
+        location, knobs = _split_argument(facts, argument)
         options = replace(options, location=location, knobs={**options.knobs, **knobs})
-        return _factory(_FACTORIES[name], text)(options)
-    if name in known:
-        raise EncoderError(
-            f"encoder must be one that this version can load, got {name!r} (known for estimates "
-            "only); write an adapter and pass it as module:Class"
-        )
+        return _load_preset(facts, options)
     plugins = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if name in plugins:
         factory = _load_entry_point(plugins[name])
         return _made(factory, text, _with_argument(options, argument, name))
-    return _load_by_import(text, options, names=[*_FACTORIES, *_ALIASES, *plugins])
+    return _load_by_import(text, options, names=[*known_encoders(), *ALIASES, *plugins])
+
+
+def _load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
+    if facts.family:
+        from latentcache.encoders.autoencoder import load_autoencoder  # noqa: PLC0415  torch
+
+        return load_autoencoder(facts, options)
+    return _factory(_WEIGHT_FREE[facts.name], facts.name)(options)
 
 
 def check_encoder_name(text: str) -> None:
@@ -119,16 +77,15 @@ def check_encoder_name(text: str) -> None:
         ConfigError: The name is unknown, or needs weights that are not given.
     """
     name, _, argument = text.partition(":")
-    name = _ALIASES.get(name, name)
-    known = known_encoders()
-    if name in _FACTORIES:
-        _check_argument(name, argument, known[name])
+    facts = preset_of(name)
+    if facts is not None:
+        _check_argument(facts, argument)
         return
     plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
     attribute = argument.partition(":")[0].partition("?")[0]
     is_import = _PYTHON_NAME.fullmatch(name) and _PYTHON_NAME.fullmatch(attribute)
-    if name not in known and name not in plugins and not is_import:
-        names = [*_FACTORIES, *_ALIASES, *plugins]
+    if name not in plugins and not is_import:
+        names = [*known_encoders(), *ALIASES, *plugins]
         raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
 
 
@@ -140,31 +97,24 @@ def check_encoder(text: str) -> None:
         EncoderError: The folder of the weights holds others, or none.
     """
     check_encoder_name(text)
-    name, _, argument = text.partition(":")
-    name = _ALIASES.get(name, name)
     facts = declared_facts(text)
     if facts is not None and facts.needs_weights:
-        location, _ = _split_argument(name, argument, facts)
-        check_folder(location, class_name=facts.spec.impl.rpartition(".")[2])
+        location, _ = _split_argument(facts, text.partition(":")[2])
+        check_folder(location, class_name=facts.class_name)
 
 
 def declared_facts(text: str) -> EncoderFacts | None:
     """Return what is declared of the encoder that ``text`` names, None if it is unknown."""
-    name = text.partition(":")[0]
-    name = _ALIASES.get(name, name)
-    return known_encoders()[name] if name in _FACTORIES else None
+    return preset_of(text.partition(":")[0])
 
 
 def warm_up(text: str) -> None:
     """Import what loading ``text`` will need; whatever is wrong is told by the load itself."""
-    name = text.partition(":")[0]
-    path = _FACTORIES.get(_ALIASES.get(name, name))
-    if path is None:
-        return
-    family = getattr(importlib.import_module(path.partition(":")[0]), "FAMILY", None)
-    if family is not None:
+    facts = declared_facts(text)
+    if facts is not None and facts.family:
+        importlib.import_module(f"{__package__}.families.{facts.family}")
         # The package is lazy: asking for a class imports what takes seconds.
-        getattr(importlib.import_module("diffusers"), family.class_name)
+        getattr(importlib.import_module("diffusers"), facts.class_name)
 
 
 def list_encoders() -> list[EncoderFacts]:
@@ -190,13 +140,11 @@ def parse_knobs(text: str, name: str) -> dict[str, PLAIN_SCALAR]:
     return knobs
 
 
-def _split_argument(
-    name: str, argument: str, facts: EncoderFacts
-) -> tuple[str, dict[str, PLAIN_SCALAR]]:
+def _split_argument(facts: EncoderFacts, argument: str) -> tuple[str, dict[str, PLAIN_SCALAR]]:
     """Return location and knobs: ``WEIGHTS?key=value,key=value``, or knobs alone."""
     if not facts.needs_weights:
-        return argument, parse_knobs(argument, name)
-    return _location_and_knobs(argument, name)
+        return argument, parse_knobs(argument, facts.name)
+    return _location_and_knobs(argument, facts.name)
 
 
 def _location_and_knobs(argument: str, name: str) -> tuple[str, dict[str, PLAIN_SCALAR]]:
@@ -217,7 +165,8 @@ def _plain_value(text: str) -> PLAIN_SCALAR:
     return text
 
 
-def _check_argument(name: str, argument: str, facts: EncoderFacts) -> None:
+def _check_argument(facts: EncoderFacts, argument: str) -> None:
+    name = facts.name
     if facts.needs_weights and not argument:
         raise ConfigError(
             f"encoder must be {name}:FOLDER or {name}:HUB_ID, got {name!r} without weights; "
@@ -295,8 +244,8 @@ def _factory(path: str, text: str, *, names: list[str] | None = None) -> Encoder
 
 def said(error: BaseException) -> str:
     """Return an error's kind and the first line of its words."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    kind, line = type(error).__name__, first_line(error, limit=300)
+    return kind if line == kind else f"{kind}: {line}"
 
 
 def _look_in_current_folder() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentcache.core.errors import EncoderError
+from latentcache.core.errors import EncoderError, first_line
 from latentcache.core.fingerprint import canonical_json
 
 if TYPE_CHECKING:  # a folder is checked where torch is not wanted yet
@@ -189,7 +189,7 @@ def read_config(model_class: Any, source: WeightsSource) -> tuple[WeightsSource,
     """
     if Path(source.location).is_dir():
         return source, _local_config(source)
-    failure: OSError | None = None
+    failure: OSError = FileNotFoundError("nothing there")
     for subfolder in ("vae", ""):
         found = WeightsSource(
             source.location, subfolder, source.revision, source.is_offline, source.label
@@ -202,10 +202,9 @@ def read_config(model_class: Any, source: WeightsSource) -> tuple[WeightsSource,
         except OSError as error:
             failure = error
     how = "no network was asked" if source.is_offline else "the hub was asked"
-    reason = str(failure).strip().splitlines()[0]
     raise EncoderError(
         f"weights must be a folder or a hub id within reach, got {source.label} ({how}: "
-        f"{reason}); download them first and give the folder"
+        f"{first_line(failure)}); download them first and give the folder"
     ) from failure
 
 
@@ -243,10 +242,9 @@ def _load_module(model_class: Any, source: WeightsSource) -> Any:
             **source.arguments(),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise EncoderError(
             f"weights must load into {model_class.__name__}, got a failure ({source.label}: "
-            f"{reason}); download them again"
+            f"{first_line(error)}); download them again"
         ) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

@@ -47,8 +47,8 @@ def project(
 
 def _projected(facts: EncoderFacts, buckets: Sequence[Bucket], num_images: int) -> ProjectedEncoder:
     largest = buckets[-1]
-    height = largest.height_px // facts.spatial_factor[0]
-    width = largest.width_px // facts.spatial_factor[1]
+    height = largest.height_px // facts.spec.spatial_factor[0]
+    width = largest.width_px // facts.spec.spatial_factor[1]
 
     def total(bucket: Bucket, *, is_mode: bool) -> int:
         payload = facts.bytes_per_sample(bucket, "float16", "mode" if is_mode else "moments")
@@ -61,7 +61,6 @@ def _projected(facts: EncoderFacts, buckets: Sequence[Bucket], num_images: int) 
         latent=f"{facts.latent_channels} {TIMES} {height} {TIMES} {width}",
         num_bytes=tuple(total(bucket, is_mode=False) for bucket in buckets),
         mode_bytes=tuple(total(bucket, is_mode=True) for bucket in buckets),
-        is_available=facts.is_available,
     )
 
 

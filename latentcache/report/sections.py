@@ -225,9 +225,7 @@ def projection_section(projection: Projection) -> Markup:
     ]
     rows: list[tuple[Content, ...]] = [
         (
-            join(
-                [element("b", None, one.name), " ", _small(_described(one.title, one.is_available))]
-            ),
+            join([element("b", None, one.name), " ", _small(one.title)]),
             one.latent,
             *(format_bytes(size) for size in (*one.num_bytes, *one.mode_bytes)),
         )
@@ -245,10 +243,6 @@ def projection_section(projection: Projection) -> Markup:
     title = "What a million of your images would take"
     lead = "Swapping the encoder keeps the plan; the bytes are what changes."
     return section(title, lead, figure(table(columns, rows), caption))
-
-
-def _described(title: str, is_available: bool) -> str:
-    return title if is_available else f"{title}; estimate only in this version"
 
 
 def column_section(column: ColumnFacts, *, store: str, snapshot: int) -> Markup:

@@ -112,7 +112,6 @@ class ProjectedEncoder:
         latent: Shape at the largest size, e.g. ``16 x 128 x 128``.
         num_bytes: Per size of ``Projection.sizes_px``, everything the encoder gives.
         mode_bytes: The same with the mean alone; equal where there is no posterior.
-        is_available: This version can load it.
     """
 
     name: str
@@ -120,7 +119,6 @@ class ProjectedEncoder:
     latent: str
     num_bytes: tuple[int, ...]
     mode_bytes: tuple[int, ...]
-    is_available: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

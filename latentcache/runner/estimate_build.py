@@ -170,16 +170,16 @@ def measured_bucket(bucket: Bucket, rule: FrameRule) -> Bucket:
 
 def _cost_of(facts: EncoderFacts) -> EncoderCost | None:
     """Return the declared cost of a known encoder, or None where the weights decide."""
-    height, width = (_CELLS * factor for factor in facts.spatial_factor)
-    rule = facts.frame_rule
+    height, width = (_CELLS * factor for factor in facts.spec.spatial_factor)
+    rule = facts.spec.frame_rule
     num_bytes = facts.bytes_per_sample(Bucket(rule.first, height, width))
     if num_bytes is None:
         return None
     return EncoderCost(
         name=facts.name,
         bytes_per_cell=-(-num_bytes // (_CELLS**2 * rule.latent_first)),
-        spatial_factor=facts.spatial_factor,
-        multiple_of=facts.multiple_of,
+        spatial_factor=facts.spec.spatial_factor,
+        multiple_of=facts.spec.multiple_of,
         fixed_size=facts.spec.fixed_size,
         max_size_px=facts.spec.max_size_px,
         takes_clips=facts.spec.modality == "video",

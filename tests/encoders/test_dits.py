@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder, stack_fields
-from latentcache.encoders.presets import known_encoders
-from latentcache.encoders.registry import ALIASES
+from latentcache.encoders.presets import ALIASES, known_encoders
 from latentcache.loader.transform.fused import fit
 from latentcache.testing.normalizing import denormalize, normalize
 

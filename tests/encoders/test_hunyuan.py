@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from latentcache.core.errors import ConfigError, EncoderError
-from latentcache.encoders.video_encoder import VideoEncoder
+from latentcache.encoders.autoencoder import Autoencoder
 from latentcache.testing.normalizing import normalize
 
-TinyVideo = Callable[..., tuple[VideoEncoder, Any]]
+TinyVideo = Callable[..., tuple[Autoencoder, Any]]
 Clip = Callable[..., torch.Tensor]
 Encode = Callable[..., dict[str, torch.Tensor]]
 

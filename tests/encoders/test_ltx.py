@@ -9,10 +9,10 @@ import torch
 
 from latentcache.core.errors import EncoderError
 from latentcache.encoders import EncoderOptions, load_encoder
-from latentcache.encoders.video_encoder import VideoEncoder
+from latentcache.encoders.autoencoder import Autoencoder
 from latentcache.testing.normalizing import normalize
 
-TinyVideo = Callable[..., tuple[VideoEncoder, Any]]
+TinyVideo = Callable[..., tuple[Autoencoder, Any]]
 Clip = Callable[..., torch.Tensor]
 Encode = Callable[..., dict[str, torch.Tensor]]
 
@@ -58,7 +58,7 @@ def test_pieces_have_the_bits_of_the_whole_in_half_precision(
 ) -> None:
     options = EncoderOptions(device="cpu", is_offline=True, dtype="bfloat16")
     encoder = load_encoder(f"ltx:{save_tiny('ltx')}", options)
-    assert isinstance(encoder, VideoEncoder)
+    assert isinstance(encoder, Autoencoder)
     stream = encoder.open(32, 64)
     parts = [stream.push(frames) for frames in clip(17)[0].split(6, dim=1)]
     streamed = torch.cat([part["mean"] for part in parts if part], dim=1)

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from latentcache.encoders.video_encoder import VideoEncoder
+from latentcache.encoders.autoencoder import Autoencoder
 from latentcache.testing.normalizing import normalize
 
-TinyVideo = Callable[..., tuple[VideoEncoder, Any]]
+TinyVideo = Callable[..., tuple[Autoencoder, Any]]
 Clip = Callable[..., torch.Tensor]
 Encode = Callable[..., dict[str, torch.Tensor]]
 

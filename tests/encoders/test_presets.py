@@ -64,6 +64,6 @@ def test_default_buckets_fit_nearly_every_encoder(name: str) -> None:
 
 def test_every_row_says_its_licence_and_what_it_needs() -> None:
     for facts in FACTS.values():
-        assert facts.weights_licence
+        assert facts.spec.weights_licence
         assert facts.title
         assert facts.needs_weights == (not facts.name.startswith("dct"))

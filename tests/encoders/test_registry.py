@@ -19,6 +19,7 @@ from latentcache.encoders import (
     list_encoders,
     load_encoder,
     registry,
+    warm_up,
 )
 from latentcache.testing.fakes import FakeEncoder
 
@@ -74,20 +75,16 @@ def test_unknown_name_is_refused_in_a_sentence(text: str, sentence: str) -> None
         load_encoder(text, CPU)
 
 
-def test_encoder_known_for_estimates_only_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(registry._FACTORIES, "wan")
-    with pytest.raises(EncoderError, match="known for estimates only"):
-        load_encoder("wan:some/weights", CPU)
-
-
-@pytest.mark.parametrize(
-    "facts",
-    [facts for facts in list_encoders() if facts.is_available],
-    ids=lambda facts: facts.name,
-)
-def test_every_available_encoder_can_be_loaded(facts: EncoderFacts) -> None:
-    module, _, attribute = registry._FACTORIES[facts.name].partition(":")
-    assert callable(getattr(importlib.import_module(module), attribute))
+@pytest.mark.parametrize("facts", list_encoders(), ids=lambda facts: facts.name)
+def test_every_listed_encoder_is_one_that_can_be_loaded(facts: EncoderFacts) -> None:
+    if not facts.needs_weights:
+        assert load_encoder(facts.name, CPU).spec.name == facts.name
+        return
+    family = importlib.import_module(f"latentcache.encoders.families.{facts.family}").FAMILY
+    assert set(family.preset_normalizers) <= {one.name for one in list_encoders()}
+    warm_up(facts.name)
+    with pytest.raises(EncoderError, match="no such folder"):
+        load_encoder(f"{facts.name}:/no/such/folder", CPU)
 
 
 def test_folder_may_have_a_question_mark_in_its_name(tmp_path: Path) -> None:

@@ -68,12 +68,14 @@ def test_config_of_another_class_shows_both(save_tiny: SaveTiny) -> None:
 
 def test_wrong_channel_count_shows_both(kl_folder: Path) -> None:
     sentence = refusal("flux", kl_folder)
-    assert "must have 16 latent channels for flux, got 4" in sentence
+    assert "must have 16 channels for flux, got (4, 16, 24) of 3 x 64 x 96" in sentence
 
 
 def test_wrong_colour_channels(save_tiny: SaveTiny) -> None:
     folder = save_tiny("AutoencoderKL", in_channels=4)
-    assert "must take 3 colour channels for kl, got 4" in refusal("kl", folder)
+    sentence = refusal("kl", folder)
+    assert "must encode 3 x 64 x 96 for kl, got a failure" in sentence
+    assert "to have 4 channels" in sentence
 
 
 def test_missing_folder() -> None:

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
-from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published_normalizer import scaled
 from latentcache.encoders.spec import Normalizer
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 
@@ -51,13 +50,7 @@ def cogvideox_normalizer(model: LoadedModel) -> Normalizer | None:
     return scaled(1.0 / float(scale) if is_inverted else float(scale))
 
 
-FAMILY = VideoFamily(
-    class_name="AutoencoderKLCogVideoX",
+FAMILY = Family(
     read_normalizer=cogvideox_normalizer,
     make_coder=CogVideoXCoder,
 )
-
-
-def load_cogvideox(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLCogVideoX`` at ``options.location``."""
-    return build_video_encoder("cogvideox", FAMILY, options)

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 
 from latentcache.core.errors import EncoderError
-from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.published_normalizer import channel_figures, scaled
 from latentcache.encoders.spec import Normalizer, NormalizerOp
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 SIGMA_DATA = 0.5
@@ -52,13 +51,7 @@ def cosmos_normalizer(model: LoadedModel) -> Normalizer | None:
     )
 
 
-FAMILY = VideoFamily(
-    class_name="AutoencoderKLCosmos",
+FAMILY = Family(
     read_normalizer=cosmos_normalizer,
     read_output=read_identity,
 )
-
-
-def load_cosmos(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLCosmos`` at ``options.location``."""
-    return build_video_encoder("cosmos", FAMILY, options)

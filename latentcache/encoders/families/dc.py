@@ -5,29 +5,28 @@ from typing import Any
 
 import torch
 
-from latentcache.encoders.diffusers_encoder import DiffusersEncoder, Family, build_encoder
-from latentcache.encoders.load_options import EncoderOptions
-from latentcache.encoders.spec import Normalizer, NormalizerOp
+from latentcache.encoders.autoencoder import Family
+from latentcache.encoders.published_normalizer import scaled
+from latentcache.encoders.spec import Normalizer
 from latentcache.encoders.weights import LoadedModel
 
 SPRINT_SIGMA_DATA = 0.5
 """Of SANA-Sprint's scheduler, ``SCMScheduler``; the VAE's config does not hold it."""
 
 
-def dc_normalizer(name: str, model: LoadedModel) -> Normalizer | None:
+def dc_normalizer(model: LoadedModel, *, sigma_data: float = 1.0) -> Normalizer | None:
     """Return ``z * scaling_factor`` (1 / RMS of the latents), if the config publishes it.
 
     SANA-Sprint multiplies by its scheduler's ``sigma_data`` too
-    (``pipeline_sana_sprint_img2img.py``); SANA-Video on this class takes latents as they are
-    (``pipeline_sana_video_i2v.py``).
+    (``pipeline_sana_sprint_img2img.py``).
     """
-    if name == "sana-video-dc":
-        return Normalizer(ops=(), source="preset")
     scale = model.config.get("scaling_factor")
-    if scale is None:
-        return None
-    factor = float(scale) * (SPRINT_SIGMA_DATA if name == "sana-sprint" else 1.0)
-    return Normalizer(ops=(NormalizerOp(op="multiply", values=(factor,)),), source="config")
+    return None if scale is None else scaled(float(scale) * sigma_data)
+
+
+def as_it_is(_model: LoadedModel) -> Normalizer:
+    """Return no step: SANA-Video takes latents as they are (``pipeline_sana_video_i2v.py``)."""
+    return Normalizer(ops=(), source="preset")
 
 
 def read_latent(output: Any) -> dict[str, torch.Tensor]:
@@ -35,16 +34,11 @@ def read_latent(output: Any) -> dict[str, torch.Tensor]:
     return {"z": output.latent}
 
 
-def load_dc_preset(name: str, options: EncoderOptions) -> DiffusersEncoder:
-    """Return the ``AutoencoderDC`` at ``options.location`` under preset ``name``."""
-    family = Family(
-        class_name="AutoencoderDC",
-        read_output=read_latent,
-        read_normalizer=partial(dc_normalizer, name),
-    )
-    return build_encoder(name, family, options)
-
-
-load_dc = partial(load_dc_preset, "dc")
-load_sana_sprint = partial(load_dc_preset, "sana-sprint")
-load_sana_video_dc = partial(load_dc_preset, "sana-video-dc")
+FAMILY = Family(
+    read_normalizer=dc_normalizer,
+    preset_normalizers={
+        "sana-sprint": partial(dc_normalizer, sigma_data=SPRINT_SIGMA_DATA),
+        "sana-video-dc": as_it_is,
+    },
+    read_output=read_latent,
+)

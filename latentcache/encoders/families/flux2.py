@@ -3,18 +3,11 @@
 Several models share the class and its weights' form, and apply the buffers each in its way.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 
-from latentcache.encoders.diffusers_encoder import (
-    DiffusersEncoder,
-    Family,
-    build_encoder,
-    read_gaussian,
-)
-from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.spec import Normalizer, NormalizerOp
 from latentcache.encoders.weights import LoadedModel
 
@@ -48,25 +41,11 @@ def flux2_normalizer(
     )
 
 
-_NORMALIZERS: dict[str, Callable[[LoadedModel], Normalizer]] = {
-    "flux2": flux2_normalizer,
-    "ernie-image": partial(flux2_normalizer, eps=ERNIE_EPS),
-    # Its tokens are (y, x, channel): diffusers' pipeline_ideogram4.py.
-    "ideogram4": partial(flux2_normalizer, order="HWC"),
-}
-
-
-def load_flux2_preset(name: str, options: EncoderOptions) -> DiffusersEncoder:
-    """Return the ``AutoencoderKLFlux2`` at ``options.location`` under preset ``name``."""
-    family = Family(
-        class_name="AutoencoderKLFlux2",
-        read_output=read_gaussian,
-        read_normalizer=_NORMALIZERS[name],
-        pixel_patch=PATCH,
-    )
-    return build_encoder(name, family, options)
-
-
-load_flux2 = partial(load_flux2_preset, "flux2")
-load_ernie_image = partial(load_flux2_preset, "ernie-image")
-load_ideogram4 = partial(load_flux2_preset, "ideogram4")
+FAMILY = Family(
+    read_normalizer=flux2_normalizer,
+    preset_normalizers={
+        "ernie-image": partial(flux2_normalizer, eps=ERNIE_EPS),
+        # Its tokens are (y, x, channel): diffusers' pipeline_ideogram4.py.
+        "ideogram4": partial(flux2_normalizer, order="HWC"),
+    },
+)

@@ -1,6 +1,6 @@
-"""``AutoencoderKLHunyuanVideo`` and ``AutoencoderKLHunyuanVideo15``.
+"""``AutoencoderKLHunyuanVideo``: whole clips, or diffusers' tiles in time if asked for.
 
-The first one's group norm averages over the whole clip: every latent depends on every
+Its group norm averages over the whole clip: every latent depends on every
 frame, and the class hides that by cutting clips of more than 16 frames into overlapping
 tiles, by default. Here clips are encoded whole unless ``tile_frames`` asks for tiles, which
 then is part of the fingerprint: tiles of 33 frames differ from the whole by 0.7 of the
@@ -13,19 +13,11 @@ from typing import Any
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.encoders.diffusers_encoder import DiffusersKnobs
+from latentcache.encoders.autoencoder import DiffusersKnobs, Family
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
-from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
-from latentcache.encoders.published_normalizer import scaled
-from latentcache.encoders.spec import PLAIN_SCALAR, Normalizer
-from latentcache.encoders.video_encoder import (
-    VideoEncoder,
-    VideoFamily,
-    build_video_encoder,
-    pin_whole,
-)
-from latentcache.encoders.weights import LoadedModel
+from latentcache.encoders.published_normalizer import config_scale
+from latentcache.encoders.spec import PLAIN_SCALAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +35,13 @@ class HunyuanKnobs(DiffusersKnobs):
             )
 
 
-def pin_hunyuan(module: Any, knobs: HunyuanKnobs) -> dict[str, PLAIN_SCALAR]:
-    """Switch off all tiling but the one in time that was asked for; return the knobs."""
-    recorded = pin_whole(module, knobs)
+def set_tiles(module: Any, knobs: HunyuanKnobs) -> dict[str, PLAIN_SCALAR]:
+    """Switch tiling in time on if it was asked for; return the knobs that say so."""
     if knobs.tile_frames:
         module.use_framewise_encoding = True
         module.tile_sample_min_num_frames = knobs.tile_frames
         module.tile_sample_stride_num_frames = knobs.tile_frames * 3 // 4
-    return {**recorded, "framewise": bool(knobs.tile_frames), "tile_frames": knobs.tile_frames}
+    return {"framewise": bool(knobs.tile_frames), "tile_frames": knobs.tile_frames}
 
 
 @dataclass(slots=True)
@@ -108,30 +99,9 @@ def tile_coder(module: Any) -> TileCoder | None:
     return TileCoder(module) if module.use_framewise_encoding else None
 
 
-def hunyuan_normalizer(model: LoadedModel) -> Normalizer | None:
-    """Return ``z * scaling_factor``: 0.476986 for HunyuanVideo, 1.03682 for 1.5."""
-    scale = model.config.get("scaling_factor")
-    return None if scale is None else scaled(float(scale))
-
-
-HUNYUAN = VideoFamily(
-    class_name="AutoencoderKLHunyuanVideo",
-    read_normalizer=hunyuan_normalizer,
+FAMILY = Family(
+    read_normalizer=config_scale,
     make_coder=tile_coder,
     knobs=HunyuanKnobs,
-    pin=pin_hunyuan,
+    set_knobs=set_tiles,
 )
-
-HUNYUAN15 = VideoFamily(
-    class_name="AutoencoderKLHunyuanVideo15", read_normalizer=hunyuan_normalizer
-)
-
-
-def load_hunyuan(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLHunyuanVideo`` at ``options.location``."""
-    return build_video_encoder("hunyuan", HUNYUAN, options)
-
-
-def load_hunyuan15(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLHunyuanVideo15`` at ``options.location``."""
-    return build_video_encoder("hunyuan15", HUNYUAN15, options)

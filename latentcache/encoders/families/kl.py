@@ -6,73 +6,58 @@ Sources of the published constants: docs/encoders.md, "Known encoders".
 from functools import partial
 from typing import Literal
 
-from latentcache.encoders.diffusers_encoder import (
-    DiffusersEncoder,
-    Family,
-    build_encoder,
-    read_gaussian,
-)
-from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.published_normalizer import channel_figures, standardized
 from latentcache.encoders.spec import Normalizer, NormalizerOp
 from latentcache.encoders.weights import LoadedModel
 
-PUBLISHED: dict[str, tuple[float, float]] = {
-    "sd": (0.18215, 0.0),
-    "sdxl": (0.13025, 0.0),
-    "sd3": (1.5305, 0.0609),
-    "flux": (0.3611, 0.1159),
-}
-"""(scale, shift) for checkpoints whose config gives no ``scaling_factor``."""
 
-
-def kl_normalizer(name: str, model: LoadedModel) -> Normalizer | None:
+def kl_normalizer(
+    model: LoadedModel, *, published: tuple[float, float] | None = None, is_shifted: bool = True
+) -> Normalizer | None:
     """Return ``(z - shift) * scale``, or ``(z - mean) * scale / std`` where published.
 
-    Read from config.json itself: the class fills a missing factor with that of SD 1. GLM-Image
-    leaves the factor out where there are mean and std, Kandinsky 5 the shift (sources:
-    ``pipeline_glm_image.py``, ``pipeline_kandinsky_i2i.py``).
+    Read from config.json itself: the class fills a missing factor with that of SD 1.
+
+    Args:
+        model: Loaded.
+        published: Scale and shift for checkpoints whose config gives no ``scaling_factor``.
+        is_shifted: Kandinsky 5 leaves the shift out (``pipeline_kandinsky_i2i.py``).
     """
     config, figures = model.config, channel_figures(model)
-    if name == "glm-image" and figures is not None:
-        return standardized(*figures[:2])
-    scale, shift = PUBLISHED.get(name, (None, 0.0))
-    is_published = config.get("scaling_factor") is not None
-    if is_published:
-        scale, shift = float(config["scaling_factor"]), float(config.get("shift_factor") or 0.0)
-    if scale is None:
+    source: Literal["config", "preset"] = "preset"
+    if config.get("scaling_factor") is not None:
+        published = float(config["scaling_factor"]), float(config.get("shift_factor") or 0.0)
+        source = "config"
+    if published is None:
         # With a factor of 1 all rules agree on mean and std.
         return None if figures is None else standardized(*figures[:2])
-    if name == "kandinsky5-image":
-        shift = 0.0
-    source: Literal["config", "preset"] = "config" if is_published else "preset"
+    scale, shift = published
+    multiply = NormalizerOp(op="multiply", values=(scale,))
     if figures is not None:
-        return Normalizer(
-            ops=(
-                NormalizerOp(op="subtract", values=figures[0]),
-                NormalizerOp(op="multiply", values=(scale,)),
-                NormalizerOp(op="divide", values=figures[1]),
-            ),
-            source=source,
-        )
-    ops = [NormalizerOp(op="subtract", values=(shift,))] if shift else []
-    return Normalizer(ops=(*ops, NormalizerOp(op="multiply", values=(scale,))), source=source)
+        subtract = NormalizerOp(op="subtract", values=figures[0])
+        divide = NormalizerOp(op="divide", values=figures[1])
+        return Normalizer(ops=(subtract, multiply, divide), source=source)
+    if shift and is_shifted:
+        subtract = NormalizerOp(op="subtract", values=(shift,))
+        return Normalizer(ops=(subtract, multiply), source=source)
+    return Normalizer(ops=(multiply,), source=source)
 
 
-def load_kl_preset(name: str, options: EncoderOptions) -> DiffusersEncoder:
-    """Return the ``AutoencoderKL`` at ``options.location`` under preset ``name``."""
-    family = Family(
-        class_name="AutoencoderKL",
-        read_output=read_gaussian,
-        read_normalizer=partial(kl_normalizer, name),
-    )
-    return build_encoder(name, family, options)
+def glm_normalizer(model: LoadedModel) -> Normalizer | None:
+    """Return mean and std without the factor, as ``pipeline_glm_image.py``, where published."""
+    figures = channel_figures(model)
+    return kl_normalizer(model) if figures is None else standardized(*figures[:2])
 
 
-load_sd = partial(load_kl_preset, "sd")
-load_sdxl = partial(load_kl_preset, "sdxl")
-load_sd3 = partial(load_kl_preset, "sd3")
-load_flux = partial(load_kl_preset, "flux")
-load_kl = partial(load_kl_preset, "kl")
-load_glm_image = partial(load_kl_preset, "glm-image")
-load_kandinsky5_image = partial(load_kl_preset, "kandinsky5-image")
+FAMILY = Family(
+    read_normalizer=kl_normalizer,
+    preset_normalizers={
+        "sd": partial(kl_normalizer, published=(0.18215, 0.0)),
+        "sdxl": partial(kl_normalizer, published=(0.13025, 0.0)),
+        "sd3": partial(kl_normalizer, published=(1.5305, 0.0609)),
+        "flux": partial(kl_normalizer, published=(0.3611, 0.1159)),
+        "glm-image": glm_normalizer,
+        "kandinsky5-image": partial(kl_normalizer, is_shifted=False),
+    },
+)

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from latentcache.core.errors import EncoderError
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
-from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published_normalizer import standardized
 from latentcache.encoders.spec import Normalizer
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 Tails = dict[torch.nn.Module, torch.Tensor]
@@ -117,11 +116,4 @@ def ltx_normalizer(model: LoadedModel) -> Normalizer:
     return standardized(mean, std, scale=float(module.config.scaling_factor), source="buffer")
 
 
-def load_ltx_preset(name: str, class_name: str, options: EncoderOptions) -> VideoEncoder:
-    """Return the ``class_name`` at ``options.location`` under preset ``name``."""
-    family = VideoFamily(class_name=class_name, read_normalizer=ltx_normalizer, make_coder=LtxCoder)
-    return build_video_encoder(name, family, options)
-
-
-load_ltx = partial(load_ltx_preset, "ltx", "AutoencoderKLLTXVideo")
-load_ltx2 = partial(load_ltx_preset, "ltx2", "AutoencoderKLLTX2Video")
+FAMILY = Family(read_normalizer=ltx_normalizer, make_coder=LtxCoder)

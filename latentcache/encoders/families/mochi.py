@@ -1,9 +1,8 @@
 """``AutoencoderKLMochi``: 12 channels, 8 px and 6 frames; whole clips only."""
 
-from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.published_normalizer import channel_figures, scaled, standardized
 from latentcache.encoders.spec import Normalizer
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 
@@ -22,9 +21,4 @@ def mochi_normalizer(model: LoadedModel) -> Normalizer:
     return standardized(mean, std, scale=scale, source=source)
 
 
-FAMILY = VideoFamily(class_name="AutoencoderKLMochi", read_normalizer=mochi_normalizer)
-
-
-def load_mochi(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLMochi`` at ``options.location``."""
-    return build_video_encoder("mochi", FAMILY, options)
+FAMILY = Family(read_normalizer=mochi_normalizer)

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
-from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published_normalizer import scaled
 from latentcache.encoders.spec import Normalizer
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 
@@ -54,14 +53,8 @@ def svd_normalizer(model: LoadedModel) -> Normalizer:
     return scaled(float(scale))
 
 
-FAMILY = VideoFamily(
-    class_name="AutoencoderKLTemporalDecoder",
+FAMILY = Family(
     read_normalizer=svd_normalizer,
     make_coder=FrameCoder,
     decode=decode_frames,
 )
-
-
-def load_svd(options: EncoderOptions) -> VideoEncoder:
-    """Return the ``AutoencoderKLTemporalDecoder`` at ``options.location``."""
-    return build_video_encoder("svd", FAMILY, options)

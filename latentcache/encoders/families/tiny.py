@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from latentcache.encoders.diffusers_encoder import DiffusersEncoder, Family, build_encoder
-from latentcache.encoders.load_options import EncoderOptions
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.spec import Normalizer, NormalizerOp
 from latentcache.encoders.weights import LoadedModel
 
@@ -30,11 +29,4 @@ def read_latents(output: Any) -> dict[str, torch.Tensor]:
     return {"z": output.latents}
 
 
-FAMILY = Family(
-    class_name="AutoencoderTiny", read_output=read_latents, read_normalizer=tiny_normalizer
-)
-
-
-def load_tiny(options: EncoderOptions) -> DiffusersEncoder:
-    """Return the ``AutoencoderTiny`` at ``options.location``."""
-    return build_encoder("tiny", FAMILY, options)
+FAMILY = Family(read_normalizer=tiny_normalizer, read_output=read_latents)

@@ -6,17 +6,15 @@ in the module's attributes. Whole and streamed clips have the bits of ``module.e
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 
+from latentcache.encoders.autoencoder import Family
 from latentcache.encoders.frame_chunks import Fields, GroupCoder
-from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.posterior import gaussian_fields
 from latentcache.encoders.published_normalizer import channel_figures, standardized
 from latentcache.encoders.spec import Normalizer
-from latentcache.encoders.video_encoder import VideoEncoder, VideoFamily, build_video_encoder
 from latentcache.encoders.weights import LoadedModel
 
 
@@ -55,12 +53,4 @@ def wan_normalizer(model: LoadedModel) -> Normalizer | None:
     return None if figures is None else standardized(*figures[:2])
 
 
-def load_wan_preset(name: str, class_name: str, options: EncoderOptions) -> VideoEncoder:
-    """Return the ``class_name`` at ``options.location`` under preset ``name``."""
-    family = VideoFamily(class_name=class_name, read_normalizer=wan_normalizer, make_coder=WanCoder)
-    return build_video_encoder(name, family, options)
-
-
-load_wan = partial(load_wan_preset, "wan", "AutoencoderKLWan")
-load_wan22 = partial(load_wan_preset, "wan22", "AutoencoderKLWan")
-load_qwen = partial(load_wan_preset, "qwen", "AutoencoderKLQwenImage")
+FAMILY = Family(read_normalizer=wan_normalizer, make_coder=WanCoder)

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from latentcache.core.errors import EncoderError, LatentCacheError
+from latentcache.core.errors import EncoderError, LatentCacheError, first_line
 from latentcache.core.media import LONG_CLIP_BYTES, Bucket
 from latentcache.encoders import (
     Encoder,
@@ -30,7 +30,6 @@ from latentcache.runner.encode.batch_encoder import (
     OVERFLOWN,
     BatchEncoder,
     Note,
-    first_line,
     not_storable,
 )
 from latentcache.runner.encode.encoded_rows import non_finite_rows, scaled_pixels

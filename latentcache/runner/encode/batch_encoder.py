@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from latentcache.core.errors import first_line
 from latentcache.core.fields import Field
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.encoders import (
@@ -344,9 +345,3 @@ def not_storable(fault: str) -> Reject:
     return Reject(
         code=RejectCode.ENCODER_FAILED.word, stage="encode", reason=f"the encoder gives {fault}"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no message"

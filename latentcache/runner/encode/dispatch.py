@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from dataclasses import replace
 
-from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError
+from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError, first_line
 from latentcache.core.inputs import encoded_bucket
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
@@ -221,7 +221,7 @@ class Dispatcher:
         if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
             raise RunError(
                 f"encode actors must live, got {self._deaths} deaths in a row without a unit "
-                f"done ({_first_line(error)}); look at the machine's memory and Ray's logs"
+                f"done ({first_line(error)}); look at the machine's memory and Ray's logs"
             )
         self._reporter.message("an encode actor died; its units run again on a new one")
         orders = self._pool.replace_dead(actor, is_strike=is_strike, failed=failed)
@@ -254,8 +254,3 @@ def _longest_first(orders: list[UnitOrder]) -> list[UnitOrder]:
     on one store rarely do the same unit."""
     shuffled = random.sample(orders, len(orders))
     return sorted(shuffled, key=lambda order: -order.unit.num_rows * order.unit.bucket.num_pixels)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import ray
 
-from latentcache.core.errors import RunError
+from latentcache.core.errors import RunError, first_line
 from latentcache.runner.workers.calls import ClusterFacts
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
@@ -161,12 +161,6 @@ def _not_started(why: str) -> RunError:
         f"Ray must start on this machine, got {why!r} ({folder}: {free}); make room there or set "
         "RAY_TMPDIR, and look at memory and limits (ulimit -a)"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error of Ray's says, short enough for a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _no_cluster(address: str, why: str) -> RunError:

@@ -15,6 +15,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from latentcache.core.errors import first_line
 from latentcache.runner.encode.actor_setup import MAX_UNIT_THREADS, ActorSetup
 from latentcache.runner.workers.calls import (
     ActorCalls,
@@ -23,7 +24,7 @@ from latentcache.runner.workers.calls import (
     NotDoneError,
     WorkerLostError,
 )
-from latentcache.runner.workers.cluster import cluster_facts, first_line
+from latentcache.runner.workers.cluster import cluster_facts
 
 Ref = Any
 
