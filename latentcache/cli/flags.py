@@ -14,7 +14,6 @@ import click
 from click.core import ParameterSource
 
 from latentcache.cli.values import COLOUR, COUNTS, RESOLUTION, SHARE, dtype_name
-from latentcache.core.inputs import INPUTS
 
 if TYPE_CHECKING:
     from latentcache.runner import Recipe
@@ -168,8 +167,9 @@ def encode_flags(command: CommandT) -> CommandT:
             help="What becomes of HDR clips.",
         ),
         _option(
-            "--input", key="encode.input", type=click.Choice(INPUTS),
-            help="What of each sample is encoded; a first frame conditions image-to-video models.",
+            "--input", key="encode.input", metavar="INPUT",
+            help="What of each sample is encoded: pixels, first_frame, last_frame, "
+            "first_frame+zeros, first+last_frame+zeros, text:caption.",
         ),
         _option(
             "--offline", key="encode.offline", is_flag=True, help="Never ask a model hub."

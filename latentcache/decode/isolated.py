@@ -49,12 +49,14 @@ class IsolatedSample:
         geometry: How frames are resized and cropped.
         start_s: Of a clip; None for a picture.
         frame_rate_fps: Of a clip; None for a picture.
+        frame_numbers: See ``ClipRequest``.
     """
 
     bucket: Bucket
     geometry: Geometry
     start_s: float | None = None
     frame_rate_fps: float | None = None
+    frame_numbers: tuple[int, ...] = ()
 
 
 def decode_isolated(
@@ -200,6 +202,7 @@ def _decode(request: dict[str, Any]) -> NDArray[np.uint8]:
         geometry=geometry,
         start_s=told["start_s"],
         frame_rate_fps=told["frame_rate_fps"],
+        numbers=tuple(told["frame_numbers"]),
     )
     return decode_clip(file, clip, size_bytes=size_bytes, transform=transform.video)
 

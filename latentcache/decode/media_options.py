@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from latentcache.core.errors import StoreError
-from latentcache.core.inputs import INPUTS, Input
+from latentcache.core.inputs import ALL_PIXELS, parse_input, recorded_input
 
 Hdr = Literal["tone_map", "refuse"]
 
@@ -121,19 +121,19 @@ class MediaTransform:
     image: ImageTransform
     video: VideoTransform | None = None
     """None for encoders that take no clips: the rules of videos are none of their identity."""
-    input: Input = "all"
+    input: str = ALL_PIXELS
     """What of each sample is encoded; hashed only if it is not all of it."""
 
     def __post_init__(self) -> None:
-        if self.input not in INPUTS:
-            raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {self.input!r}")
+        if parse_input(self.input).modality != "pixels":
+            raise ValueError(f"input of a transform of pixels must be pixels, got {self.input!r}")
 
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         identity = self.image.identity()
         if self.video is not None:
             identity["video"] = self.video.identity()
-        return identity if self.input == "all" else {**identity, "input": self.input}
+        return identity if self.input == ALL_PIXELS else {**identity, "input": self.input}
 
     def check_libraries(self) -> None:
         """Refuse to go on where this machine's libraries make other pixels than were asked for.
@@ -170,7 +170,7 @@ class MediaTransform:
             video = VideoTransform(**_values(recorded["video"])) if "video" in recorded else None
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
-        found = cls(image=image, video=video, input=recorded.get("input", "all"))
+        found = cls(image=image, video=video, input=recorded_input(recorded))
         if _plain(found.identity()) != _plain(recorded):
             raise ValueError(f"the rules here are {_plain(found.identity())}")
         return found

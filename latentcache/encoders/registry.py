@@ -19,6 +19,7 @@ from latentcache.core.errors import ConfigError, EncoderError, LatentCacheError,
 from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import ALIASES, known_encoders, preset_of
+from latentcache.encoders.shapes import check_can_feed
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
 from latentcache.encoders.weights import check_folder
 
@@ -89,15 +90,22 @@ def check_encoder_name(text: str) -> None:
         raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
 
 
-def check_encoder(text: str) -> None:
+def check_encoder(text: str, asked: str | None = None) -> None:
     """Refuse what ``load_encoder`` would refuse by name, config and headers; loads no weights.
+
+    Args:
+        text: As for ``load_encoder``.
+        asked: The input that it will be given, if that is known; what another package registers
+            tells only once it is loaded what it takes.
 
     Raises:
         ConfigError: The name is unknown, or needs weights that are not given.
-        EncoderError: The folder of the weights holds others, or none.
+        EncoderError: The folder of the weights holds others, or none; or it takes another input.
     """
     check_encoder_name(text)
     facts = declared_facts(text)
+    if facts is not None and asked is not None:
+        check_can_feed(facts.spec, asked)
     if facts is not None and facts.needs_weights:
         location, _ = _split_argument(facts, text.partition(":")[2])
         check_folder(location, class_name=facts.class_name)

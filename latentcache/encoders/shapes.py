@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import DTYPE_BYTES, Field
+from latentcache.core.inputs import ALL_PIXELS, Modality, parse_input
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.encoders.spec import EncoderSpec, SampleMeta
@@ -55,22 +56,33 @@ def bucket_of(pixels: "torch.Tensor") -> Bucket:
     return Bucket(num_frames, pixels.shape[-2], pixels.shape[-1])
 
 
-FED_MODALITIES = ("image", "video")
-"""What a corpus gives an encoder: pixels."""
+_TAKEN: dict[Modality, tuple[str, ...]] = {"pixels": ("image", "video"), "text": ("text",)}
+"""What an encoder may be, to be given pixels or a text."""
 
 
-def check_can_feed(spec: EncoderSpec) -> None:
-    """Refuse an encoder of something else than pixels.
+def check_can_feed(spec: EncoderSpec, asked: str = ALL_PIXELS) -> None:
+    """Refuse an encoder that does not take its input.
+
+    Args:
+        spec: Of the encoder.
+        asked: The input, as ``core.inputs`` writes it.
 
     Raises:
-        EncoderError: It is one.
+        EncoderError: It takes something else.
     """
-    if spec.modality not in FED_MODALITIES:
-        raise EncoderError(
-            f"modality must be {' or '.join(FED_MODALITIES)}, got {spec.modality!r} ({spec.name}): "
-            "encoders are given pixels, and nothing else yet; store other embeddings by a tool of "
-            "their own"
-        )
+    taken = _TAKEN[parse_input(asked).modality]
+    if spec.modality in taken:
+        return
+    if spec.modality == "text":
+        way_out = "give it a text, for instance with --input text:caption"
+    elif spec.modality in _TAKEN["pixels"]:
+        way_out = "give it pixels by leaving out --input, or name an encoder of texts"
+    else:
+        way_out = "encoders are given pixels or texts, and nothing else yet"
+    raise EncoderError(
+        f"modality of an encoder of {asked} must be {' or '.join(taken)}, got {spec.modality!r} "
+        f"({spec.name}); {way_out}"
+    )
 
 
 def make_metas(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
-from latentcache.core.inputs import decoded_bucket, encoded_bucket
+from latentcache.core.inputs import encoded_bucket, frame_numbers, parse_input
 from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
 from latentcache.core.seeds import keyed_uint64
 from latentcache.decode import (
@@ -212,15 +212,21 @@ def read_pixels(
     bucket = encoded_bucket(sample.bucket, transform.input)
     if num_frames is not None:
         bucket = replace(bucket, num_frames=min(num_frames, bucket.num_frames))
+    numbers = frame_numbers(sample.bucket, transform.input)
+    if bucket.num_frames > 1:  # of a clip that is cut, the last frame is not looked at
+        numbers = tuple(each for each in numbers if each < bucket.num_frames)
+    has_all = parse_input(transform.input).frames == "pixels"
+    num_decoded = bucket.num_frames if has_all else len(numbers) or 1
     root = Folder.open(corpus_url or sample.corpus_url)
     with open_source(root, sample.source) as (file, size_bytes, digest):
         if any(sample.source_digest) and digest != sample.source_digest:
             raise MediaError("changed", "its bytes are not the ones that were encoded")
         request = ClipRequest.of_sample(
-            decoded_bucket(bucket, transform.input),
+            replace(bucket, num_frames=num_decoded),
             sample.geometry,
             start_s=sample.start_s,
             frame_rate_fps=sample.frame_rate_fps,
+            numbers=numbers,
         )
         if request is None:
             # It was decoded under the limit of its run; asking again is no reason to refuse.
@@ -236,11 +242,11 @@ def read_pixels(
 def _with_zeros(
     clip_THWC: npt.NDArray[np.uint8], num_frames: int, record: EncodingRecord
 ) -> npt.NDArray[np.uint8]:
-    """Return a clip with what the encoder saw as zeros for the frames that it lacks."""
+    """Return a clip with what the encoder saw as zeros after its first frame."""
     low, high = record.identity["encoder"]["input_range"]
     zero = round(255 * -low / (high - low))
-    missing = num_frames - len(clip_THWC)
-    return np.pad(clip_THWC, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=zero)
+    zeros = np.full((num_frames - len(clip_THWC), *clip_THWC.shape[1:]), zero, np.uint8)
+    return np.concatenate([clip_THWC[:1], zeros, clip_THWC[1:]])
 
 
 def recorded_transform(recorded: dict[str, Any]) -> MediaTransform:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.inputs import ALL_PIXELS
 from latentcache.core.units import UnitId
 from latentcache.runner.run_options import EncodeOptions, Resources
 
@@ -37,7 +38,7 @@ class EncodeRequest:
     corpus_url: str = ""
 
     def __post_init__(self) -> None:
-        if self.encode.input != "all" and self.column == MAIN_COLUMN:
+        if self.encode.input != ALL_PIXELS and self.column == MAIN_COLUMN:
             raise ConfigError(
                 f"column must be another than {MAIN_COLUMN} for input {self.encode.input}, got "
                 f"{self.column}; name it for instance --column cond"

@@ -86,8 +86,7 @@ def build(
 def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
     """Return ``request`` with what the column has where nothing was given; see ``keep_served``."""
     kept = keep_served(store, request, reporter)
-    if kept.encode.encoder != request.encode.encoder:
-        check_encoder(kept.encode.encoder)
+    check_encoder(kept.encode.encoder, kept.encode.input)
     return kept
 
 

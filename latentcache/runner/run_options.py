@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from latentcache.core.errors import ConfigError
-from latentcache.core.inputs import INPUTS, Input
+from latentcache.core.inputs import ALL_PIXELS, parse_input
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 
 Policy = Literal["moments", "mode", "sample"]
@@ -24,7 +24,8 @@ class EncodeOptions:
         batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
         background: RGB under transparent pixels.
         hdr: What becomes of HDR pictures and clips: ``tone_map`` to sRGB, or ``refuse``.
-        input: What of each sample is encoded: ``all``, ``first_frame`` or ``first_frame+zeros``.
+        input: What of each sample is encoded: ``pixels``, ``last_frame``, ``text:caption`` ...; see
+            ``core.inputs``.
         seed: Keys the draws of ``posterior = "sample"``.
         is_offline: Never ask a model hub.
     """
@@ -38,7 +39,7 @@ class EncodeOptions:
     batch_size: int = 0
     background: tuple[int, ...] = (255, 255, 255)
     hdr: Literal["tone_map", "refuse"] = "tone_map"
-    input: Input = "all"
+    input: str = ALL_PIXELS
     seed: int = 0
     is_offline: bool = False
 
@@ -52,8 +53,10 @@ class EncodeOptions:
             )
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
-        if self.input not in INPUTS:
-            raise ConfigError(f"input must be one of {', '.join(INPUTS)}, got {self.input!r}")
+        try:
+            parse_input(self.input)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         if self.hdr not in ("tone_map", "refuse"):
             raise ConfigError(f"hdr must be tone_map or refuse, got {self.hdr!r}")
 
@@ -74,7 +77,7 @@ class EncodeOptions:
                 which loads torch.
             clip_libraries: The same of clips.
         """
-        takes_clips |= self.input != "all"
+        takes_clips |= self.input != ALL_PIXELS
         rules: dict[str, Any] = {"background": self.background, "hdr": self.hdr}
         of_pictures: dict[str, Any] = {} if libraries is None else {"libraries": dict(libraries)}
         of_clips: dict[str, Any] = (

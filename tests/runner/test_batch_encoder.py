@@ -109,7 +109,7 @@ def test_what_runs_is_noted_before_and_after(good: BatchEncoder) -> None:
 
 
 def test_an_encoder_of_another_modality_is_given_no_pixels() -> None:
-    with pytest.raises(EncoderError, match="modality must be image or video, got 'text'"):
+    with pytest.raises(EncoderError, match="encoder of pixels must be image or video, got 'text'"):
         _loaded("TextEncoder")
 
 

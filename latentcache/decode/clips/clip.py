@@ -40,12 +40,14 @@ class ClipRequest:
         geometry: How upright frames are resized and cropped.
         start_s: Of the first frame, from the first frame of the file.
         frame_rate_fps: Frames per second of the clip.
+        numbers: Which frames of the clip are returned, ascending from 0; () is the first ones.
     """
 
     bucket: Bucket
     geometry: Geometry
     start_s: float
     frame_rate_fps: float
+    numbers: tuple[int, ...] = ()
 
     @classmethod
     def of_sample(
@@ -55,15 +57,23 @@ class ClipRequest:
         *,
         start_s: float | None,
         frame_rate_fps: float | None,
+        numbers: tuple[int, ...] = (),
     ) -> "ClipRequest | None":
-        """Return which stretch of a video a planned sample is; None for a picture."""
+        """Return which frames of a video a planned sample is; None for a picture."""
         if start_s is None or frame_rate_fps is None:
             return None
-        return cls(bucket=bucket, geometry=geometry, start_s=start_s, frame_rate_fps=frame_rate_fps)
+        return cls(
+            bucket=bucket,
+            geometry=geometry,
+            start_s=start_s,
+            frame_rate_fps=frame_rate_fps,
+            numbers=numbers,
+        )
 
     def times_s(self) -> list[float]:
         """Return when its frames are shown in the file."""
-        return [self.start_s + k / self.frame_rate_fps for k in range(self.bucket.num_frames)]
+        numbers = self.numbers or range(self.bucket.num_frames)
+        return [self.start_s + k / self.frame_rate_fps for k in numbers]
 
 
 @dataclass(slots=True)

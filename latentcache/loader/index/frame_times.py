@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from latentcache.core.frames import FrameRule
-from latentcache.core.inputs import encoded_bucket
+from latentcache.core.inputs import encoded_bucket, recorded_input
 from latentcache.core.media import Bucket
 from latentcache.store import EncodingRecord
 from latentcache.store.format import TensorEntry
@@ -29,7 +29,7 @@ def latent_frame_spans(
         bucket: How many pixel frames there are.
     """
     num_latents = num_latent_frames(record, fields)
-    bucket = encoded_bucket(bucket, record.transform.get("input", "all"))
+    bucket = encoded_bucket(bucket, recorded_input(record.transform))
     rule = FrameRule.from_spec(record.spec)
     if rule is not None and rule.admits(bucket.num_frames):
         spans = np.array(rule.latent_spans(bucket.num_frames), np.float64)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 import pyarrow as pa
 
 from latentcache.core.errors import RunError
-from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_frames
+from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_numbers, num_zero_frames
 from latentcache.core.rejects import Reject
 from latentcache.runner.clips.clip_encoding import ClipEncoding, ClipFailedError, EncodedPiece
 from latentcache.runner.clips.clip_frames import ClipFrames, ClipRejectedError, ClipWorkerDiedError
@@ -165,12 +165,16 @@ class ClipRun:
         is_noted = self._order.is_careful
         place = f"row:{self._row.row}"
         note = self._tools.noting(self._order.unit, place) if is_noted else None
-        for frames_THWC in self._frames:
-            yield encoding.push(frames_THWC, note=note)
         num_zeros = num_zero_frames(self._order.unit.bucket, self._input)
         size = frames_per_group(self._bucket)
-        for start in range(0, num_zeros, size):
-            yield encoding.push_zeros(min(size, num_zeros - start), note=note)
+        for frames_THWC in self._frames:
+            is_before_zeros = num_zeros > 0
+            yield encoding.push(frames_THWC[:1] if is_before_zeros else frames_THWC, note=note)
+            while num_zeros:
+                yield encoding.push_zeros(min(size, num_zeros), note=note)
+                num_zeros -= min(size, num_zeros)
+            if is_before_zeros and len(frames_THWC) > 1:
+                yield encoding.push(frames_THWC[1:], note=note)
         yield encoding.finish(note=note)
 
     def _keep(self, future: "Future[EncodedPiece | None]", latents: ClipLatents) -> None:
@@ -199,6 +203,7 @@ class ClipRun:
             bucket=bucket,
             rows=(self._row,),
             settings=tools.settings,
+            frame_numbers=frame_numbers(self._order.unit.bucket, self._input),
         )
         return ClipFrames(
             order,

@@ -97,7 +97,7 @@ class ClipWorker:
 
     def _iter_groups(self) -> Iterator[Pixels]:
         order = self._order
-        request = self._row.clip(order.bucket)
+        request = self._row.clip(order)
         assert request is not None, "long clips are of videos"
         opened = open_source(order.corpus, self._row.source, on_progress=extend_time_limit)
         with opened as (file, size_bytes, digest):

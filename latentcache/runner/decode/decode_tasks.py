@@ -63,10 +63,14 @@ class DecodeRow:
     start_s: float | None = None
     frame_rate_fps: float | None = None
 
-    def clip(self, bucket: Bucket) -> ClipRequest | None:
-        """Return which stretch of a video it is; None for a picture."""
+    def clip(self, order: "DecodeOrder") -> ClipRequest | None:
+        """Return which frames of a video are asked of it; None for a picture."""
         return ClipRequest.of_sample(
-            bucket, self.geometry, start_s=self.start_s, frame_rate_fps=self.frame_rate_fps
+            order.bucket,
+            self.geometry,
+            start_s=self.start_s,
+            frame_rate_fps=self.frame_rate_fps,
+            numbers=order.frame_numbers,
         )
 
 
@@ -96,6 +100,7 @@ class DecodeOrder:
     """What one task is asked to do.
 
     Attributes:
+        frame_numbers: Which frames of each clip, from 0; () is the first ones.
         is_isolated: Run each row in a process of its own: these rows were in a task that died.
     """
 
@@ -103,6 +108,7 @@ class DecodeOrder:
     bucket: Bucket
     rows: tuple[DecodeRow, ...]
     settings: DecodeSettings
+    frame_numbers: tuple[int, ...] = ()
     is_isolated: bool = False
 
 
@@ -237,7 +243,7 @@ def _in_this_process(
 ) -> Iterator[tuple[int, MediaError | None]]:
     """Fill in one file's rows, each of T frames, and yield what became of them as they come."""
     file, size_bytes = opened
-    settings, requests = order.settings, [each.clip(order.bucket) for each in rows]
+    settings, requests = order.settings, [each.clip(order) for each in rows]
     clips = [request for request in requests if request is not None]
     if not clips:
         with time_limit(settings.time_limit_s):
@@ -270,12 +276,13 @@ def _isolated(
 ) -> Iterator[tuple[int, MediaError | None]]:
     settings = order.settings
     for index, each in enumerate(rows):
-        clip = each.clip(order.bucket)
+        clip = each.clip(order)
         sample = IsolatedSample(
             bucket=order.bucket,
             geometry=each.geometry,
             start_s=clip.start_s if clip else None,
             frame_rate_fps=clip.frame_rate_fps if clip else None,
+            frame_numbers=order.frame_numbers,
         )
         try:
             targets[index][:] = decode_isolated(

@@ -18,6 +18,7 @@ import torch
 
 from latentcache.core.errors import first_line
 from latentcache.core.fields import Field
+from latentcache.core.inputs import ALL_PIXELS
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.encoders import (
     Encoder,
@@ -65,7 +66,7 @@ class EncodeBatch:
     Attributes:
         pixels_BTHWC: uint8, mid-grey where a row has no pixels.
         keys: One per row; "" for a filler row, whose output is dropped.
-        num_zero_frames: Frames of zeros in the encoder's input range that follow.
+        num_zero_frames: Frames of zeros in the encoder's input range that follow the first.
         frame_rates_fps: Of the clips, one per key or fewer; what is missing is a picture.
     """
 
@@ -103,6 +104,7 @@ class BatchEncoder:
         *,
         policy: Callable[[EncoderSpec], EncodePolicy],
         threads: int,
+        asked: str = ALL_PIXELS,
     ) -> None:
         """Load the encoder on its thread.
 
@@ -110,6 +112,7 @@ class BatchEncoder:
             make_encoder: Takes a compute dtype, or None for the asked one.
             policy: Of a loaded encoder.
             threads: Torch threads on a CPU.
+            asked: The input that the encoder will be given.
         """
         self._make_encoder = make_encoder
         # Torch keeps its thread count per calling thread, so it is set on the encode thread.
@@ -117,7 +120,7 @@ class BatchEncoder:
             1, thread_name_prefix="encode", initializer=torch.set_num_threads, initargs=(threads,)
         )
         self.encoder = self._thread.submit(make_encoder, None).result()
-        check_can_feed(self.encoder.spec)
+        check_can_feed(self.encoder.spec, asked)
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
         self._batch_started_s: float | None = None
@@ -226,7 +229,8 @@ class BatchEncoder:
         pixels = scaled_pixels(batch.pixels_BTHWC, encoder)
         if batch.num_zero_frames:
             # Zeros of the model's, which are no grey that 8 bits could hold.
-            pixels = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, batch.num_zero_frames))
+            zeros = pixels.new_zeros((*pixels.shape[:2], batch.num_zero_frames, *pixels.shape[3:]))
+            pixels = torch.cat([pixels[:, :, :1], zeros, pixels[:, :, 1:]], dim=2)
         metas = make_metas(batch.keys, batch.frame_rates_fps, seed=self.policy.seed)
         return checked_rows(encoder.spec, encoder.encode(pixels, metas), len(metas))
 

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from dataclasses import replace
 
 from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError, first_line
-from latentcache.core.inputs import encoded_bucket
+from latentcache.core.inputs import encoded_bucket, recorded_input
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
 from latentcache.runner.encode.actor_setup import ActorProgress
@@ -177,7 +177,7 @@ class Dispatcher:
             self._queue.appendleft(whole)
 
     def _batch_size(self, order: UnitOrder) -> int:
-        seen = encoded_bucket(order.unit.bucket, self._record.transform.get("input", "all"))
+        seen = encoded_bucket(order.unit.bucket, recorded_input(self._record.transform))
         return 1 if order.unit.is_long else self._record.batch_size(seen)
 
     def _handle_error(self, actor: PooledActor, order: UnitOrder, cause: Exception) -> None:

@@ -82,7 +82,12 @@ class EncodeWorker:
 
     @cached_property
     def _encoder(self) -> BatchEncoder:
-        return BatchEncoder(self._make_encoder, policy=self._policy, threads=self._setup.threads)
+        return BatchEncoder(
+            self._make_encoder,
+            policy=self._policy,
+            threads=self._setup.threads,
+            asked=self._setup.encode.input,
+        )
 
     def load(self) -> None:
         """Load the encoder.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
-from latentcache.core.inputs import Input, encoded_bucket
+from latentcache.core.inputs import encoded_bucket
 from latentcache.core.seeds import new_write_id
 from latentcache.runner.encode.actor_setup import EncoderDescription
 from latentcache.runner.encode_request import EncodeRequest
@@ -88,7 +88,7 @@ def with_former_digest(
     return asked
 
 
-def _batched_pixels(generations: list[Generation], asked: Input) -> Iterator[int]:
+def _batched_pixels(generations: list[Generation], asked: str) -> Iterator[int]:
     """Yield how many pixels the encoder sees of a sample of each bucket.
 
     Long clips run alone, whatever the batch and the rows of other units: of them one frame

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import FLOAT_DTYPES
+from latentcache.core.inputs import recorded_input
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import EncodeOptions, Policy
 from latentcache.runner.run_progress import Reporter
@@ -56,7 +57,7 @@ def options_of(record: EncodingRecord) -> dict[str, Any]:
         "dtype": record.spec["compute_dtype"],
         "storage_dtype": floats.pop() if len(floats) == 1 else "auto",
         "batch_size": identity.get("batch", {}).get("size", 0),
-        "input": transform.get("input", "all"),
+        "input": recorded_input(transform),
         "seed": identity.get("seed", 0),
     }
     for name in ("background", "hdr"):

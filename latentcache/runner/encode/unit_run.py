@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from latentcache.core.inputs import decoded_bucket, encoded_bucket, num_zero_frames
+from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_numbers, num_zero_frames
 from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
 from latentcache.runner.decode.pixel_stream import PixelStream
@@ -140,6 +140,7 @@ class UnitRun:
             bucket=bucket,
             rows=(),
             settings=self._tools.settings,
+            frame_numbers=frame_numbers(self._order.unit.bucket, self._input),
         )
         stream = PixelStream(
             template,
