@@ -1,21 +1,10 @@
-"""latentcache: image and video corpora in, sharded latent stores with statistics out."""
+"""latentcache: image and video corpora in, sharded latent stores with statistics out.
 
-from typing import TYPE_CHECKING
+Names load when first used, so that importing this package takes milliseconds and no torch.
+"""
 
-if TYPE_CHECKING:
-    from latentcache.store import Store
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "open_store"]
-
-
-def open_store(url: str) -> "Store":
-    """Return the store at ``url``, a local path or any fsspec URL.
-
-    Raises:
-        StoreError: There is no store, or one of another format version.
-    """
-    from latentcache.store import Store  # noqa: PLC0415  keeps `import latentcache` light
-
-    return Store.open(url)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

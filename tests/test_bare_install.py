@@ -1,5 +1,6 @@
 """The bare install trains from a store, and a command that needs more names the extra."""
 
+import json
 import os
 import re
 import subprocess
@@ -95,6 +96,36 @@ def test_a_bare_install_trains_from_a_store(bare: Path, tmp_path: Path) -> None:
     done = _run(bare, "-c", TRAIN, str(tmp_path / "store"))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "trained 31\n"
+
+
+RECIPE = """
+store = "{store}"
+out = "{out}"
+device = "cpu"
+[dit]
+width = 16
+depth = 1
+num_heads = 2
+[batches]
+global_batch_size = 8
+[train]
+num_steps = 2
+[output]
+sample_every = 2
+"""
+
+
+def test_a_bare_install_trains_by_a_recipe_and_says_what_it_cannot_draw(
+    bare: Path, tmp_path: Path
+) -> None:
+    synthetic_store(tmp_path / "store", num_samples=64, shape=(4, 8, 8), rows_per_shard=32)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(store=tmp_path / "store", out=tmp_path / "out"))
+    done = _run(bare, "-m", "latentcache", "train", str(recipe))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 2
+    assert "no samples are drawn" in done.stderr
+    assert "pip install 'latentcache[encode]'" in done.stderr
 
 
 def test_a_command_that_needs_an_extra_names_it(bare: Path, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import latentcache
+from latentcache import loader, store
+
 PACKAGE = Path(__file__).resolve().parent.parent / "latentcache"
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -25,6 +28,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, latentcache; print([n for n in {HEAVY!r} if n in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert answer.stdout.decode().strip() == "[]"
+
+
+def test_the_front_door_opens_both_halves() -> None:
+    assert latentcache.open_store is store.open_store
+    names = ("LatentLoader", "LoaderOptions", "Source")
+    assert all(getattr(latentcache, name) is getattr(loader, name) for name in names)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)

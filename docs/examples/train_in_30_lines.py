@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from latentcache.loader import LatentLoader
+from latentcache import LatentLoader
 from latentcache.train import DiT, DiTConfig, draw_noise, draw_times, flow_loss
 
 

@@ -22,6 +22,7 @@ from latentcache.cli.look.status import status
 from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
 from latentcache.cli.recipe import recipe
+from latentcache.cli.train import train
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
 
@@ -48,6 +49,7 @@ for _command in (
     build,
     plan,
     encode,
+    train,
     recipe,
     status,
     stats,
@@ -94,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _tell("stopped; run the same command again to go on", STOPPED)
     except (LatentCacheError, OSError) as error:
-        return _tell(sentence_of(error), exit_code_of(error))
+        return _tell(sentence_of(error) + _of_rank(), exit_code_of(error))
     except Exception as error:  # noqa: BLE001  the last place to say something helpful
         return _unexpected(error)
     return result if isinstance(result, int) else 0
@@ -109,6 +111,12 @@ def sentence_of(error: Exception) -> str:
     if what[:1].isupper() and what[1:2].islower():
         what = what[0].lower() + what[1:]
     return f"{what}: {os.fsdecode(error.filename)}" if error.filename else what
+
+
+def _of_rank() -> str:
+    """Return which of several ranks speaks, where torchrun has started them."""
+    rank = os.environ.get("RANK", "0")
+    return f" (rank {rank})" if rank != "0" else ""
 
 
 def exit_code_of(error: Exception) -> int:

@@ -102,9 +102,6 @@ class Commands(click.Group):
         name = args[0]
         if name in self.commands or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        if name == "train":
-            told = "training is a script of yours or jobs/train_dit.py, see docs/training.md"
-            raise click.UsageError(told, ctx)
         near = difflib.get_close_matches(name, self.commands, n=1)
         ours = COMMAND_HABITS.get(name) or (near[0] if near else None)
         known = ", ".join(self.commands)

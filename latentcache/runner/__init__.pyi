@@ -13,6 +13,7 @@ from .jobs import encode_column as encode_column
 from .jobs import plan_corpus as plan_corpus
 from .planning import PlanRequest as PlanRequest
 from .planning import PlanResult as PlanResult
+from .ray_train import submitted_recipe as submitted_recipe
 from .ray_train import train_on_cluster as train_on_cluster
 from .run_options import EncodeOptions as EncodeOptions
 from .run_options import Resources as Resources
@@ -41,5 +42,6 @@ __all__ = [
     "parse_setting",
     "plan_corpus",
     "read_recipe",
+    "submitted_recipe",
     "train_on_cluster",
 ]

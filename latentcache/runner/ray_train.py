@@ -79,6 +79,25 @@ def train_on_cluster(
     return SessionResult(**json.loads((root / "result.json").read_text(encoding="utf-8")))
 
 
+def submitted_recipe(recipe: TrainRecipe) -> TrainRecipe:
+    """Return the recipe as a submitted job runs it: on the cluster it was submitted to.
+
+    Raises:
+        ConfigError: A path is relative; a job's working folder is a copy that goes away.
+    """
+    stores = [recipe.store, *(str(one.store) for one in recipe.sources)]
+    for name, url in [("out", recipe.out), *(("store", url) for url in stores)]:
+        if url and "://" not in url and not Path(url).is_absolute():
+            raise ConfigError(
+                f"{name} must be an absolute path or a URL in a submitted job, got {url!r} "
+                "(recipe); name a folder that every node sees"
+            )
+    address = recipe.ray.address
+    return replace(
+        recipe, ray=replace(recipe.ray, address="auto" if address == "local" else address)
+    )
+
+
 def _work(config: dict[str, Any]) -> None:
     """Train one rank's part, in a worker."""
     import ray.train  # noqa: PLC0415  torch and Ray Train take seconds: workers alone need both

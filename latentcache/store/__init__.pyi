@@ -20,6 +20,7 @@ from .snapshots.numbers import Pin as Pin
 from .snapshots.snapshot import ColumnView as ColumnView
 from .snapshots.snapshot import Snapshot as Snapshot
 from .store import Store as Store
+from .store import open_store as open_store
 from .units.commits import CommitRef as CommitRef
 from .units.unit_writer import Provenance as Provenance
 from .units.unit_writer import UnitWriter as UnitWriter
@@ -56,6 +57,7 @@ __all__ = [
     "collect_garbage",
     "free_encoding",
     "listed_damage",
+    "open_store",
     "same_ops",
     "verify_snapshot",
 ]

@@ -370,3 +370,12 @@ def _warn_if_weak(folder: Folder) -> None:
             folder.label,
             support.value,
         )
+
+
+def open_store(url: str | Path) -> Store:
+    """Return the store at ``url``, a local path or any fsspec URL.
+
+    Raises:
+        StoreError: There is no store, or one of another format version.
+    """
+    return Store.open(url)

@@ -169,7 +169,6 @@ def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
         (["build", "--train_data_dir", "c"], "the first argument"),
         (["build", "c", "s", "--resolution", "832x480"], "640 allows about as many"),
         (["cache_latents", "c"], "latentcache build does that"),
-        (["train"], "docs/training.md"),
         (["stat", "s"], "got 'stat'; latentcache stats does that"),
     ],
 )

@@ -22,9 +22,6 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FOREIGN_OPTIONS = {
     "--address": "of ray start as well",
     "--working-dir": "of ray job submit",
-    "--resume": "of jobs/train_dit.py",
-    "--ray": "of jobs/train_dit.py",
-    "--model": "of jobs/train_dit.py",
     "--nproc-per-node": "of torchrun",
     "--minutes": "of tests/benchmarks/streaming.py",
     "--rounds": "of tests/benchmarks/decode.py and decode_video.py",

@@ -1,6 +1,5 @@
 """``jobs/train_dit.py``: here, under torchrun and on Ray; stopped and resumed; pictures."""
 
-import importlib.util
 import json
 import os
 import re
@@ -8,15 +7,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from latentcache.cli import main
+from latentcache.cli.train import read_train_recipe
+from latentcache.cli.train_pictures import sheet
 from latentcache.testing.synthetic import add_annotation
 from tests.evaluate.drawn_store import build_drawn_store
 
@@ -68,16 +70,11 @@ def run_ranks(num_ranks: int, *arguments: str) -> str:
     return done.stdout
 
 
-def _load_job() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_dit", JOB)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-job = _load_job()
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.pass_context
+def job(context: click.Context) -> None:
+    """Run the command as the job file does."""
+    main(["train", *context.args])
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +96,7 @@ def _write_recipe(folder: Path, store: Path) -> Path:
 
 
 def _run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(job.main, [str(one) for one in arguments])
+    return CliRunner().invoke(job, [str(one) for one in arguments])
 
 
 def _losses(folder: Path) -> list[float]:
@@ -123,7 +120,7 @@ def straight(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in CONFIGS])
 def test_example_recipe_is_valid(path: Path) -> None:
-    assert job.read_recipe(path, {}).out
+    assert read_train_recipe(path, {}).out
 
 
 def test_run_leaves_checkpoints_losses_and_a_picture(straight: Path) -> None:
@@ -250,5 +247,5 @@ def test_submitted_job_refuses_a_folder_that_goes_away(
 
 def test_clips_are_drawn_frame_by_frame() -> None:
     latents: Any = torch.randn(3, 4, 7, 6, 8)
-    assert job.sheet(latents, None).shape == (3 * 6, 5 * 8, 3)
-    assert job.sheet(latents[:, :, 0], None).shape == (2 * 6, 2 * 8, 3)
+    assert sheet(latents, None).shape == (3 * 6, 5 * 8, 3)
+    assert sheet(latents[:, :, 0], None).shape == (2 * 6, 2 * 8, 3)

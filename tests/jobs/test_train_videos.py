@@ -96,7 +96,7 @@ def train(folder: Path, store: Path, *settings: str, sources: str = "", ranks: i
     recipe.write_text(RECIPE.format(out=json.dumps(str(folder / "out")), sources=text))
     arguments = [str(recipe), *(word for one in settings for word in ("--set", one))]
     if ranks == 1:
-        result = CliRunner().invoke(job.main, arguments)
+        result = CliRunner().invoke(job, arguments)
         assert result.exit_code == 0, result.output
         return result
     return Result(CliRunner(), run_ranks(ranks, *arguments).encode(), b"", b"", None, 0, None)  # type: ignore[arg-type]  # as click's
@@ -175,7 +175,7 @@ def test_wan_trains_from_its_example_recipe(store: Path, tmp_path: Path) -> None
         }
         words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         recipe = REPOSITORY / "jobs" / "configs" / "train_wan.toml"
-        result = CliRunner().invoke(job.main, [str(recipe), *words])
+        result = CliRunner().invoke(job, [str(recipe), *words])
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["step"] == 3
 

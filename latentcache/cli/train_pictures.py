@@ -1,0 +1,94 @@
+"""Samples drawn while a model trains: a sheet of pictures, decoded where the encoder can be had."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from latentcache.core.errors import LatentCacheError
+from latentcache.core.media import Bucket
+from latentcache.evaluate import load_recorded_encoder
+from latentcache.loader.select import as_sources
+from latentcache.loader.transform import primary_field
+from latentcache.report import latent_picture, png_bytes
+from latentcache.train import Condition, Trainer, TrainRecipe
+
+MAX_FRAMES = 5
+"""Of a clip, shown beside each other."""
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
+
+
+def make_draw(recipe: TrainRecipe, tell: Callable[[str], None]) -> Callable[[Trainer, Path], None]:
+    """Return what draws a sheet of samples: decoded, or else three channels of the latents."""
+    decoders: list[Decode | None] = []
+
+    def draw(trainer: Trainer, path: Path) -> None:
+        if not decoders:
+            decoders.append(load_decoder(recipe, tell))
+        output = recipe.output
+        shapes = trainer.shapes()
+        latents = trainer.sample(
+            conditions(trainer, output.num_samples),
+            guidance=output.guidance if recipe.condition else 1.0,
+            num_steps=output.sample_steps,
+            num_samples=output.num_samples,
+            # Of images and clips, clips.
+            bucket=max(shapes, key=lambda bucket: Bucket.parse(bucket).num_frames),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png_bytes(sheet(latents.float().cpu(), decoders[0])))
+
+    return draw
+
+
+def conditions(trainer: Trainer, num_samples: int) -> Condition | None:
+    """Return what samples are told: the classes in turn, or the last batch's texts."""
+    told, num_classes = trainer.last_told, getattr(trainer.model, "num_classes", None)
+    if isinstance(told, tuple):
+        return told[0][:num_samples], told[1][:num_samples]
+    return torch.arange(num_samples) % num_classes if told is not None and num_classes else None
+
+
+def load_decoder(recipe: TrainRecipe, tell: Callable[[str], None]) -> Decode | None:
+    """Return what turns latents into pixels in [0, 1], or None where it cannot be had."""
+    view = as_sources(list(recipe.sources) or recipe.store)[0].open().columns["latents"]
+    try:
+        encoder = load_recorded_encoder(view.record)
+    except (LatentCacheError, KeyError) as error:
+        tell(f"samples are drawn as latents: {error}")
+        return None
+    low, high = encoder.spec.input_range
+    name = primary_field(view).name
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            pixels = encoder.decode({name: latents.to(encoder.device)}).float().cpu()
+        return ((pixels - low) / (high - low)).clamp(0, 1)
+
+    return decode
+
+
+def sheet(latents: torch.Tensor, decode: Decode | None) -> npt.NDArray[np.uint8]:
+    """Return samples in a square, uint8 HWC; of a clip, some frames beside each other."""
+    cells = []
+    for latent in latents:
+        values = decode(latent[None])[0] if decode else latent
+        frames = values[:, None] if values.ndim == 3 else values
+        chosen = torch.linspace(0, frames.shape[1] - 1, min(MAX_FRAMES, frames.shape[1])).round()
+        pictures = [frames[:, int(at)].numpy() for at in chosen]
+        cells.append(np.concatenate([picture_of(one, decode) for one in pictures], axis=1))
+    num_columns = math.ceil(math.sqrt(len(cells))) if latents.ndim == 4 else 1
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % num_columns)
+    lines = [cells[at : at + num_columns] for at in range(0, len(cells), num_columns)]
+    return np.concatenate([np.concatenate(line, axis=1) for line in lines])
+
+
+def picture_of(values: npt.NDArray[np.float32], decode: object) -> npt.NDArray[np.uint8]:
+    """Return one frame, uint8 HWC, of pixels in [0, 1] or of a latent."""
+    if decode is None:
+        return latent_picture(values)
+    return np.ascontiguousarray(np.rint(values * 255).astype(np.uint8).transpose(1, 2, 0))
