@@ -181,3 +181,25 @@ def test_a_row_stands_in_for_its_neighbours(store: Store, options: dict[str, Any
                 assert row * 4 // 100 == index * 4 // 100
             elif index // 40 != 2 or (index - 80) >= 16:
                 assert row // 40 == index // 40
+
+
+@pytest.mark.parametrize("options", [{}, {"window_shards": 2}, {"partitions": 4}])
+@settings(max_examples=20)
+@given(start=st.integers(0, 400), count=st.integers(1, 100))
+def test_who_stands_in_does_not_depend_on_what_is_looked_for_with_it(
+    store: Store, options: dict[str, Any], start: int, count: int
+) -> None:
+    loader = LatentLoader(
+        Source(store=store, filter='bucket == "1x64x64"'),
+        columns=["dino", "latents"],
+        global_batch_size=4,
+        options=LoaderOptions(**options),
+    )
+    (stream,) = loader._run.streams
+    (member,) = loader._run.mixture.members
+    start, count = start * 4, count * 4
+    together = stream.pick(member.order.draw(start, count, slice(0, count)), member.order)
+    for at in range(0, count, 4 * max(1, count // 40)):
+        one = slice(at, at + 1)
+        alone = stream.pick(member.order.draw(start, count, one), member.order)
+        assert alone.rows.tolist() == together.rows[one].tolist()

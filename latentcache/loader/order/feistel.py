@@ -156,6 +156,11 @@ def keyed_words(num: int, key: int) -> Words:
     return mix(np.arange(num, dtype=np.uint64) * np.uint64(_INCREMENT), key)
 
 
+def nth_words(number: int, keys: Words) -> Words:
+    """Return the word of a number of each key's generator, the one that ``mix`` is of."""
+    return mix(keys, number * _INCREMENT % (1 << 64))
+
+
 def mixed_where(words: Words, others: Indices) -> Words:
     """Return words with others mixed in where those are not 0."""
     if not others.any():

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from latentcache.core.seeds import keyed_uint64
+from latentcache.core.seeds import keyed_digests, keyed_uint64
 from latentcache.loader.index.unit_index import Flags
 from latentcache.loader.order.epoch_order import StreamOrder
-from latentcache.loader.order.feistel import Indices, keyed_words
+from latentcache.loader.order.feistel import Indices, Words, nth_words
 from latentcache.loader.order.shard_windows import Span
 from latentcache.loader.select.selection import Selection
 
@@ -35,29 +35,54 @@ class StandIns:
         self._selection, self._is_present, self._order = selection, is_present, order
         self._next_present = lru_cache(maxsize=_SPANS_KEPT)(self._find_next)
 
-    def find(self, index: int, draw: int) -> int:
-        """Return the place in the run of the row that stands in.
+    def find(self, indices: Indices, draws: Indices) -> Indices:
+        """Return the places in the run of the rows that stand in.
 
         Keyed by the draw as well, so that no sample stands in for another for ever, and tried one
         after the other, so that a row that is lost later changes only where it stood in itself.
 
         Args:
-            index: Of the selected row that is lacking.
-            draw: How many times the order had come by before.
+            indices: Of the selected rows that are lacking.
+            draws: How many times the order had come by before, for each.
         """
-        seed, name = self._order.rule.seed, self._order.name
+        pairs = list(zip(indices.tolist(), draws.tolist(), strict=True))
         if self._order.rule.version == 1:
-            return self._find_as_before(index, draw)
-        key = keyed_uint64(seed, "stand-in", name, index, draw)
+            return np.array([self._find_as_before(*pair) for pair in pairs], np.int64)
+        names = ("stand-in", self._order.name)
+        endings = ((str(index), str(draw)) for index, draw in pairs)
+        digests = keyed_digests(self._order.rule.seed, names, endings)
+        keys = np.frombuffer(b"".join(digests), "<u8")
+        # Rows that are looked for among the same others are looked for at once.
+        together: dict[tuple[Span, ...], list[int]] = {}
+        for place, pair in enumerate(pairs):
+            together.setdefault(self._nearest(*pair), []).append(place)
+        found = np.empty(len(pairs), np.int64)
+        for spans, places in together.items():
+            found[places] = self._drawn(spans, keys[places])
+        return found
+
+    def _nearest(self, index: int, draw: int) -> tuple[Span, ...]:
+        """Return the rows around one among which one is present."""
         for spans in self._order.around(index, draw):
-            if self._next_present(spans, 0) < 0:
-                continue
-            total = sum(stop - start for start, stop in spans)
-            tried = (keyed_words(_MAX_TRIES, key) % np.uint64(total)).astype(np.int64)
-            rows = self._rows(spans, tried)
-            present = np.flatnonzero(self._is_present(rows))
-            return int(rows[present[0]]) if len(present) else self._find_next(spans, int(tried[0]))
+            if self._next_present(spans, 0) >= 0:
+                return spans
         raise AssertionError("a stream without a present row is refused")
+
+    def _drawn(self, spans: tuple[Span, ...], keys: Words) -> Indices:
+        """Return for each key the first row present of those that it draws."""
+        total = sum(stop - start for start, stop in spans)
+        found, left = np.empty(len(keys), np.int64), np.arange(len(keys))
+        for attempt in range(_MAX_TRIES):
+            numbers = (nth_words(attempt, keys[left]) % np.uint64(total)).astype(np.int64)
+            rows = self._rows(spans, numbers)
+            is_present = self._is_present(rows)
+            found[left[is_present]] = rows[is_present]
+            left = left[~is_present]
+            if not len(left):
+                return found
+        first = (nth_words(0, keys[left]) % np.uint64(total)).astype(np.int64)
+        found[left] = [self._find_next(spans, number) for number in first.tolist()]
+        return found
 
     def _find_as_before(self, index: int, draw: int) -> int:
         """Return what stood in, anywhere in the stream, in order version 1."""

@@ -179,8 +179,7 @@ class Stream:
         if not len(lacking):
             return Picked(rows, drawn.draws)
         asked, stand_ins = rows.copy(), self._stand_ins_of(order)
-        for place in lacking.tolist():
-            rows[place] = stand_ins.find(int(drawn.rows[place]), int(drawn.draws[place]))
+        rows[lacking] = stand_ins.find(drawn.rows[lacking], drawn.draws[lacking])
         return Picked(rows, drawn.draws, asked)
 
     def leave_out_missing(self) -> None:
