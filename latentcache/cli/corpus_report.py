@@ -1,6 +1,6 @@
 """What a corpus held besides samples, on stdout: read beside the media, left out, chosen, lost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -42,6 +42,12 @@ def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
         names = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
         parts.append(f"fields {names}")
     return f"beside the media: {', '.join(parts)}"
+
+
+def joined_totals(totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a plan's totals over its generations; later ones retire samples and count these."""
+    joined = {name: value for each in reversed(totals) for name, value in each.items()}
+    return joined | {"findings": [found for each in totals for found in each.get("findings", ())]}
 
 
 def corpus_json(totals: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,6 +192,10 @@ def run_flags(command: CommandT) -> CommandT:
             "--retry-quarantined", key="retry_quarantined", is_flag=True,
             help="Try again what failed for a reason that may pass.",
         ),
+        _option(
+            "--changed", key="changed", type=click.Choice(["refuse", "retire"]),
+            help="What becomes of samples whose file was replaced since another column was made.",
+        ),
     )(command)  # fmt: skip
 
 

@@ -114,6 +114,10 @@ KINDS: Mapping[str, Kind] = {
         "places where a video's clock starts anew; what follows was placed behind",
         "right if captures were joined",
     ),
+    "picture_changed": Kind(
+        "samples retired because their file was replaced between two encodings",
+        "build the corpus as it is now into another store to have them",
+    ),
     "limited": Kind("samples listed because of a limit, the rest not", ""),
 }
 """By code; codes and counts are in ``plan --json`` and ``status --json``."""

@@ -106,7 +106,8 @@ def corpus_changes(
     of_tables = [kind for kind in tables.kinds if kind != _METADATA] if knows_beside else []
     added = Change.sum([media.added(_MEDIUM), *(tables.added(kind) for kind in of_tables)])
     told = [captions.added(CAPTION), tables.added(_METADATA)]
-    has_captions = all("annotations" in generation.totals for generation in generations)
+    planned = [generation for generation in generations if not generation.only_retires]
+    has_captions = all("annotations" in generation.totals for generation in planned)
     return CorpusChanges(
         added=Change() if options.limit else added,
         removed=Change.sum([media.gone(), tables.gone()]),

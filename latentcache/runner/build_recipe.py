@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from latentcache.core.config import config_from_mapping, key_of, read_toml
 from latentcache.core.errors import ConfigError
@@ -39,6 +39,9 @@ class Recipe:
     """Try again what was quarantined for a reason that may pass."""
     replace: bool = False
     """Serve another encoding under the name of a column that is served already."""
+    changed: Literal["refuse", "retire"] = "refuse"
+    """What becomes of samples whose file was replaced since another column was made: ``refuse`` the
+    new column, or ``retire`` them from the plan and so from every column."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     resources: Resources = field(default_factory=Resources)
@@ -68,6 +71,7 @@ class Recipe:
             retry_quarantined=self.retry_quarantined,
             given=self.given,
             may_replace=self.replace,
+            changed=self.changed,
         )
 
 

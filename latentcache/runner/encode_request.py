@@ -1,11 +1,14 @@
 """What one run of one column is asked."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import ALL_PIXELS
 from latentcache.core.units import UnitId
 from latentcache.runner.run_options import EncodeOptions, Resources
+
+Changed = Literal["refuse", "retire"]
 
 MAIN_COLUMN = "latents"
 """What is trained on, if nothing else is said; it holds whole samples."""
@@ -24,6 +27,8 @@ class EncodeRequest:
             the others. None takes all options as they are.
         may_replace: Another encoding may take the place of the one that serves the column.
         corpus_url: Where the corpus lies now, if not where it was planned; "" if it does.
+        changed: What becomes of samples whose file was replaced since another column was made:
+            ``refuse`` the column, or ``retire`` them from the plan and so from every column.
     """
 
     column: str
@@ -36,8 +41,11 @@ class EncodeRequest:
     given: frozenset[str] | None = None
     may_replace: bool = True
     corpus_url: str = ""
+    changed: Changed = "refuse"
 
     def __post_init__(self) -> None:
+        if self.changed not in get_args(Changed):
+            raise ConfigError(f"changed must be refuse or retire, got {self.changed!r}")
         if self.encode.input != ALL_PIXELS and self.column == MAIN_COLUMN:
             raise ConfigError(
                 f"column must be another than {MAIN_COLUMN} for input {self.encode.input}, got "

@@ -249,8 +249,9 @@ def check_plan(store: Store, request: PlanRequest) -> Generation | None:
     generations = store.generations()
     if not generations:
         return None
-    _check_same_plan(generations[-1], request)
-    return generations[-1]
+    newest = [each for each in generations if not each.only_retires][-1]
+    _check_same_plan(newest, request)
+    return newest
 
 
 def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:

@@ -26,7 +26,8 @@ def settled_column(
     store: Store, request: EncodeRequest, *, reporter: Reporter
 ) -> EncodeResult | None:
     """Return the result of a run that has nothing to do, or None if there is any doubt."""
-    if request.rerun or request.retry_quarantined or not store.snapshots():
+    may_change = request.rerun or request.retry_quarantined or request.changed != "refuse"
+    if may_change or not store.snapshots():
         return None
     snapshot = store.snapshot()
     view = snapshot.columns.get(request.column)

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from latentcache.loader import LatentLoader
 from latentcache.store import Store
 from latentcache.testing.drawn import marked_picture
 from tests.cli.conftest import Cli
@@ -168,6 +170,68 @@ def test_a_picture_that_changed_between_two_encodings_is_refused(cli: Cli, tmp_p
     (corpus / "1.png").write_bytes(kept)
     assert cli(*encode).code == 0
     assert sorted(Store.open(store).snapshot().columns) == ["latents", "second"]
+
+
+def test_a_picture_that_changed_between_two_encodings_is_retired_if_asked(
+    cli: Cli, tmp_path: Path
+) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus.mkdir()
+    for n in range(4):
+        picture(corpus, f"{n}.png")
+        (corpus / f"{n}.txt").write_text(str(n))
+    assert cli("build", corpus, store, *FLAGS).code == 0
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(corpus / "1.png")
+    encode = ["encode", store, "--column", "second", "--encoder", "dct:block=4", *FLAGS[2:]]
+    retired = cli(*encode, "--changed", "retire", "--json")
+    assert (retired.code, retired.json["planned"], retired.json["newly_retired"]) == (0, 3, 1)
+    assert "retired from every column: 1 samples whose bytes are others now (e.g. 1.png)" in (
+        retired.err
+    )
+
+    columns = Store.open(store).snapshot().columns
+    assert {name: view.entry.num_encoded for name, view in columns.items()} == {
+        "latents": 3,
+        "second": 3,
+    }
+    found = cli("status", store, "--json").json["corpus"]["findings"]
+    assert found == [{"kind": "picture_changed", "count": 1, "examples": ["1.png"]}]
+    assert cli("verify", store).code == 0
+    for names in (["latents", "caption"], ["latents", "second", "caption"]):
+        loader = LatentLoader(store, global_batch_size=4, columns=names, one_pass=True)
+        assert sorted(text for batch in loader for text in batch["caption"]) == ["0", "2", "3"]
+    # It is settled: neither a further column nor the same one again stumbles over it.
+    assert cli(*encode).code == 0
+    third = [name if name != "second" else "third" for name in encode]
+    assert cli(*third).code == 0
+
+
+def test_a_repair_says_which_pictures_are_others_by_now(cli: Cli, tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus.mkdir()
+    for n in range(3):
+        picture(corpus, f"{n}.png")
+    assert cli("build", corpus, store, *FLAGS).code == 0
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(corpus / "1.png")
+    (tar,) = store.glob("encodings/latents/*/shards/*.tar")
+    tar.write_bytes(tar.read_bytes()[:-2000])
+    repaired = cli("verify", store, "--repair", "--device", "cpu")
+    assert "encoded anew from other files than before: 1 samples whose bytes" in repaired.err
+    assert "(e.g. 1.png)" in repaired.err
+
+
+def test_a_corpus_that_changed_as_a_whole_is_not_retired(cli: Cli, tmp_path: Path) -> None:
+    corpus, store = tmp_path / "corpus", tmp_path / "store"
+    corpus.mkdir()
+    for n in range(2):
+        picture(corpus, f"{n}.png")
+    assert cli("build", corpus, store, *FLAGS).code == 0
+    for n in range(2):
+        Image.new("RGB", (64, 64), (n, 9, 9)).save(corpus / f"{n}.png")
+    encode = ["encode", store, "--column", "second", "--encoder", "dct:block=4", *FLAGS[2:]]
+    refused = cli(*encode, "--changed", "retire")
+    assert (refused.code, "which is all of them" in refused.err) == (1, True)
+    assert len(Store.open(store).generations()) == 1
 
 
 def test_a_tar_that_is_lost_in_mid_run_is_named(cli: Cli, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentcache.cli.corpus_report import corpus_json, print_corpus
+from latentcache.cli.corpus_report import corpus_json, joined_totals, print_corpus
 from latentcache.cli.flags import json_flag, note
 from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
 from latentcache.cli.look.watching import watch
@@ -81,7 +81,7 @@ def _print_status(
     if as_json:
         found = _status_json(standings, planned, shown, numbers)
         if generations := store.generations():
-            found["corpus"] = corpus_json(generations[-1].totals)
+            found["corpus"] = corpus_json(joined_totals([each.totals for each in generations]))
         print_json(found)
         return standings
     if not store.generations():

@@ -26,7 +26,7 @@ from latentcache.runner.encode.pinning import (
     with_former_digest,
 )
 from latentcache.runner.encode.result import EncodeResult
-from latentcache.runner.encode.same_sources import changed_rows, check_same_sources
+from latentcache.runner.encode.same_sources import changed_rows, settle_changed
 from latentcache.runner.encode.served import asked_figures, check_replaces
 from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
@@ -124,6 +124,7 @@ class _ColumnRun:
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
         self._elapsed_s = 0.0
+        self._num_retired = 0
         self._published: Published | None = None
         self._num_actors = len(pool.actors)
 
@@ -137,7 +138,12 @@ class _ColumnRun:
         check_swap(self._store, record, self._request, self._generations)
         if not self._done.num_encoded:
             check_not_empty(self._store, record, self._generations)
-        check_same_sources(self._store, record)
+        may_retire = self._request.changed == "retire"
+        self._num_retired = settle_changed(
+            self._store, record, may_retire=may_retire, reporter=self._reporter
+        )
+        if self._num_retired:
+            self._base = max(self._store.snapshots())
         try:
             return self._publish(record)
         except StoreError:
@@ -227,6 +233,7 @@ class _ColumnRun:
             num_bytes=entry.num_bytes,
             newly_encoded=self._done.num_encoded,
             newly_quarantined=self._done.num_quarantined,
+            newly_retired=self._num_retired,
             elapsed_s=self._elapsed_s,
             num_actors=self._num_actors,
             threads=record.threads,

@@ -14,6 +14,7 @@ class EncodeResult:
         num_bytes: Of the column's tars.
         newly_encoded: By this run.
         newly_quarantined: By this run.
+        newly_retired: Samples that this run took out of the plan, as their file was replaced.
         elapsed_s: From the first unit given out to the last one done.
         limit_sentence: Why the quarantine limit is passed; "" if it is not.
     """
@@ -33,6 +34,7 @@ class EncodeResult:
     threads: int
     device_type: str
     limit_sentence: str = ""
+    newly_retired: int = 0
 
     @property
     def is_over_limit(self) -> bool:

@@ -109,6 +109,11 @@ class Generation(Record):
         return self.rejects.num_rows if self.rejects else 0
 
     @property
+    def only_retires(self) -> bool:
+        """Whether it has no samples of its own."""
+        return not self.parts and self.rejects is None
+
+    @property
     def num_shards(self) -> int:
         """Shards of this generation."""
         return sum(run.num_shards for run in self.runs)

@@ -1,6 +1,7 @@
 from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
+from .plan_tables import RETIRED_SCHEMA as RETIRED_SCHEMA
 from .plan_tables import find_clip as find_clip
 from .plan_tables import find_file as find_file
 from .plan_tables import find_key as find_key
@@ -16,6 +17,7 @@ __all__ = [
     "BESIDE_SCHEMA",
     "PLAN_SCHEMA",
     "REJECTS_SCHEMA",
+    "RETIRED_SCHEMA",
     "find_clip",
     "find_file",
     "find_key",

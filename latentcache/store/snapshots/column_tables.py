@@ -124,7 +124,12 @@ class PlanView:
     @property
     def num_planned(self) -> int:
         """Live rows, and rows refused while planning."""
-        listed = sum(one.num_rows + one.num_rejects for one in self.generations)
+        return self.num_rows + sum(one.num_rejects for one in self.generations)
+
+    @property
+    def num_rows(self) -> int:
+        """Live rows."""
+        listed = sum(one.num_rows for one in self.generations)
         return listed - sum(len(rows) for rows in self.retired.values())
 
     def retired_rows(self, unit: UnitRange) -> Array:
