@@ -11,13 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import ray
-from ray.exceptions import (
-    GetTimeoutError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-)
+from ray.exceptions import RayError
 
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.rejects import Reject
@@ -27,7 +21,7 @@ from latentcache.runner.decode.decode_tasks import MAX_TASK_BYTES, DecodeOrder, 
 from latentcache.runner.decode.pixel_stream import POLL_S, PixelStream
 from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.runner.encode.unit_task import UnitCounters
-from latentcache.runner.workers.calls import Calls
+from latentcache.runner.workers.calls import Calls, NotDoneError, WorkerLostError
 
 _GROUPS_AHEAD = 2
 """One under way and one waiting, so that the encoder waits for neither decode nor transfer."""
@@ -75,7 +69,7 @@ class ClipFrames:
 
         Args:
             order: Of one row, a clip.
-            calls: Runs the decoding of a clip that one call can hold.
+            calls: Ray's; run the decoding of a clip that one call can hold.
             window: Of the actor.
             cancelled: Set when the run is stopped.
             counters: Counted into.
@@ -149,16 +143,9 @@ class ClipFrames:
             if self._cancelled.is_set():
                 raise UnitCancelledError("the run was stopped")
             try:
-                group: FrameGroup = ray.get(ref, timeout=POLL_S)
-            except GetTimeoutError:
+                group: FrameGroup = self._calls.get(ref, timeout_s=POLL_S)
+            except NotDoneError:
                 continue
-            except RayTaskError as error:
-                if isinstance(error.cause, LatentCacheError):
-                    raise error.cause from None  # a sentence, without Ray's wrapping
-                raise
-            except RayActorError as error:
-                raise ClipWorkerDiedError(is_strike=not error.preempted) from error
-            except OutOfMemoryError as error:
-                # Ray's memory monitor chose this process; the clip is not to blame.
-                raise ClipWorkerDiedError(is_strike=False) from error
+            except WorkerLostError as error:
+                raise ClipWorkerDiedError(is_strike=error.is_strike) from error
             return group

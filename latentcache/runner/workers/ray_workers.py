@@ -1,5 +1,6 @@
 """Calls and actors of Ray; ``max_retries=0`` everywhere, because only our code retries."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,8 +15,9 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from latentcache.core.errors import first_line
+from latentcache.core.errors import RunError, first_line
 from latentcache.runner.encode.actor_setup import MAX_UNIT_THREADS, ActorSetup
 from latentcache.runner.workers.calls import (
     ActorCalls,
@@ -25,8 +27,12 @@ from latentcache.runner.workers.calls import (
     WorkerLostError,
 )
 from latentcache.runner.workers.cluster import cluster_facts
+from latentcache.runner.workers.ray_health import RayHealth, RayLostError, is_node_loss
 
 Ref = Any
+
+_LOOK_S = 1.0
+"""How long a wait goes on without a look whether Ray is still there."""
 
 
 @cache
@@ -58,7 +64,8 @@ class RayCalls:
             # Ray's memory monitor chose this process; no sample is to blame.
             raise WorkerLostError(first_line(error), is_strike=False) from None
         except RayActorError as error:
-            raise WorkerLostError(first_line(error), is_strike=not error.preempted) from None
+            is_strike = not error.preempted and not is_node_loss(error)
+            raise WorkerLostError(first_line(error), is_strike=is_strike) from None
         except RayError as error:  # a lost node or object, a cancel
             raise WorkerLostError(first_line(error), is_strike=False) from None
 
@@ -81,7 +88,8 @@ class RayActorCalls(RayCalls):
             ray.get(noted)
 
 
-@ray.remote(num_cpus=0, max_restarts=0)
+# A note is the same if it is made twice; what a lost ledger knew costs one death more.
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Ledger:
     """What each actor's encode thread runs now; it outlives the actor that dies on it."""
 
@@ -119,9 +127,29 @@ class RayWorkers(RayCalls):
 
     waits_for_encoder = True
 
-    def __init__(self, facts: ClusterFacts) -> None:
-        self.facts = facts
-        self._ledger = Ledger.remote()  # type: ignore[attr-defined]  # added by ray.remote
+    def __init__(self, facts: ClusterFacts, health: RayHealth) -> None:
+        self.facts, self._health = facts, health
+        # Beside the driver: another node may be lost, and the run goes on.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        ledger: Any = Ledger
+        self._ledger = ledger.options(scheduling_strategy=here).remote()
+
+    def get(self, ref: Ref, *, timeout_s: float | None = None) -> Any:
+        """Return an answer; see ``Calls.get``.
+
+        Raises:
+            RayLostError: There is no Ray any more that could give it.
+        """
+        while True:
+            try:
+                return super().get(ref, timeout_s=_LOOK_S if timeout_s is None else timeout_s)
+            except NotDoneError:
+                if timeout_s is not None:
+                    raise
+                self._health.check()
+            except WorkerLostError:
+                self._health.check(is_suspect=True)
+                raise
 
     def look_again(self) -> ClusterFacts:
         """Return what the cluster has now."""
@@ -129,11 +157,21 @@ class RayWorkers(RayCalls):
         return self.facts
 
     def wait(self, refs: Sequence[Ref], *, timeout_s: float | None = None) -> list[Ref]:
-        """Return those of ``refs`` that are done, once one is or after ``timeout_s``."""
-        done, _ = ray.wait(list(refs), num_returns=1, timeout=timeout_s)
-        if done:
-            done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0)
-        return list(done)
+        """Return those of ``refs`` that are done, once one is or after ``timeout_s``.
+
+        Raises:
+            RayLostError: There is no Ray any more.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = _LOOK_S if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            done, _ = ray.wait(list(refs), num_returns=1, timeout=min(left_s, _LOOK_S))
+            if done:
+                done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0)
+                return list(done)
+            self._health.check()
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                return []
 
     def start_encoder(self, setup: ActorSetup, name: str, *, needs_gpu: bool) -> RayActor:
         """Start an encode actor."""
@@ -143,7 +181,7 @@ class RayWorkers(RayCalls):
 
     def taken_note(self, actor: str) -> tuple[str, str]:
         """Return and forget what ``actor`` noted last."""
-        noted: tuple[str, str] = ray.get(self._ledger.taken.remote(actor))
+        noted: tuple[str, str] = self.get(self._ledger.taken.remote(actor))
         return noted
 
     @contextmanager
@@ -155,6 +193,33 @@ class RayWorkers(RayCalls):
         """End the ledger."""
         with suppress(RayError):
             ray.kill(self._ledger)
+
+
+@contextmanager
+def ray_workers(facts: ClusterFacts) -> Iterator[RayWorkers]:
+    """Yield the connected cluster; what its loss makes of any call is told in one sentence.
+
+    Raises:
+        RayLostError: It is gone.
+        RunError: It is there, and still did not do what it was asked.
+    """
+    health = RayHealth(is_local=facts.is_local)
+    try:
+        workers = RayWorkers(facts, health)
+        try:
+            yield workers
+        finally:
+            workers.close()
+    except RayLostError:
+        raise
+    except Exception as error:
+        health.check(is_suspect=True)
+        if not isinstance(error, RayError):
+            raise
+        raise RunError(
+            f"Ray must do what it is asked, got {type(error).__name__}: {first_line(error)}; look "
+            "at Ray's logs, and run the same command again"
+        ) from error
 
 
 @cache

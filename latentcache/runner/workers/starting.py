@@ -67,15 +67,15 @@ def run_workers(
         )
         prepare_for_ray(resources.address)
         from latentcache.runner.workers.cluster import connected  # noqa: PLC0415  takes a second
-        from latentcache.runner.workers.ray_workers import RayWorkers  # noqa: PLC0415
+        from latentcache.runner.workers.ray_workers import ray_workers  # noqa: PLC0415
 
         # Again inside: ray.init installs a handler of its own, which aborts the process.
-        with connected(resources.address) as facts, sigterm_as_interrupt():
-            workers = RayWorkers(facts)
-            try:
-                yield workers
-            finally:
-                workers.close()
+        with (
+            connected(resources.address) as facts,
+            sigterm_as_interrupt(),
+            ray_workers(facts) as workers,
+        ):
+            yield workers
 
 
 def prepare_for_ray(address: str) -> None:
