@@ -28,6 +28,10 @@ def encoders(as_json: bool) -> None:
         return
     names = ("encoder", "channels", "factor", "multiple", "frames", "per 512 px image", "licence")
     print_table((*names, "what it is"), [_table_row(row) for row in rows])
+    click.echo(
+        "PATH_OR_HUB_ID is a folder, a pipeline's folder, FILE.safetensors or owner/name; a folder "
+        "or owner/name alone is told by its config.json"
+    )
     click.echo("also: module:Class, and what installed packages register")
 
 

@@ -139,7 +139,8 @@ def encode_flags(command: CommandT) -> CommandT:
     return _all(
         _option(
             "--encoder", key="encode.encoder", metavar="NAME",
-            help="dct, tiny:PATH, sdxl:PATH_OR_HUB_ID, module:Class; see `latentcache encoders`.",
+            help="dct, sdxl:PATH_OR_HUB_ID, flux:FILE.safetensors, PATH alone, module:Class; "
+            "see `latentcache encoders`.",
         ),
         _option("--column", key="column", metavar="NAME", help="What the result is called."),
         _option(

@@ -19,6 +19,7 @@ from .registry import check_encoder_name as check_encoder_name
 from .registry import declared_facts as declared_facts
 from .registry import list_encoders as list_encoders
 from .registry import load_encoder as load_encoder
+from .registry import named_encoder as named_encoder
 from .registry import parse_knobs as parse_knobs
 from .registry import warm_up as warm_up
 from .shapes import check_batch as check_batch
@@ -74,6 +75,7 @@ __all__ = [
     "list_encoders",
     "load_encoder",
     "make_metas",
+    "named_encoder",
     "parse_knobs",
     "posterior_fields",
     "sample_bytes",

@@ -1,11 +1,12 @@
 """Registry: from what a user types after ``--encoder`` to a loaded encoder.
 
 ``NAME`` or ``NAME:ARGUMENT`` of an encoder known here or registered by an entry point of
-group ``latentcache.encoders``, or ``module:Class``. Every factory is called with
-``EncoderOptions`` and returns an ``Encoder``.
+group ``latentcache.encoders``, ``module:Class``, or a folder or hub id alone. Every factory
+is called with ``EncoderOptions`` and returns an ``Encoder``.
 """
 
 import importlib
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -21,7 +22,10 @@ from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import ALIASES, known_encoders, preset_of
 from latentcache.encoders.shapes import check_can_feed
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
+from latentcache.encoders.typed_path import NamedEncoder, name_of_path
 from latentcache.encoders.weights import check_folder
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "latentcache.encoders"
 
@@ -41,7 +45,7 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
     Args:
         text: ``dct``, ``dct:keep=6,block=4``, ``sdxl:PATH_OR_HUB_ID``,
             ``hunyuan:PATH_OR_HUB_ID?tile_frames=16``, ``module:Class``,
-            ``module:Class:ARGUMENT`` or a registered name.
+            ``module:Class:ARGUMENT``, a registered name, or a folder or hub id alone.
         options: Device, dtype and the like.
 
     Raises:
@@ -49,6 +53,10 @@ def load_encoder(text: str, options: EncoderOptions | None = None) -> Encoder:
         EncoderError: The weights cannot be loaded or are not what the name promises.
     """
     options = options or EncoderOptions()
+    named = named_encoder(text, is_offline=options.is_offline)
+    if named.said:
+        logger.info(named.said)
+    text = named.text
     name, _, argument = text.partition(":")
     facts = preset_of(name)
     if facts is not None:
@@ -69,6 +77,21 @@ def _load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
 
         return load_autoencoder(facts, options)
     return _factory(_WEIGHT_FREE[facts.name], facts.name)(options)
+
+
+def named_encoder(text: str, *, is_offline: bool = False) -> NamedEncoder:
+    """Return ``text`` with the name of its preset, where it is a folder or hub id alone.
+
+    Raises:
+        ConfigError: It looks like a path and is none.
+        EncoderError: What is there is no autoencoder that is known.
+    """
+    name = text.partition(":")[0].partition("?")[0]
+    if preset_of(name) is not None or any(
+        entry.name == text for entry in entry_points(group=ENTRY_POINT_GROUP)
+    ):
+        return NamedEncoder(text)
+    return name_of_path(text, is_offline=is_offline) or NamedEncoder(text)
 
 
 def check_encoder_name(text: str) -> None:
@@ -158,8 +181,11 @@ def _split_argument(facts: EncoderFacts, argument: str) -> tuple[str, dict[str, 
 def _location_and_knobs(argument: str, name: str) -> tuple[str, dict[str, PLAIN_SCALAR]]:
     if Path(argument).exists():  # a folder may have a question mark in its name
         return argument, {}
-    location, _, knobs = argument.partition("?")
-    return location, parse_knobs(knobs, name)
+    location, _, text = argument.partition("?")
+    knobs = parse_knobs(text, name)
+    if "config" in knobs and Path(location).expanduser().is_file():
+        return f"{location}?config={knobs.pop('config')}", knobs
+    return location, knobs
 
 
 def _plain_value(text: str) -> PLAIN_SCALAR:

@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from latentcache.core.errors import EncoderError, first_line
 from latentcache.core.fingerprint import canonical_json
+from latentcache.encoders.checkpoint.safetensors_header import read_shapes
+from latentcache.encoders.checkpoint.single_file import (
+    check_single_file,
+    is_single_file,
+    load_single_file,
+)
 
 if TYPE_CHECKING:  # a folder is checked where torch is not wanted yet
     import torch
@@ -83,66 +89,61 @@ def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedMod
 
     Args:
         class_name: For example ``AutoencoderKL``.
-        location: A folder, a pipeline's folder, or a hub id, optionally ``ID@REVISION``.
+        location: A folder, a pipeline's folder, a single file (see ``single_file``), or a hub id,
+            optionally ``ID@REVISION``.
         is_offline: Files on this machine only.
 
     Raises:
         EncoderError: There is nothing there, or not what was promised.
     """
-    import diffusers  # noqa: PLC0415  takes seconds, and dct does without
-
-    model_class = getattr(diffusers, class_name)
-    offline = is_offline or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {
-        "1",
-        "ON",
-        "YES",
-        "TRUE",
-    }
-    source = find_weights(location, is_offline=offline)
-    source, config = read_config(model_class, source)
-    _check_class(config, class_name, source)
-    module = _load_module(model_class, source)
+    if is_single_file(location):
+        module, config = load_single_file(class_name, location)
+    else:
+        module, config = _load_folder(class_name, location, is_offline=is_offline)
     module.eval().requires_grad_(False)
     # Saved with the defaults of its class written out or left out, a model is the same.
     filled = _counted({**module.config, **config})
     written = _counted(config)
     digest, *former = weights_digests(
-        module, [filled] if filled == written else [filled, written], label=source.label
+        module, [filled] if filled == written else [filled, written], label=location
     )
     return LoadedModel(module, config, digest, tuple(former))
 
 
+def asks_no_hub(is_offline: bool) -> bool:
+    """Return whether files of this machine alone count, by the option or the environment."""
+    said = os.environ.get("HF_HUB_OFFLINE", "0").upper()
+    return is_offline or said in {"1", "ON", "YES", "TRUE"}
+
+
+def _load_folder(
+    class_name: str, location: str, *, is_offline: bool
+) -> tuple[Any, Mapping[str, Any]]:
+    import diffusers  # noqa: PLC0415  takes seconds, and dct does without
+
+    model_class = getattr(diffusers, class_name)
+    source = find_weights(location, is_offline=asks_no_hub(is_offline))
+    source, config = read_config(model_class, source)
+    _check_class(config, class_name, source)
+    return _load_module(model_class, source), config
+
+
 def check_folder(location: str, *, class_name: str) -> None:
-    """Refuse a folder of weights by its config and the headers of its files; loads nothing.
+    """Refuse weights by their config and the headers of their files; loads nothing.
 
     Raises:
-        EncoderError: It is no folder and no hub id, or holds something else than promised.
+        EncoderError: They are no folder, file or hub id, or not what was promised.
     """
+    if is_single_file(location):
+        check_single_file(location, class_name)
+        return
     source = find_weights(location, is_offline=True)
     folder = Path(source.location)
     if not folder.is_dir():
         return
     _check_class(_local_config(source), class_name, source)
     for path in sorted(folder.glob(_WEIGHTS_GLOB)):
-        _check_header(path, label=location)
-
-
-def _check_header(path: Path, *, label: str) -> None:
-    """Refuse a file that is cut off or no safetensors; its first bytes say how long it is."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, size)))
-            end = max((each["data_offsets"][1] for name, each in header.items()
-                       if name != "__metadata__"), default=0)  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            end = -1
-    if end < 0 or 8 + length + end != size:
-        raise EncoderError(
-            f"weights must be whole safetensors files, got {path.name} of {size:,} bytes that "
-            f"is not ({label}); download it again"
-        )
+        read_shapes(path, label=location)
 
 
 def find_weights(location: str, *, is_offline: bool) -> WeightsSource:
@@ -162,8 +163,8 @@ def find_weights(location: str, *, is_offline: bool) -> WeightsSource:
     hub_id, _, revision = location.partition("@")
     if folder.exists() or not _HUB_ID.fullmatch(hub_id):
         raise EncoderError(
-            f"weights must be a folder or a hub id owner/name, got {location} (no such folder); "
-            "give the folder that holds config.json"
+            f"weights must be a folder, a .safetensors file or a hub id owner/name, got {location} "
+            "(no such folder or file); give the folder that holds config.json"
         )
     return WeightsSource(hub_id, "", revision or None, is_offline, location)
 

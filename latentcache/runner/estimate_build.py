@@ -114,6 +114,7 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
     """
     resources = request.resources
     if encode is not None:
+        encode = encode.with_name(reporter.message)
         check_encoder(encode.encoder)  # a wrong name must not cost a scan
     # A few samples are encoded, however large the corpus is.
     size = RunSize(num_samples=min(listed_size(request).num_samples, resources.without_ray))

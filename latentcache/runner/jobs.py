@@ -4,6 +4,8 @@ What can be refused is refused before anything starts: options, paths, the encod
 weights, the store's plan, in this order.
 """
 
+from dataclasses import replace
+
 from latentcache.encoders import check_encoder
 from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.result import EncodeResult
@@ -33,6 +35,7 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
     with stopping():
+        request = _with_name(request, reporter)
         check_encoder(request.encode.encoder)
         store = Store.open(store_url)
         request = _with_kept(store, request, reporter)
@@ -61,6 +64,7 @@ def build(
     with stopping():
         # A wrong path or name leaves no empty store, and waits for no cluster.
         _look_into(plan)
+        encode = _with_name(encode, reporter)
         check_encoder(encode.encode.encoder)
         store = Store.open_or_create(store_url)
         encode = _with_kept(store, encode, reporter)
@@ -88,6 +92,12 @@ def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> Enco
     kept = keep_served(store, request, reporter)
     check_encoder(kept.encode.encoder, kept.encode.input)
     return kept
+
+
+def _with_name(request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
+    """Return ``request`` with its encoder by name, where a folder or hub id stands alone."""
+    encode = request.encode.with_name(reporter.message)
+    return request if encode is request.encode else replace(request, encode=encode)
 
 
 def _look_into(request: PlanRequest) -> None:

@@ -1,6 +1,6 @@
 """What a run may be told: one frozen config for every way of starting it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import ALL_PIXELS, parse_input
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
+from latentcache.encoders import named_encoder
 
 Policy = Literal["moments", "mode", "sample"]
 
@@ -17,7 +18,7 @@ class EncodeOptions:
     """What is asked of the encoder; everything here can change a stored value.
 
     Attributes:
-        encoder: As on the command line: ``dct``, ``tiny:PATH``, ``sdxl:HUB_ID``, ``module:Class``.
+        encoder: As on the command line: ``dct``, ``sdxl:HUB_ID``, ``module:Class``, a folder alone.
         policy: What is stored of a posterior.
         dtype: Compute dtype, or ``auto`` for the encoder's own choice on its device.
         storage_dtype: Dtype of stored float fields, or ``auto``.
@@ -89,6 +90,20 @@ class EncodeOptions:
             input=self.input,
         )
 
+    def with_name(self, tell: Callable[[str], None]) -> "EncodeOptions":
+        """Return the same with the encoder by name, where a folder or hub id stands alone.
+
+        Args:
+            tell: Is told what was assumed.
+
+        Raises:
+            LatentCacheError: There is nothing, or no autoencoder that is known.
+        """
+        named = named_encoder(self.encoder, is_offline=self.is_offline)
+        if named.said:
+            tell(named.said)
+        return self if named.text == self.encoder else replace(self, encoder=named.text)
+
     def for_workers(self) -> "EncodeOptions":
         """Return the same with a local path made absolute: workers have another folder."""
         name, _, argument = self.encoder.partition(":")
@@ -97,7 +112,13 @@ class EncodeOptions:
             location, mark, knobs = argument, "", ""
         if not location or not Path(location).exists():
             return self
+        knobs = ",".join(_absolute_config(knob) for knob in knobs.split(","))
         return replace(self, encoder=f"{name}:{Path(location).resolve()}{mark}{knobs}")
+
+
+def _absolute_config(knob: str) -> str:
+    key, _, value = knob.partition("=")
+    return f"config={Path(value).resolve()}" if key == "config" and Path(value).exists() else knob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from latentcache.core.fingerprint import fingerprint
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
 from latentcache.runner.encode.guards import final_limit_sentence
-from latentcache.runner.encode.result import EncodeResult
+from latentcache.runner.encode.result import EncodeResult, result_without_work
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.versions import version_of
@@ -33,33 +33,18 @@ def settled_column(
     view = snapshot.columns.get(request.column)
     if view is None or view.entry.published is not None:
         return None  # figures that were corrected once may be meant to change again
-    if not _is_whole(store, view) or not _is_asked(store, view.record, request):
+    if not is_whole(store, view) or not _is_asked(store, view.record, request):
         return None
-    entry, record = view.entry, view.record
+    record = view.record
     num_units = len(store.units(record))
     reporter.message(
         f"{record.column}: all {num_units} units are encoded with {record.spec['name']} already"
     )
-    return EncodeResult(
-        column=request.column,
-        encoding=record.fingerprint,
-        snapshot=snapshot.number,
-        planned=entry.num_planned,
-        encoded=entry.num_encoded,
-        quarantined=entry.num_quarantined,
-        missing=entry.num_missing,
-        num_bytes=entry.num_bytes,
-        newly_encoded=0,
-        newly_quarantined=0,
-        elapsed_s=0.0,
-        num_actors=0,
-        threads=record.threads,
-        device_type=record.device_type,
-        limit_sentence=final_limit_sentence(store, snapshot.number, request),
-    )
+    limit_sentence = final_limit_sentence(store, snapshot.number, request)
+    return result_without_work(view, snapshot.number, limit_sentence)
 
 
-def _is_whole(store: Store, view: ColumnView) -> bool:
+def is_whole(store: Store, view: ColumnView) -> bool:
     """Whether the snapshot serves every unit of the plan as it is now, each still committed."""
     entry = view.entry
     if entry.num_missing or entry.num_generations != len(store.generations()):
@@ -132,10 +117,11 @@ def _are_weights_untouched(
     """
     if not facts.needs_weights:
         return True
-    folder = Path(source.partition(":")[2].partition("?")[0])
+    argument = source.partition(":")[2]
+    folder = Path(argument if Path(argument).exists() else argument.partition("?")[0])
     name = f"{encoding_folder(record.column, record.fingerprint)}/encoding.json"
     pinned = store.folder.stat(name)
     if pinned is None or not store.folder.is_local or not folder.is_dir():
-        return False
+        return False  # a single file, whose config may lie anywhere, is loaded and asked
     seen = [folder, *(path for pattern in ("*", "vae/*") for path in folder.glob(pattern))]
     return all(path.stat().st_ctime < pinned.modified_s for path in seen)

@@ -82,8 +82,9 @@ def test_missing_folder() -> None:
     assert "no such folder" in refusal("sdxl", "/no/such/folder")
 
 
-def test_file_instead_of_folder(kl_folder: Path) -> None:
-    assert "must be a folder or a hub id" in refusal("sdxl", kl_folder / WEIGHTS)
+def test_the_file_of_a_folder_is_the_folder(kl_folder: Path) -> None:
+    file, folder = (load_encoder(f"sdxl:{each}", CPU) for each in (kl_folder / WEIGHTS, kl_folder))
+    assert file.spec == folder.spec
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument")  # diffusers passes it

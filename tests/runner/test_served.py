@@ -9,7 +9,12 @@ import pytest
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.runner import EncodeOptions, EncodeRequest, Resources
-from latentcache.runner.encode.served import asked_figures, check_replaces, keep_served
+from latentcache.runner.encode.served import (
+    asked_figures,
+    check_replaces,
+    keep_served,
+    same_column,
+)
 from latentcache.stats import merge_arrays
 from latentcache.store import ColumnChange, Published, Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
@@ -54,7 +59,7 @@ def serve(store: Store, **spec: Any) -> None:
         record,
         fingerprint="0123456789abcdef",
         spec={**record.spec, **spec},
-        transform={"background": [0, 0, 0], "input": "all"},
+        transform={"background": [0, 0, 0], "input": "pixels"},
         digest="",
     )
     pinned = store.write_encoding(made)
@@ -118,3 +123,23 @@ def test_a_corrected_figure_is_said_and_named_by_the_next_snapshot_alone(store: 
     back = Published(normalizer=scaled(0.18215, "preset"), encoder="sd:w")
     third = store.publish([replace(change, published=back)])
     assert third.columns["latents"].entry.published is None
+
+
+def test_what_another_column_holds_is_named_and_not_encoded_twice(store: Store) -> None:
+    served = store.snapshot().columns["latents"].record
+    said = Said()
+    again = replace(served, column="other", digest="")
+    found = same_column(store, again, said)  # type: ignore[arg-type]  # enough of one
+    assert found is not None
+    assert (found[0], found[1].name) == (1, "latents")
+    assert "already there as column latents" in said.lines[0]
+    assert same_column(store, replace(again, fingerprint="0" * 32), said) is None  # type: ignore[arg-type]
+
+
+def test_the_same_latents_with_other_figures_are_a_column_of_their_own(store: Store) -> None:
+    said = Said()
+    served = store.snapshot().columns["latents"].record
+    again = replace(served, column="other", normalizer=scaled(0.13025), digest="")
+    assert same_column(store, again, said) is None  # type: ignore[arg-type]  # enough of one
+    assert "multiply 0.18215" in said.lines[0]
+    assert "multiply 0.13025" in said.lines[0]

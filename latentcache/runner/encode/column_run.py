@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.units import UnitId
@@ -25,9 +26,9 @@ from latentcache.runner.encode.pinning import (
     planned_buckets,
     with_former_digest,
 )
-from latentcache.runner.encode.result import EncodeResult
+from latentcache.runner.encode.result import EncodeResult, result_without_work
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
-from latentcache.runner.encode.served import asked_figures, check_replaces
+from latentcache.runner.encode.served import asked_figures, check_replaces, same_column
 from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
@@ -129,7 +130,15 @@ class _ColumnRun:
         self._num_actors = len(pool.actors)
 
     def run(self) -> EncodeResult:
-        record = self._pinned_record()
+        asked = self._asked_record()
+        found = same_column(self._store, asked, self._reporter)
+        if found is not None:
+            number, view = found
+            request = replace(self._request, column=view.name)
+            return result_without_work(
+                view, number, final_limit_sentence(self._store, number, request)
+            )
+        record = self._pinned_record(asked)
         # What was made of files that are put back by now is made again.
         changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
         orders = _orders(self._store, record, self._generations, self._request, changed=changed)
@@ -158,8 +167,8 @@ class _ColumnRun:
         self._encode(record, orders)
         return self._publish(record)
 
-    def _pinned_record(self) -> EncodingRecord:
-        """Return the encoding that the store holds for this request, pinned now if need be."""
+    def _asked_record(self) -> EncodingRecord:
+        """Return the encoding that this request asks for; nothing is written."""
         request = self._request
         self._pool.wait_until_loaded()
         description = self._pool.describe(planned_buckets(self._generations))
@@ -171,7 +180,11 @@ class _ColumnRun:
                 f"{request.encode.encoder} (column {request.column}); give the encoder and "
                 "options that wrote it"
             )
-        asked = with_former_digest(self._store, asked, description.former_digests)
+        return with_former_digest(self._store, asked, description.former_digests)
+
+    def _pinned_record(self, asked: EncodingRecord) -> EncodingRecord:
+        """Return the encoding that the store holds for ``asked``, pinned now if need be."""
+        request = self._request
         check_replaces(self._store, request, asked)
         said = other_pixels(self._store, asked)
         if said:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from latentcache.store import ColumnView
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeResult:
@@ -40,3 +42,25 @@ class EncodeResult:
     def is_over_limit(self) -> bool:
         """Whether more samples are quarantined than allowed."""
         return bool(self.limit_sentence)
+
+
+def result_without_work(view: ColumnView, snapshot: int, limit_sentence: str) -> EncodeResult:
+    """Return the result of a run that found all it was asked for in a served column."""
+    entry, record = view.entry, view.record
+    return EncodeResult(
+        column=view.name,
+        encoding=record.fingerprint,
+        snapshot=snapshot,
+        planned=entry.num_planned,
+        encoded=entry.num_encoded,
+        quarantined=entry.num_quarantined,
+        missing=entry.num_missing,
+        num_bytes=entry.num_bytes,
+        newly_encoded=0,
+        newly_quarantined=0,
+        elapsed_s=0.0,
+        num_actors=0,
+        threads=record.threads,
+        device_type=record.device_type,
+        limit_sentence=limit_sentence,
+    )

@@ -88,6 +88,35 @@ def check_replaces(store: Store, request: EncodeRequest, record: EncodingRecord)
     )
 
 
+def same_column(
+    store: Store, record: EncodingRecord, reporter: Reporter
+) -> tuple[int, ColumnView] | None:
+    """Return the snapshot and another column of it that holds what ``record`` would make.
+
+    A column's name stands in every member of its tars, so that it cannot serve two.
+    """
+    if not store.snapshots() or store.encodings(record.column):
+        return None
+    snapshot = store.snapshot()
+    for name, view in sorted(snapshot.columns.items()):
+        entry = view.entry
+        is_whole = not entry.num_missing and entry.num_generations == len(store.generations())
+        if view.record.fingerprint != record.fingerprint or name == record.column or not is_whole:
+            continue
+        if same_ops(view.record.normalizer, record.normalizer):
+            reporter.message(
+                f"{record.column}: already there as column {name}, made of the same weights, "
+                f"pixels and options; nothing is encoded, name {name} when you train"
+            )
+            return snapshot.number, view
+        reporter.message(
+            f"{record.column}: column {name} holds the same latents, only the published normaliser "
+            f"is another ({_figures(view.record.normalizer)} there, "
+            f"{_figures(record.normalizer)} here); a column of its own is made for that"
+        )
+    return None
+
+
 def asked_figures(
     store: Store, asked: EncodingRecord, pinned: EncodingRecord, reporter: Reporter
 ) -> Published:

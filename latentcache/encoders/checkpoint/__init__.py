@@ -1,0 +1,1 @@
+"""Files of weights: their header, and single files that hold a whole model."""
