@@ -69,7 +69,7 @@ def _table_row(row: dict[str, Any]) -> tuple[Any, ...]:
         frames,
         bytes_text(size) if size is not None else None,
         row["weights_licence"],
-        row["title"] + ("" if row["available"] else " (estimates only)"),
+        row["title"],
     )
 
 
