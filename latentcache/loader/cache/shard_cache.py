@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from errno import EACCES, EDQUOT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, time_ns
 from typing import BinaryIO
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
@@ -171,7 +171,7 @@ class ShardCache:
         try:
             if path.stat().st_size != ref.size_bytes:
                 return False
-            os.utime(path)
+            _use(path)
         except FileNotFoundError:
             return False
         return True
@@ -211,6 +211,7 @@ class ShardCache:
                 target.flush()
                 os.fsync(target.fileno())
                 size = target.tell()
+                _use(partial)
                 # Others land meanwhile: room is made and taken in one step: the bound holds.
                 with self._lock(_ROOM_LOCK):
                     self._make_room(size)
@@ -343,6 +344,14 @@ def check_file(path: Path, ref: ObjectRef) -> None:
             f"{_noun(ref)[2:]} must have SHA-256 {ref.sha256[:16]}, got {found[:16]} ({path}); "
             f"run latentcache verify --repair"
         )
+
+
+def _use(path: Path) -> None:
+    """Note that a file is used now: the kernel's own clock ticks every few milliseconds, in which
+    small tars come and go, and a tie would throw out what is needed next.
+    """
+    now_ns = time_ns()
+    os.utime(path, ns=(now_ns, now_ns))
 
 
 def _noun(ref: ObjectRef) -> str:
