@@ -33,6 +33,21 @@ class BatchMaker:
         self._run, self._ranks = run, ranks
         self._picks: dict[int, PicksAhead] = {}
 
+    @property
+    def num_batches(self) -> int:
+        """Batches of a rank in which the average sample is seen once."""
+        members, shares = self._run.mixture.members, self._run.mixture.shares
+        drawn = sum(
+            member.batch_size * share for member, share in zip(members, shares, strict=True)
+        )
+        num_samples = sum(
+            one.source.repeats * stream.selection.num_rows
+            for one in self._run.opened
+            for stream in one.streams
+        )
+        num_steps = round(num_samples / float(drawn / sum(shares)))
+        return max(1, num_steps) * self._ranks.micro_batches
+
     def make(self, position: Position) -> tuple[Batch, Position]:
         """Return the batch at a place, and the place after it."""
         mixture, ranks = self._run.mixture, self._ranks

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Any, Never, NoReturn, Self
@@ -13,7 +12,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch_maker import BatchMaker, Position, state_at
 from latentcache.loader.batch_reader import find_device
-from latentcache.loader.cache.shard_cache import CacheProgress, ShardCache
+from latentcache.loader.cache.shard_cache import CacheProgress
 from latentcache.loader.coverage import StreamCoverage, coverage_of
 from latentcache.loader.distributed import (
     check_agreement,
@@ -24,7 +23,13 @@ from latentcache.loader.distributed import (
 )
 from latentcache.loader.find_snapshot import pins_of_run
 from latentcache.loader.latent_batch import Batch
-from latentcache.loader.loader_options import LoaderOptions, column_names, refuse_unknown
+from latentcache.loader.loader_options import (
+    LoaderOptions,
+    column_names,
+    normalize_mode,
+    refuse_unknown,
+)
+from latentcache.loader.loader_text import as_text
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks
 from latentcache.loader.order.mixture import Cursor
 from latentcache.loader.pass_maker import PassMaker
@@ -38,7 +43,8 @@ from latentcache.loader.run_state import (
     stores_of,
     unsealed,
 )
-from latentcache.loader.select.source import Sources, Split, as_sources
+from latentcache.loader.select.classes import find_classes
+from latentcache.loader.select.source import Sources, Split, as_sources, held_out_as
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
 from latentcache.loader.transform.normalizer import Normalise, NormalizeMode
 from latentcache.store import Pin
@@ -100,9 +106,6 @@ class LatentLoader:
         refuse_unknown(unknown)
         self._sources = as_sources(sources, split=split, is_one_pass=one_pass)
         chosen = LoaderOptions.of(options)
-        mode: Any = (
-            {True: "auto", False: "none"}[normalize] if normalize in (True, False) else normalize
-        )
         self._given_ranks = (rank, world_size, micro_batches)
         self._ranks = find_ranks(*self._given_ranks)
         place = find_device(device)
@@ -117,16 +120,14 @@ class LatentLoader:
             ranks=self._ranks,
             rule=chosen.order_rule(seed, is_one_pass=one_pass),
             posterior=chosen.posterior,
-            normalize=mode,
+            normalize=normalize_mode(normalize),
             device=place,
             num_ahead=self._depth,
             window_frames=chosen.window_frames,
             is_one_pass=one_pass,
         )
         self._verify = chosen.verify
-        self._cache = (
-            ShardCache(Path(chosen.cache), chosen.cache_bytes) if chosen.cache is not None else None
-        )
+        self._cache = chosen.open_cache([one.store for one in self._sources])
         self._num_iterators = 0
         self._is_collective, self._process = chosen.is_collective, os.getpid()
         self.wait_s = 0.0
@@ -160,9 +161,23 @@ class LatentLoader:
         return self._run.recipe.normalise
 
     @property
+    def micro_batches(self) -> int:
+        """Batches of each rank in an optimizer step."""
+        return self._ranks.micro_batches
+
+    @property
     def step(self) -> int:
         """Optimizer steps done."""
         return self._position.cursor.step
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes that ``label`` numbers; None where labels came as numbers."""
+        return find_classes([one.snapshot for one in self._run.opened])
+
+    def __str__(self) -> str:
+        """Return what is read, how much, by whom and how normalised, in some lines."""
+        return as_text(self._run, self._ranks, self.step)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield micro-batches: for ever, from where the loader stands, or those of one pass.
@@ -203,19 +218,7 @@ class LatentLoader:
         once.
         """
         self._settle_ranks()
-        if isinstance(self._maker, PassMaker):
-            return self._maker.num_batches
-        members, shares = self._run.mixture.members, self._run.mixture.shares
-        drawn = sum(
-            member.batch_size * share for member, share in zip(members, shares, strict=True)
-        )
-        per_step = drawn / sum(shares)
-        num_samples = sum(
-            one.source.repeats * stream.selection.num_rows
-            for one in self._run.opened
-            for stream in one.streams
-        )
-        return max(1, round(num_samples / float(per_step))) * self._ranks.micro_batches
+        return self._maker.num_batches
 
     @property
     def state(self) -> dict[str, Any]:
@@ -241,20 +244,23 @@ class LatentLoader:
         """
         state = unsealed(state)
         self._settle_ranks()
-        before = self._run, self._request
+        before = self._run, self._request, self._sources
         try:
+            self._sources = held_out_as(self._sources, state["sources"])
+            if self._sources != before[2]:
+                self._resolve(self._open([one.snapshot.pin for one in self._run.opened]))
             self._request = self._request.as_of(state)
             ours = {**self._run.static, "order": self._request.order_json()}
             if not newest and stores_of(state) == stores_of(ours):
                 ours["columns"] = state["columns"]  # a snapshot that serves them is looked for
             check_same(state, ours)
-            self._reopen(state, newest=newest)
+            self._resolve(list(self._run.opened)) if newest else self._reopen(state)
             check_same(state, self._run.static)
             check_streams(state["streams"], self._run.static["streams"], may_grow=newest)
             self._resolve(list(self._run.opened), state)
             check_within_step(state, self._run.static)
         except BaseException:
-            self._run, self._request = before
+            self._run, self._request, self._sources = before
             raise
         self._resumed, self._begun = state, None
         self._agree()
@@ -375,14 +381,11 @@ class LatentLoader:
             window_frames=self._request.window_frames,
         )
 
-    def _reopen(self, state: Mapping[str, Any], *, newest: bool) -> None:
+    def _reopen(self, state: Mapping[str, Any]) -> None:
         """Go to the snapshots of a run, or to the nearest that serve its encodings."""
         now = [one.snapshot.pin for one in self._run.opened]
-        opened = list(self._run.opened)
-        if not newest:
-            pins = pins_of_run(self._sources, state, now)
-            opened = opened if pins == now else self._open(pins)
-        self._resolve(opened)
+        pins = pins_of_run(self._sources, state, now)
+        self._resolve(list(self._run.opened) if pins == now else self._open(pins))
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
         self._run = ResolvedRun(self._request, opened, state)

@@ -1,16 +1,29 @@
 """What of a loader is rarely changed, and what is said of options that it does not have."""
 
+import logging
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.batch_reader import Posterior
+from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.whole_numbers import whole
+from latentcache.storage import Folder
+from latentcache.store import Store
+
+logger = logging.getLogger(__name__)
+
+_CACHE_BYTES = 64 * 2**30
+_TOLD: set[str] = set()
+"""Default cache folders that were named once."""
 
 _WORDS = {
     "batch_size": "global_batch_size=N, the samples of all ranks and micro-batches of a step",
@@ -27,6 +40,10 @@ _WORDS = {
 }
 """What peers' words are called here."""
 
+_OWN = (
+    "columns", "global_batch_size", "tokens_per_rank", "micro_batches", "seed", "rank",
+    "world_size", "device", "normalize", "split", "one_pass", "options",
+)  # fmt: skip
 _OF_SOURCE = ("filter", "weight", "repeats", "holdout", "split_seed", "snapshot", "name", "store")
 
 
@@ -43,8 +60,10 @@ class LoaderOptions:
         window_shards: Read whole shards in a shuffled order and shuffle rows among this
             many; 0 shuffles everything, which is right for data that fits in memory or
             on a fast local disk.
-        cache: Folder on a local disk for the tars of remote stores; processes share it.
-        cache_bytes: Most it may hold.
+        cache: Folder on a local disk for the tars of remote stores; processes share it. None is
+            one in the user's cache folder, where a store is remote.
+        cache_bytes: Most it may hold; None is 64 GiB, or half of what the disk has free and the
+            folder holds, if that is less.
         verify: Compare each local tar with its checksum when it is first needed, which reads
             it whole (half a gigabyte to two a second); those of remote stores always are.
         is_collective: In a process group, all its processes make this loader, and agree on
@@ -62,7 +81,7 @@ class LoaderOptions:
     partitions: int = 1
     window_shards: int = 0
     cache: str | Path | None = None
-    cache_bytes: int = 64 * 2**30
+    cache_bytes: int | None = None
     verify: bool = False
     is_collective: bool = True
     window_frames: int = 0
@@ -89,6 +108,33 @@ class LoaderOptions:
             )
         return given
 
+    def open_cache(self, stores: Sequence[str | Path | Store]) -> ShardCache | None:
+        """Return the cache of a loader's stores, or None where none is asked for or needed."""
+        folder = self.cache
+        if folder is None:
+            remote = [one for one in map(_folder_of, stores) if not one.is_local]
+            if not remote:
+                return None
+            folder = user_cache_folder()
+        cache = ShardCache(Path(folder), self._cache_bytes(Path(folder)))
+        if self.cache is None and str(folder) not in _TOLD:
+            _TOLD.add(str(folder))
+            logger.warning(
+                "tars of %s are kept in %s, up to %.3g GB; LoaderOptions(cache=FOLDER, "
+                "cache_bytes=N) chooses otherwise",
+                remote[0].label,
+                folder,
+                cache.max_bytes / 1e9,
+            )
+        return cache
+
+    def _cache_bytes(self, folder: Path) -> int:
+        if self.cache_bytes is not None:
+            return self.cache_bytes
+        there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        held = sum(path.stat().st_size for path in folder.glob("*.tar"))
+        return min(_CACHE_BYTES, (shutil.disk_usage(there).free + held) // 2)
+
     def order_rule(self, seed: int, *, is_one_pass: bool) -> OrderRule:
         """Return what decides the order; a pass is of one lane."""
         num_lanes = 1 if is_one_pass else self.partitions
@@ -101,26 +147,45 @@ class LoaderOptions:
         return 2 if device is not None and device.type == "cuda" else 0
 
 
+def user_cache_folder() -> Path:
+    """Return the folder in ``$XDG_CACHE_HOME``, or in ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home else Path.home() / ".cache") / "latentcache" / "shards"
+
+
+def _folder_of(store: str | Path | Store) -> Folder:
+    return store.folder if isinstance(store, Store) else Folder.open(store)
+
+
+def normalize_mode(given: Any) -> Any:
+    """Return what ``normalize`` stands for: a mode, or operations."""
+    return {True: "auto", False: "none"}[given] if given in (True, False) else given
+
+
 def refuse_unknown(given: Mapping[str, Any]) -> None:
-    """Refuse keywords that a loader does not have, with what was probably meant.
+    """Refuse keywords that a loader does not have, each with what was probably meant.
 
     Raises:
         ConfigError: There is one.
     """
-    for name in given:
-        if name in _WORDS:
-            meant = _WORDS[name]
-        elif name in _OF_SOURCE:
-            meant = f"Source(store=..., {name}=...)"
-        elif name in {one.name for one in fields(LoaderOptions)}:
-            meant = f"options=LoaderOptions({name}=...)"
-        else:
-            meant = "the names in docs/loader.md"
-        _refuse(name, meant)
+    if given:
+        names = ", ".join(given)
+        ways = "; ".join(f"for {name} use {_meant(name)}" for name in given)
+        raise ConfigError(f"options must be LatentLoader's, got {names}; {ways}")
 
 
-def _refuse(name: str, meant: str) -> NoReturn:
-    raise ConfigError(f"option must be one of LatentLoader's, got {name!r}; use {meant}")
+def _meant(name: str) -> str:
+    if name in _WORDS:
+        return _WORDS[name]
+    if name in _OF_SOURCE:
+        return f"Source(store=..., {name}=...)"
+    of_options = [one.name for one in fields(LoaderOptions)]
+    if name in of_options:
+        return f"options=LoaderOptions({name}=...)"
+    near = get_close_matches(name, [*_OWN, *of_options, *_OF_SOURCE, *_WORDS], n=1)
+    if not near:
+        return "one of the names in docs/loader.md"
+    return f"{near[0]}=..." if near[0] in _OWN else _meant(near[0])
 
 
 def column_names(columns: Sequence[str]) -> tuple[str, ...]:

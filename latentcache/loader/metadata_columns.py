@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,26 +12,36 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader.index.frame_times import seconds_of_spans
+from latentcache.loader.index.plan_texts import TEXT_FIELDS, PlanTexts
 from latentcache.loader.index.plan_values import PlanValues
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.feistel import Indices
+from latentcache.loader.select.selection import PAIRS
 from latentcache.loader.streams.open_sources import OpenSource
 from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.store import Annotation
 from latentcache.store.format import numbers
+from latentcache.store.rows import PLAN_SCHEMA
 
 PLAN_VALUES: dict[str, tuple[str, ...]] = {
-    "original_size": ("source_height_px", "source_width_px"),
-    "resized_size": ("resized_height_px", "resized_width_px"),
-    "crop": ("crop_top_px", "crop_left_px"),
+    **PAIRS,
     "frame_rate_fps": ("frame_rate_fps",),
     "start_s": ("start_s",),
     "end_s": ("end_s",),
     "latent_times": ("start_s", "frame_rate_fps"),
     "latent_spans": ("start_s", "frame_rate_fps"),
+    **{
+        name: (name,)
+        for name in PLAN_SCHEMA.names
+        if (name.endswith("_px") or name in TEXT_FIELDS) and name != "version"
+    },
 }
 """Names a column may have besides encoded columns and annotations: pixels as (vertical,
-horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says nothing."""
+horizontal), as SDXL's micro-conditioning wants them; 0 where the plan says nothing. The plan's own
+names, which filters speak of, give one number or text."""
+
+
+_PlanT = TypeVar("_PlanT", PlanValues, PlanTexts)
 
 
 class SideValues:
@@ -49,7 +59,10 @@ class SideValues:
         self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
         self._plan: dict[tuple[int, int], PlanValues] = {}
         self._rows_before: dict[tuple[int, int], int] = {}
-        self._fields = sorted({field for name in names for field in PLAN_VALUES.get(name, ())})
+        fields = {field for name in names for field in PLAN_VALUES.get(name, ())}
+        self._fields = sorted(fields - set(TEXT_FIELDS))
+        self._text_fields = sorted(fields & set(TEXT_FIELDS))
+        self._texts: dict[tuple[int, int], PlanTexts] = {}
         for one in opened:
             known = set(one.snapshot.record.annotations)
             for name in names:
@@ -70,6 +83,8 @@ class SideValues:
             if pa.types.is_string(annotation.type):
                 return annotation.texts(self._places(stream, picked.rows))
             return self._annotation_values(annotation, name, stream, picked)
+        if name in TEXT_FIELDS:
+            return self._plan_texts(name, stream, picked.rows)
         values = [self._plan_values(field, stream, picked.rows) for field in PLAN_VALUES[name]]
         if name in ("latent_times", "latent_spans"):
             main = "latents" if "latents" in stream.columns else next(iter(stream.columns))
@@ -117,16 +132,22 @@ class SideValues:
         ]
 
     def _plan_values(self, field: str, stream: Stream, rows: Indices) -> Any:
-        place = stream.place
-        one = self._opened[place.source]
-        key = (place.source, place.generation)
+        key = (stream.place.source, stream.place.generation)
         if key not in self._plan:
-            scratch: Path | None = one.cache.path if one.cache is not None else None
-            generation = one.snapshot.generations[place.generation]
-            self._plan[key] = PlanValues(
-                one.snapshot.folder, generation, self._fields, scratch=scratch
-            )
+            self._plan[key] = self._of_plan(PlanValues, key, self._fields)
         return self._plan[key].read(field, self._places(stream, rows))
+
+    def _plan_texts(self, field: str, stream: Stream, rows: Indices) -> list[str]:
+        key = (stream.place.source, stream.place.generation)
+        if key not in self._texts:
+            self._texts[key] = self._of_plan(PlanTexts, key, self._text_fields)
+        return self._texts[key].read(field, self._places(stream, rows))
+
+    def _of_plan(self, kind: type[_PlanT], key: tuple[int, int], fields: Sequence[str]) -> _PlanT:
+        one = self._opened[key[0]]
+        scratch: Path | None = one.cache.path if one.cache is not None else None
+        generation = one.snapshot.generations[key[1]]
+        return kind(one.snapshot.folder, generation, fields, scratch=scratch)
 
     def _places(self, stream: Stream, rows: Indices) -> Indices:
         """Return the rows' places in their generation's plan."""

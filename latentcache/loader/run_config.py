@@ -16,6 +16,7 @@ from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
 from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, StreamOrder
 from latentcache.loader.order.mixture import Member, Mixture, StepDraw
 from latentcache.loader.run_state import STATE_FORMAT
+from latentcache.loader.select.classes import LABEL, find_classes
 from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
@@ -122,6 +123,8 @@ class ResolvedRun:
         self._encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self._encoded]
+        if LABEL in rest:
+            find_classes([one.snapshot for one in opened])
         side = SideValues(opened, rest, rule=request.rule)
         self.reader = BatchReader(self.recipe, side, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
@@ -215,6 +218,9 @@ class ResolvedRun:
             members.append(Member(order=order, weight=weight, batch_size=size))
         if small:
             logger.warning("%s", _small_buckets(small))
+        if unused := self._request.sizes.unused(sizes):
+            had = ", ".join(map(str, sizes))
+            logger.warning("global_batch_size names no bucket: %s (there are %s)", unused, had)
         return Mixture(members, seed=self._request.rule.seed)
 
     def _make_static(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ any batch can be checked.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,7 @@ def add_generation(
     *,
     clips_per_medium: int = 1,
     retired: list[tuple[int, int]] | None = None,
+    classes: Sequence[str] = (),
 ) -> Generation:
     """Plan drawn samples: (bucket, rows, rows per shard) each.
 
@@ -157,6 +158,7 @@ def add_generation(
         buckets: In shard order.
         clips_per_medium: Consecutive rows that share a path.
         retired: (shard, row) pairs of earlier generations that are live no more.
+        classes: What the numbers of the annotation ``label`` stand for, as plans of folders say it.
     """
     before = store.generations()
     first_shard = sum(generation.num_shards for generation in before)
@@ -181,7 +183,12 @@ def add_generation(
         runs=tuple(runs),
         rows=tables,
         retired=[pa.Table.from_pylist(dead)] if dead else [],
-        totals={"listed": sum(run.num_rows for run in runs), "bytes": 0, "ignored": {}},
+        totals={
+            "listed": sum(run.num_rows for run in runs),
+            "bytes": 0,
+            "ignored": {},
+            **({"classes": list(classes)} if classes else {}),
+        },
     )
     return store.write_generation(draft)
 

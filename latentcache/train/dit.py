@@ -79,7 +79,7 @@ class DiT(nn.Module):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.config = config
+        self.dit_config = config  # not `config`: transformers.Trainer writes into that
         self.channels, self.num_classes = config.channels, config.num_classes
         self.text_dim, self.beside_channels = config.text_dim, config.beside_channels
         hidden = round(config.width * config.mlp_ratio)
@@ -105,10 +105,10 @@ class DiT(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Return what must be equal for weights to fit, as plain values."""
-        values = {"kind": "dit", **asdict(self.config), "patch": list(self.config.patch)}
+        values = {"kind": "dit", **asdict(self.dit_config), "patch": list(self.dit_config.patch)}
         if not self.beside_channels:  # as models were described before there were any
             del values["beside_channels"]
-        if not self.config.has_places:
+        if not self.dit_config.has_places:
             del values["has_places"]
         return values
 
@@ -129,16 +129,16 @@ class DiT(nn.Module):
             beside: As ``latents``, with ``beside_channels``.
         """
         clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
-        padded = padded_to(with_beside(clips, beside), self.config.patch)
-        grid = tuple(n // p for n, p in zip(padded.shape[2:], self.config.patch, strict=True))
+        padded = padded_to(with_beside(clips, beside), self.dit_config.patch)
+        grid = tuple(n // p for n, p in zip(padded.shape[2:], self.dit_config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
-        if self.config.has_places:
-            tokens = tokens + places_of(grid, self.config.width, tokens.device).to(tokens.dtype)
+        if self.dit_config.has_places:
+            tokens = tokens + places_of(grid, self.dit_config.width, tokens.device).to(tokens.dtype)
         told = self.time(_waves(times).to(tokens.dtype))
         tokens, told, mask = self._tell(condition, tokens, told)
         num_text, head = (
             tokens.shape[1] - math.prod(grid),
-            self.config.width // self.config.num_heads,
+            self.dit_config.width // self.dit_config.num_heads,
         )
         rotations = rotations_of(grid, num_text, head, tokens.device)
         for block in self.blocks:
@@ -171,12 +171,12 @@ class DiT(nn.Module):
         return torch.cat([text.type_as(tokens), tokens], dim=1), F.silu(told), seen[:, None, None]
 
     def _patches(self, latents: Tensor, grid: tuple[int, ...]) -> Tensor:
-        (t, h, w), (pt, ph, pw) = grid, self.config.patch
+        (t, h, w), (pt, ph, pw) = grid, self.dit_config.patch
         cut = latents.reshape(len(latents), -1, t, pt, h, ph, w, pw)
         return cut.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(len(latents), t * h * w, -1)
 
     def _cells(self, patches: Tensor, grid: tuple[int, ...]) -> Tensor:
-        (t, h, w), (pt, ph, pw) = grid, self.config.patch
+        (t, h, w), (pt, ph, pw) = grid, self.dit_config.patch
         cut = patches.reshape(len(patches), t, h, w, self.channels, pt, ph, pw)
         joined = cut.permute(0, 4, 1, 5, 2, 6, 3, 7)
         return joined.reshape(len(patches), self.channels, t * pt, h * ph, w * pw)

@@ -52,7 +52,10 @@ def refused(make: Callable[[], Any]) -> str:
         ({"global_batch_size": 8.0}, "at least 1, got 8.0; pass it as an int"),
         ({"global_batch_size": "8"}, "at least 1, got '8'; pass it as an int"),
         ({"global_batch_size": True}, "at least 1, got True"),
-        ({"global_batch_size": {"512": 8}}, "must name buckets as TxHxW in pixels, got '512'"),
+        (
+            {"global_batch_size": {"512": 8}},
+            "must name buckets as TxHxW or as width x height, or default, got '512'",
+        ),
         ({"global_batch_size": {"1x64x64": 8}}, "got none for 1x32x96 (has 1x64x64); add it"),
         ({"global_batch_size": {"1x64x64": -8}}, "global_batch_size of 1x64x64 must be a whole"),
         ({"global_batch_size": None, "tokens_per_rank": -1}, "tokens_per_rank must be a whole"),

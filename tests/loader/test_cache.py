@@ -127,11 +127,6 @@ def test_a_batch_s_tars_are_fetched_side_by_side(
     assert any(name.startswith("latentcache-fetch") for name in threads)
 
 
-def test_a_remote_store_asks_for_a_cache(remote: Store) -> None:
-    with pytest.raises(ConfigError, match="cache must be given for a remote store"):
-        batches(remote)
-
-
 def test_a_cache_smaller_than_a_tar_is_refused(
     remote: Store, entries: list[UnitEntry], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ EXAMPLES = [
     Example("FSDP2", launcher=TORCHRUN),
     Example("Accelerate", "accelerate", TORCHRUN, {"ACCELERATE_USE_CPU": "1"}),
     Example("Lightning", "lightning"),
+    Example("Hugging Face Trainer", "transformers", TORCHRUN, {"ACCELERATE_USE_CPU": "1"}),
     Example(
         "Ray Train",
         "ray",

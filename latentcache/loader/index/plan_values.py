@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader.order.feistel import Indices
@@ -25,6 +26,51 @@ from latentcache.store.format import numbers
 from latentcache.store.rows import PLAN_SCHEMA, read_footer, read_group
 
 Array = np.ndarray[Any, Any]
+
+
+class PlanGroups:
+    """The groups of rows in which a generation's plan is compressed."""
+
+    def __init__(self, folder: Folder, generation: Generation) -> None:
+        """Read the parts' footers; no rows yet.
+
+        Raises:
+            ShardCorruptError: A part is missing, or rows are.
+        """
+        self._folder, self._parts = folder, generation.parts
+        names = [part.name for part in generation.parts]
+        self._footers = list(map_ahead(lambda name: read_footer(folder, name), names))
+        groups = [
+            (part, group, footer.row_group(group).num_rows)
+            for part, footer in enumerate(self._footers)
+            for group in range(footer.num_row_groups)
+        ]
+        self._groups = [(part, group) for part, group, _ in groups]
+        ends = np.cumsum([size for _, _, size in groups], dtype=np.int64)
+        self._starts = np.append(np.zeros(1, np.int64), ends)
+        if self._starts[-1] != generation.num_rows:
+            raise ShardCorruptError(
+                f"plan must have {generation.num_rows} rows in generation {generation.number}, "
+                f"got {self._starts[-1]} ({folder.label}); restore its parts"
+            )
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def of(self, places: Indices) -> Indices:
+        """Return the group that each of some rows is in."""
+        return np.searchsorted(self._starts, places, side="right") - 1
+
+    def first(self, number: int) -> int:
+        """Return the first row of a group."""
+        return int(self._starts[number])
+
+    def read(self, number: int, names: Sequence[str]) -> pa.Table:
+        """Return some fields of a group's rows."""
+        part, group = self._groups[number]
+        return read_group(
+            self._folder, self._parts[part].name, group, list(names), self._footers[part]
+        )
 
 
 class PlanValues:
@@ -49,28 +95,13 @@ class PlanValues:
         Raises:
             ShardCorruptError: A part is missing, or rows are.
         """
-        self._folder, self._parts = folder, generation.parts
-        names = [part.name for part in generation.parts]
-        self._footers = list(map_ahead(lambda name: read_footer(folder, name), names))
-        groups = [
-            (part, group, footer.row_group(group).num_rows)
-            for part, footer in enumerate(self._footers)
-            for group in range(footer.num_row_groups)
-        ]
-        self._groups = [(part, group) for part, group, _ in groups]
-        ends = np.cumsum([size for _, _, size in groups], dtype=np.int64)
-        self._starts = np.append(np.zeros(1, np.int64), ends)
-        if self._starts[-1] != generation.num_rows:
-            raise ShardCorruptError(
-                f"plan must have {generation.num_rows} rows in generation {generation.number}, "
-                f"got {self._starts[-1]} ({folder.label}); restore its parts"
-            )
+        self._groups = PlanGroups(folder, generation)
         self._is_read = np.zeros(len(self._groups), bool)
         self._make_file(fields, generation.num_rows, scratch)
 
     def read(self, field: str, places: Indices) -> Array:
         """Return one field of rows at some places of the generation's plan."""
-        groups = np.searchsorted(self._starts, places, side="right") - 1
+        groups = self._groups.of(places)
         if not self._is_read[groups].all():
             new = np.unique(groups[~self._is_read[groups]]).tolist()
             for _ in map_ahead(self._read_group, new):
@@ -96,26 +127,31 @@ class PlanValues:
         }
 
     def _read_group(self, number: int) -> None:
-        part, group = self._groups[number]
         names = list(self._columns)
-        table = read_group(self._folder, self._parts[part].name, group, names, self._footers[part])
+        table = self._groups.read(number, names)
         for name in names:
             values = numbers(table[name])
             if values.any():  # else the file has a hole there, which reads as zeros
                 # Written and not assigned: a full disk is an error, and not the process's end.
-                at = self._offsets[name] + int(self._starts[number]) * values.itemsize
-                self._write(np.ascontiguousarray(values).data.cast("B"), at)
+                at = self._offsets[name] + self._groups.first(number) * values.itemsize
+                write_at(self._file, np.ascontiguousarray(values).data.cast("B"), at)
         self._is_read[number] = True
 
-    def _write(self, data: memoryview, at: int) -> None:
-        try:
-            while data:
-                written = os.pwrite(self._file, data, at)
-                data, at = data[written:], at + written
-        except OSError as error:
-            if error.errno not in (ENOSPC, EDQUOT):
-                raise
-            raise ConfigError(
-                f"scratch disk must have room for plan values, got a full one "
-                f"({tempfile.gettempdir()}); set TMPDIR, or LoaderOptions(cache=FOLDER)"
-            ) from None
+
+def write_at(file: int, data: memoryview, at: int) -> None:
+    """Write data at a place of an open file.
+
+    Raises:
+        ConfigError: The disk is full.
+    """
+    try:
+        while data:
+            written = os.pwrite(file, data, at)
+            data, at = data[written:], at + written
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        raise ConfigError(
+            f"scratch disk must have room for plan values, got a full one "
+            f"({tempfile.gettempdir()}); set TMPDIR, or LoaderOptions(cache=FOLDER)"
+        ) from None

@@ -4,8 +4,9 @@ A *global batch* is the samples of one optimizer step: ranks x micro-batches x s
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
@@ -46,7 +47,8 @@ class BatchSizes:
     """What the user asked for: exactly one of the two.
 
     Attributes:
-        global_batch_size: Samples, for all buckets or by bucket (``"1x512x512"``).
+        global_batch_size: Samples, for all buckets, or a table: by bucket (``"17x384x640"``), by
+            width and height whatever the frames (``"640x384"``), and ``"default"`` for the rest.
         tokens_per_rank: Tokens in a micro-batch of a rank; samples follow from the bucket.
         patch: Latent cells (T, H, W) that the model makes one token of.
     """
@@ -109,29 +111,64 @@ class BatchSizes:
             return each * ranks.num_parts
         if isinstance(self.global_batch_size, Mapping):
             table = _parse_table(self.global_batch_size)
-            if bucket not in table:
-                known = ", ".join(map(str, sorted(table))) or "none"
+            found = table.size(bucket)
+            if found is None:
+                known = ", ".join(map(str, self.global_batch_size)) or "none"
                 raise ConfigError(
                     f"global_batch_size must name every bucket, got none for {bucket} (has "
-                    f"{known}); add it or leave the bucket out"
+                    f'{known}); add it, or "default", or leave the bucket out'
                 )
-            return table[bucket]
+            return found
         assert self.global_batch_size is not None, "one of the two is given"
         return self.global_batch_size
 
+    def unused(self, buckets: Collection[Bucket]) -> list[str]:
+        """Return the entries of a table that are of none of some buckets."""
+        if not isinstance(self.global_batch_size, Mapping):
+            return []
+        names = {str(one) for one in buckets} | {_size_name(one) for one in buckets}
+        return [name for name in map(str, self.global_batch_size) if name not in {*names, _REST}]
 
-def _parse_table(table: Mapping[str, int]) -> dict[Bucket, int]:
-    sizes = {}
-    for name, size in table.items():
-        try:
-            bucket = Bucket.parse(str(name))
-        except ValueError:
-            raise ConfigError(
-                f"global_batch_size must name buckets as TxHxW in pixels, got {name!r}; "
-                f"write for example 1x512x512"
-            ) from None
-        sizes[bucket] = whole(size, name=f"global_batch_size of {name}", least=1)
-    return sizes
+
+_REST = "default"
+_SIZE = re.compile(r"[1-9]\d*x[1-9]\d*")
+
+
+@dataclass(slots=True)
+class _Table:
+    """Sizes by bucket, by width and height, and of all others."""
+
+    by_bucket: dict[Bucket, int] = field(default_factory=dict)
+    by_size: dict[str, int] = field(default_factory=dict)
+    rest: int | None = None
+
+    def size(self, bucket: Bucket) -> int | None:
+        """Return the size of a bucket's batches: the nearest entry's."""
+        size = self.by_size.get(_size_name(bucket), self.rest)
+        return self.by_bucket.get(bucket, size)
+
+
+def _parse_table(table: Mapping[str, int]) -> _Table:
+    found = _Table()
+    for name, given in table.items():
+        size = whole(given, name=f"global_batch_size of {name}", least=1)
+        if name == _REST:
+            found.rest = size
+        elif _SIZE.fullmatch(str(name)):
+            found.by_size[str(name)] = size
+        else:
+            try:
+                found.by_bucket[Bucket.parse(str(name))] = size
+            except ValueError:
+                raise ConfigError(
+                    f"global_batch_size must name buckets as TxHxW or as width x height, or "
+                    f"default, got {name!r}; write for example 1x384x640, 640x384 or default"
+                ) from None
+    return found
+
+
+def _size_name(bucket: Bucket) -> str:
+    return f"{bucket.width_px}x{bucket.height_px}"
 
 
 _WITHIN_A_TOKEN = "CQF"

@@ -28,6 +28,12 @@ from latentcache.store.format import indices
 from latentcache.store.rows import PLAN_SCHEMA, iter_rows
 
 _MEDIUM_FIELDS = ("path", "member")
+PAIRS = {
+    "original_size": ("source_height_px", "source_width_px"),
+    "resized_size": ("resized_height_px", "resized_width_px"),
+    "crop": ("crop_top_px", "crop_left_px"),
+}
+"""Columns of a loader that are two fields of the plan."""
 _ROWS_PER_PIECE = 65_536
 _VERSION = 1
 """Raised whenever a filter or split would select other rows: older bitmaps are left alone."""
@@ -114,6 +120,11 @@ def _check_names(names: set[str], snapshot: Snapshot, source: Source) -> None:
     known = set(snapshot.record.annotations)
     for name in sorted(names - known - set(PLAN_SCHEMA.names)):
         fields = ", ".join(PLAN_SCHEMA.names)
+        if name in PAIRS:
+            raise ConfigError(
+                f"filter must speak of numbers and texts, got {name!r}, which is a pair "
+                f"({source.filter}); write {' and '.join(PAIRS[name])}"
+            )
         raise ConfigError(
             f"filter must speak of plan fields ({fields}) or annotations "
             f"({', '.join(sorted(known)) or 'none'}), got {name!r} ({source.filter}); correct it"
@@ -216,5 +227,6 @@ def held_out(paths: Any, members: Any, source: Source) -> Flags:
     # As ``keyed_uniform``: the upper 53 bits as a fraction.
     shares = (np.frombuffer(digests, "<u8") >> np.uint64(11)) / float(1 << 53)
     counts = np.diff(np.append(first, len(paths)))
+    assert source.holdout is not None, "worked out when the source was opened"
     found: Flags = np.repeat(shares < source.holdout, counts)
     return found

@@ -95,6 +95,7 @@ def _open_source(
 ) -> OpenSource:
     number, source = numbered
     snapshot = source.open(pin)
+    source = source.with_holdout(snapshot.generations[0].num_rows)
     views = tensor_columns(snapshot, columns)
     if not views:
         raise ConfigError(
@@ -109,9 +110,15 @@ def _open_source(
     if not streams:
         raise ConfigError(
             f"filter and split must select a row, got none (source {source.name}, "
-            f"{source.selection_key()}); correct the filter"
+            f"{source.selection_key()}); {_way_out(source)}"
         )
     return OpenSource(source, snapshot, tuple(streams), access.cache)
+
+
+def _way_out(source: Source) -> str:
+    if source.split == "val" and not source.filter:
+        return "raise holdout"
+    return "correct the filter" if source.filter else "lower holdout"
 
 
 def _selected_runs(

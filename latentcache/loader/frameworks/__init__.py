@@ -1,0 +1,5 @@
+"""A few lines each for frameworks whose own accounting the loader's must agree with."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+from .lightning import WholeSteps as WholeSteps
+from .transformers import FromLatents as FromLatents
+
+__all__ = ["FromLatents", "WholeSteps"]

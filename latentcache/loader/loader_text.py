@@ -1,0 +1,57 @@
+"""A loader in words: what ``print(loader)`` shows."""
+
+from collections.abc import Iterator
+
+from latentcache.loader.order.batch_sizes import Ranks
+from latentcache.loader.run_config import ResolvedRun
+from latentcache.loader.select.source import Source
+from latentcache.loader.transform.normalizer import Normalise
+
+_MOST_STREAMS = 8
+
+
+def as_text(run: ResolvedRun, ranks: Ranks, step: int) -> str:
+    """Return some lines: sources, columns, streams, ranks and what is done to the latents.
+
+    Args:
+        run: What is drawn.
+        ranks: Of this process.
+        step: Optimizer steps done.
+    """
+    return "\n  ".join([f"LatentLoader, step {step:,}", *_lines(run, ranks)])
+
+
+def _lines(run: ResolvedRun, ranks: Ranks) -> Iterator[str]:
+    for one in run.opened:
+        number = one.snapshot.pin.number
+        yield f"store {one.snapshot.folder.label}, snapshot {number}{_selected(one.source)}"
+    yield f"columns {', '.join(run.recipe.columns)}"
+    rows = [stream.selection.num_rows for stream in run.streams]
+    yield f"rows {sum(rows):,} in {len(rows):,} stream{'s' * (len(rows) > 1)}"
+    members = list(zip(run.streams, run.mixture.members, rows, strict=True))
+    for stream, member, num_rows in members[:_MOST_STREAMS]:
+        name = stream.place.name
+        yield f"  {name}: {num_rows:,} rows, {member.batch_size} in a global batch"
+    if len(members) > _MOST_STREAMS:
+        yield f"  ... and {len(members) - _MOST_STREAMS:,} more"
+    micro = f", {ranks.micro_batches} micro-batches a step" if ranks.micro_batches > 1 else ""
+    yield f"rank {ranks.rank} of {ranks.world_size}{micro}"
+    yield f"{run.recipe.latents}: {_normalised(run.recipe.normalise)}"
+
+
+def _selected(source: Source) -> str:
+    parts = [f"filter {source.filter}"] if source.filter else []
+    if source.split != "all":
+        parts.append(f"split {source.split} (holdout {source.holdout:g})")
+    if source.weight is not None:
+        parts.append(f"weight {source.weight:g}")
+    elif source.repeats != 1:
+        parts.append(f"repeats {source.repeats:g}")
+    return "".join(f", {part}" for part in parts)
+
+
+def _normalised(normalise: Normalise) -> str:
+    if not normalise.ops:
+        return "as stored"
+    steps = ", ".join(str(one["op"]) for one in normalise.ops)
+    return f"normalised by {normalise.source} figures ({steps})"
