@@ -1,3 +1,7 @@
+from .encoding_progress import EncodingProgress as EncodingProgress
+from .encoding_progress import num_planned as num_planned
+from .encoding_progress import read_progress as read_progress
+from .encoding_progress import unpublished_rejects as unpublished_rejects
 from .format.records import BatchRule as BatchRule
 from .format.records import Commit as Commit
 from .format.records import EncodingRecord as EncodingRecord
@@ -40,6 +44,7 @@ __all__ = [
     "Commit",
     "CommitRef",
     "Damage",
+    "EncodingProgress",
     "EncodingRecord",
     "GcReport",
     "Generation",
@@ -57,7 +62,10 @@ __all__ = [
     "collect_garbage",
     "free_encoding",
     "listed_damage",
+    "num_planned",
     "open_store",
+    "read_progress",
     "same_ops",
+    "unpublished_rejects",
     "verify_snapshot",
 ]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from latentcache.cli.look.standing import Standing, mixed_pixels
+from latentcache.cli.look.progress_lines import mixed_pixels
 from latentcache.cli.look.watching import watch
 from latentcache.decode.media_options import TRANSFORM_VERSION
-from latentcache.store import Store
+from latentcache.store import EncodingProgress, Store
 from tests.cli.conftest import Cli
 from tests.evaluate.drawn_store import (
     NUM_BROKEN,
@@ -178,7 +178,7 @@ def test_a_tar_that_is_gone_or_cut_short_is_told_without_reading(
 
 
 def test_a_run_is_not_shown_as_going_on_when_its_next_commit_is_overdue() -> None:
-    each = Standing(column="latents", encoder="dct", fingerprint="ab", is_served=False,
+    each = EncodingProgress(column="latents", encoder="dct", fingerprint="ab", is_served=False,
                     planned=9, encoded=4, quarantined=0, num_bytes=1, num_units_missing=5,
                     recent=[(1000.0, 2), (1002.0, 2)])  # fmt: skip
     assert each.rate(1004.0) == 1.0
@@ -187,13 +187,13 @@ def test_a_run_is_not_shown_as_going_on_when_its_next_commit_is_overdue() -> Non
 
 
 def test_watching_ends_when_nothing_is_missing() -> None:
-    def standing(missing: int) -> Standing:
-        return Standing(column="latents", encoder="dct", fingerprint="ab", is_served=True,
+    def progress(missing: int) -> EncodingProgress:
+        return EncodingProgress(column="latents", encoder="dct", fingerprint="ab", is_served=True,
                         planned=4, encoded=4 - missing, quarantined=0, num_bytes=1,
                         num_units_missing=missing)  # fmt: skip
 
     left, pauses = [2, 1, 0], []
-    watch(lambda: [standing(left.pop(0))], pause=pauses.append)
+    watch(lambda: [progress(left.pop(0))], pause=pauses.append)
     assert (left, len(pauses)) == ([], 2)
 
 
@@ -226,17 +226,18 @@ def test_after_a_swap_both_encodings_are_shown(cli: Cli, own_store: Store) -> No
 
 
 def test_columns_of_different_pixels_are_said() -> None:
-    def standing(column: str, is_served: bool = True, **pixels: str) -> Standing:
-        return Standing(column=column, encoder="dct", fingerprint="ab", is_served=is_served,
+    def progress(column: str, is_served: bool = True, **pixels: str) -> EncodingProgress:
+        return EncodingProgress(column=column, encoder="dct", fingerprint="ab", is_served=is_served,
                         planned=1, encoded=1, quarantined=0, num_bytes=1, num_units_missing=0,
-                        pixels=pixels)  # fmt: skip
+                        transform={"version": pixels.pop("version"),
+                                   "libraries": pixels})  # fmt: skip
 
-    old, new = standing("latents", version="1"), standing("dino", version="2", resize="aa")
+    old, new = progress("latents", version="1"), progress("dino", version="2", resize="aa")
     assert "latents and dino were made of pixels by different rules (version 1 and 2)" in (
         mixed_pixels([old, new])
     )
-    assert mixed_pixels([new, standing("latents", is_served=False, version="1")]) == ""
-    assert mixed_pixels([new, standing("clip", version="2", resize="aa")]) == ""
+    assert mixed_pixels([new, progress("latents", is_served=False, version="1")]) == ""
+    assert mixed_pixels([new, progress("clip", version="2", resize="aa")]) == ""
 
 
 def test_an_empty_store_says_what_to_do(cli: Cli, tmp_path: Path) -> None:

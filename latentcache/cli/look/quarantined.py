@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def read_quarantine(store: "Store", number: int | None, column: str | None) -> list[dict[str, Any]]:
     """Return the rows left out, once each though every column has the refused ones."""
-    from latentcache.cli.look.standing import unpublished_quarantine
+    from latentcache.store import unpublished_rejects
 
     if number is None and not store.snapshots():
-        return unpublished_quarantine(store, column)
+        return [quarantine_json(row) for row in unpublished_rejects(store, column)]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for view in _views(store.snapshot(number), column):
         for row in view.quarantine().to_pylist():

@@ -12,8 +12,7 @@ from latentcache.cli.output import count_text, print_json
 from latentcache.cli.results import DAMAGED
 
 if TYPE_CHECKING:
-    from latentcache.cli.look.standing import Standing
-    from latentcache.store import Store
+    from latentcache.store import EncodingProgress, Store
 
 
 @click.command(short_help="What is planned, encoded, quarantined, missing.")
@@ -68,25 +67,25 @@ def status(
 
 def _print_status(
     store: "Store", number: int | None, column: str | None, *, as_json: bool
-) -> "list[Standing]":
-    """Print how far a store is and return the standings."""
-    from latentcache.cli.look.standing import num_planned, read_standings
-    from latentcache.cli.look.standing_lines import print_standings
+) -> "list[EncodingProgress]":
+    """Print how far a store is and return the encodings."""
+    from latentcache.cli.look.progress_lines import print_progress
+    from latentcache.store import num_planned, read_progress
 
     numbers = store.snapshots()
     snapshot = store.snapshot(number) if numbers or number is not None else None
-    standings = read_standings(store, snapshot, column)
+    encodings = read_progress(store, snapshot, column)
     planned = num_planned(store)
     shown = snapshot.number if snapshot else None
     if as_json:
-        found = _status_json(standings, planned, shown, numbers)
+        found = _status_json(encodings, planned, shown, numbers)
         if generations := store.generations():
             found["corpus"] = corpus_json(joined_totals([each.totals for each in generations]))
         print_json(found)
-        return standings
+        return encodings
     if not store.generations():
         click.echo("nothing is planned yet; run latentcache build or plan")
-        return standings
+        return encodings
     click.echo(f"planned: {count_text(planned, 'sample')}")
     for generation in store.generations():
         print_corpus(generation.totals, generation.num_rows)
@@ -96,22 +95,24 @@ def _print_status(
         others = [str(each) for each in numbers if each != shown]
         also = f" (also {', '.join(others)})" if others else ""
         click.echo(f"snapshot: {shown}{also}")
-    print_standings(standings)
-    return standings
+    print_progress(encodings)
+    return encodings
 
 
 def _status_json(
-    standings: "list[Standing]", planned: int, snapshot: int | None, numbers: list[int]
+    encodings: "list[EncodingProgress]", planned: int, snapshot: int | None, numbers: list[int]
 ) -> dict[str, Any]:
-    leading = {each.column: each for each in reversed(standings)}
+    from latentcache.cli.look.progress_lines import progress_json
+
+    leading = {each.column: each for each in reversed(encodings)}
     return {
         "planned": planned,
         "snapshot": snapshot,
-        "columns": {name: leading[name].as_json() for name in sorted(leading)},
+        "columns": {name: progress_json(leading[name]) for name in sorted(leading)},
         "snapshots": numbers,
         "encodings": [
             {"column": each.column, "encoder": each.encoder, "served": each.is_served}
-            | each.as_json()
-            for each in standings
+            | progress_json(each)
+            for each in encodings
         ],
     }

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
-from latentcache.cli.look.standing import Standing, mixed_pixels
 from latentcache.cli.output import bytes_text, count_text, duration_text, print_table
+from latentcache.decode import pixel_rules
+from latentcache.store import EncodingProgress
 
 _HEADINGS = (
     "column", "encoder", "encoding", "encoded", "quarantined", "missing", "bytes", "served"
@@ -14,23 +16,52 @@ _HEADINGS = (
 _SHOWN_DAMAGE = 3
 
 
-def print_standings(standings: Sequence[Standing]) -> None:
+def print_progress(encodings: Sequence[EncodingProgress]) -> None:
     """Print every encoding's figures, and what is to be done."""
-    if not standings:
+    if not encodings:
         click.echo("no column is encoded yet; run latentcache build or encode")
         return
-    print_table(_HEADINGS, [_row(each) for each in standings])
-    warning = mixed_pixels(standings)
+    print_table(_HEADINGS, [_row(each) for each in encodings])
+    warning = mixed_pixels(encodings)
     if warning:
         click.echo(warning)
-    for each in standings:
+    for each in encodings:
         for line in _lines(each, time.time()):
             click.echo(line)
-    if any(each.is_served for each in standings):
+    if any(each.is_served for each in encodings):
         click.echo("counted from records and listings; latentcache verify reads every byte")
 
 
-def _row(each: Standing) -> tuple[object, ...]:
+def progress_json(each: EncodingProgress) -> dict[str, Any]:
+    """Return the figures of an encoding as ``--json`` shows them."""
+    return {
+        "encoding": each.fingerprint,
+        "encoded": each.encoded,
+        "quarantined": each.quarantined,
+        "missing": each.missing,
+        "bytes": each.num_bytes,
+        "damaged": list(each.damage),
+        "pixels": dict(pixel_rules(each.transform)),
+    }
+
+
+def mixed_pixels(encodings: Sequence[EncodingProgress]) -> str:
+    """Return a warning where served columns were made of pixels by different rules, else ""."""
+    served = [each for each in encodings if each.is_served]
+    rules = [pixel_rules(each.transform) for each in served]
+    for each, theirs in zip(served[1:], rules[1:], strict=True):
+        first, ours = served[0], rules[0]
+        unlike = sorted(name for name in {*ours} & {*theirs} if theirs[name] != ours[name])
+        if unlike:
+            return (
+                f"columns {first.column} and {each.column} were made of pixels by different rules "
+                f"({', '.join(f'{n} {ours[n]} and {theirs[n]}' for n in unlike)}); "
+                "encode one of them again where they have to see the same"
+            )
+    return ""
+
+
+def _row(each: EncodingProgress) -> tuple[object, ...]:
     return (
         each.column,
         each.encoder,
@@ -43,7 +74,7 @@ def _row(each: Standing) -> tuple[object, ...]:
     )
 
 
-def _lines(each: Standing, now_s: float) -> Iterator[str]:
+def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
     if each.damage:
         yield (
             f"{each.column}: gone or cut short of what is served: "

@@ -5,24 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from latentcache.cli.look.quarantined import quarantine_json
 from latentcache.core.errors import StoreError
 from latentcache.core.rejects import Reject
-from latentcache.decode import pixel_rules
 from latentcache.storage import map_ahead
-from latentcache.store import (
-    ColumnView,
-    Commit,
-    CommitRef,
-    EncodingRecord,
-    Generation,
-    Snapshot,
-    Store,
-    listed_damage,
-)
-from latentcache.store.format import encoding_folder, read_meta
-from latentcache.store.snapshots import PlanView
-from latentcache.store.units import commit_mismatch, rank_commits
+from latentcache.store.format.object_names import encoding_folder
+from latentcache.store.format.records import Commit, EncodingRecord, Generation
+from latentcache.store.format.unit_meta import read_meta
+from latentcache.store.snapshots.column_tables import PlanView
+from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
+from latentcache.store.store import Store
+from latentcache.store.units.commits import CommitRef, commit_mismatch, rank_commits
+from latentcache.store.verify import listed_damage
 
 _LATELY_S = 120.0
 """A run whose last commit is older is not shown as running."""
@@ -31,7 +24,7 @@ _LEAST_WAIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class EncodingProgress:
     """How far one encoding of a column is.
 
     Attributes:
@@ -41,7 +34,7 @@ class Standing:
         is_served: By the snapshot that was asked for.
         planned: ``encoded + quarantined + missing``.
         num_bytes: Of tars.
-        pixels: Rules and libraries that made its pixels.
+        transform: That made its pixels, as the encoding's record has it.
         recent: (landed at, rows) of the newest commits, in seconds since the epoch.
         is_given_up: Another encoding of the column is served, and no run is at work on this one.
         damage: What a listing shows to be gone or cut short of what is served.
@@ -56,7 +49,7 @@ class Standing:
     quarantined: int
     num_bytes: int
     num_units_missing: int
-    pixels: Mapping[str, str] = field(default_factory=dict)
+    transform: Mapping[str, Any] = field(default_factory=dict)
     recent: Sequence[tuple[float, int]] = ()
     is_given_up: bool = False
     damage: Sequence[str] = ()
@@ -86,43 +79,16 @@ class Standing:
             return None
         return sum(rows for _, rows in lately) / max(1.0, now_s - first_s)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the figures as ``--json`` shows them."""
-        return {
-            "encoding": self.fingerprint,
-            "encoded": self.encoded,
-            "quarantined": self.quarantined,
-            "missing": self.missing,
-            "bytes": self.num_bytes,
-            "damaged": list(self.damage),
-            "pixels": dict(self.pixels),
-        }
-
-
-def mixed_pixels(standings: Sequence[Standing]) -> str:
-    """Return a warning where served columns were made of pixels by different rules, else ""."""
-    served = [each for each in standings if each.is_served]
-    for each in served[1:]:
-        first, names = served[0], {*served[0].pixels} & {*each.pixels}
-        unlike = sorted(name for name in names if each.pixels[name] != first.pixels[name])
-        if unlike:
-            return (
-                f"columns {first.column} and {each.column} were made of pixels by different rules "
-                f"({', '.join(f'{n} {first.pixels[n]} and {each.pixels[n]}' for n in unlike)}); "
-                "encode one of them again where they have to see the same"
-            )
-    return ""
-
 
 def num_planned(store: Store) -> int:
     """Return the live samples of the plan, those refused while planning included."""
     return PlanView.read(store.folder, store.generations()).num_planned
 
 
-def read_standings(
+def read_progress(
     store: Store, snapshot: Snapshot | None, column: str | None = None
-) -> list[Standing]:
-    """Return every encoding's standing, by column, the one that is served first.
+) -> list[EncodingProgress]:
+    """Return every encoding's progress, by column, the one that is served first.
 
     Raises:
         StoreError: ``column`` has no encoding; the columns that have are shown.
@@ -135,24 +101,24 @@ def read_standings(
         )
     generations = store.generations()
     plan = PlanView.read(store.folder, generations)
-    standings = []
+    encodings = []
     for name in [column] if column else known:
         view = snapshot.columns.get(name) if snapshot else None
-        found = [_standing(store, plan, record, view) for record in store.encodings(name)]
+        found = [_progress(store, plan, record, view) for record in store.encodings(name)]
         if any(each.is_served for each in found):
             found = [_given_up(each) for each in found]
-        standings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
-    return standings
+        encodings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
+    return encodings
 
 
-def _given_up(each: Standing) -> Standing:
+def _given_up(each: EncodingProgress) -> EncodingProgress:
     """Return ``each``, marked if nothing serves it and no run seems to be on it."""
     return replace(each, is_given_up=not each.is_served and each.rate(time.time()) is None)
 
 
-def _standing(
+def _progress(
     store: Store, plan: PlanView, record: EncodingRecord, view: ColumnView | None
-) -> Standing:
+) -> EncodingProgress:
     is_served = view is not None and view.record.fingerprint == record.fingerprint
     entry = view.entry if view is not None and is_served else None
     known = {each.unit.unit: each.rev for each in view.units()} if view and is_served else {}
@@ -169,7 +135,7 @@ def _standing(
     if entry is not None:
         older = plan.generations[: entry.num_generations]
         refused -= sum(each.num_rejects for each in older)
-    return Standing(
+    return EncodingProgress(
         column=record.column,
         encoder=str(record.spec.get("source") or record.spec.get("name") or "?"),
         fingerprint=record.fingerprint,
@@ -182,7 +148,7 @@ def _standing(
         num_bytes=(entry.num_bytes if entry else 0)
         + sum(each.tar.size_bytes for each in commits if each.tar),
         num_units_missing=len(units) - len(known) - len(commits),
-        pixels=pixel_rules(record.transform),
+        transform=record.transform,
         recent=[(landed_s[name], count) for name, count in rows.items()],
         damage=listed_damage(view) if view is not None and is_served else (),
     )
@@ -203,14 +169,12 @@ def _valid_commits(
     ]
 
 
-def unpublished_quarantine(store: Store, column: str | None) -> list[dict[str, Any]]:
-    """Return what was left out so far where no snapshot exists yet."""
+def unpublished_rejects(store: Store, column: str | None) -> list[dict[str, Any]]:
+    """Return what was left out so far where no snapshot exists yet, as a quarantine's rows."""
     generations = store.generations()
-    rows = [
-        quarantine_json(row)
-        for generation in generations
-        for row in store.read_rejects(generation).to_pylist()
-    ]
+    rows: list[dict[str, Any]] = []
+    for generation in generations:
+        rows += store.read_rejects(generation).to_pylist()
     for name in [column] if column else store.columns():
         for record in store.encodings(name):
             refs = list(store.commits(record).values())
@@ -227,8 +191,6 @@ def _rejects_of(store: Store, record: EncodingRecord, commit: Commit) -> list[di
     planned = store.read_rows(unit, ["key", "path", "member"]).to_pylist()
     names = Reject.__dataclass_fields__
     return [
-        quarantine_json(
-            planned[row - unit.first_row] | {name: getattr(reject, name) for name in names}
-        )
+        planned[row - unit.first_row] | {name: getattr(reject, name) for name in names}
         for row, reject in meta.rejects
     ]
