@@ -17,10 +17,10 @@ import click
 
 from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
-from latentcache.cli.progress_bar import LineReporter
 from latentcache.cli.results import plan_sentences
 from latentcache.core.errors import ConfigError, LatentCacheError
 from latentcache.runner import Recipe, parse_setting, read_recipe
+from latentcache.terminal import LineReporter
 
 INCOMPLETE = 3
 

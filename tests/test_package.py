@@ -20,7 +20,7 @@ HOMES = {
     "PIL": {"decode", "testing", "report", "evaluate", "demo"},
     "fsspec": {"storage"},
     "diffusers": {"encoders", "train"},
-    "click": {"cli", "demo"},
+    "click": {"cli", "demo", "terminal"},
 }
 
 

@@ -14,8 +14,8 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.progress_bar import reporting
 from latentcache.cli.results import print_encode_result, print_plan_result
+from latentcache.terminal import reporting
 
 
 @click.command(short_help="Plan a corpus, encode it, publish: the main job.")

@@ -11,8 +11,8 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.progress_bar import reporting
 from latentcache.cli.results import print_encode_result
+from latentcache.terminal import reporting
 
 
 @click.command(short_help="Add a column, or swap the encoder of one.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.flags import json_flag
-from latentcache.cli.output import bytes_text, print_json, print_table
+from latentcache.terminal import bytes_text, print_json, print_table
 
 if TYPE_CHECKING:
     from latentcache.encoders import EncoderFacts

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.corpus_report import corpus_json, print_corpus
-from latentcache.cli.output import bytes_text, count_text, duration_text, print_table, size_text
+from latentcache.terminal import (
+    bytes_text,
+    count_text,
+    duration_text,
+    print_table,
+    size_text,
+)
 
 if TYPE_CHECKING:
     from latentcache.plan import EncoderEstimate

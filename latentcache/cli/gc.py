@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.flags import json_flag, note
-from latentcache.cli.output import bytes_text, count_text, duration_text, print_json
 from latentcache.cli.values import AGE
+from latentcache.terminal import bytes_text, count_text, duration_text, print_json
 
 if TYPE_CHECKING:
     from latentcache.store import EncodingRecord, GcReport, Store

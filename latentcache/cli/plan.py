@@ -16,14 +16,13 @@ from latentcache.cli.flags import (
     seed_flag,
     was_given,
 )
-from latentcache.cli.output import print_json
-from latentcache.cli.progress_bar import reporting
 from latentcache.cli.results import (
     leave_if_incomplete,
     plan_json,
     plan_sentences,
     print_plan_result,
 )
+from latentcache.terminal import print_json, reporting
 
 
 @click.command(short_help="Scan and plan only; --estimate says what it would take.")

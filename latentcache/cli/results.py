@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.cli.corpus_report import corpus_json, print_corpus
-from latentcache.cli.output import bytes_text, count_text, duration_text, print_json, print_table
 from latentcache.core.findings import lost_sentence
+from latentcache.terminal import (
+    bytes_text,
+    count_text,
+    duration_text,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from latentcache.runner import EncodeResult, PlanResult

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentcache.cli.output import print_json
 from latentcache.core.config import config_from_mapping, read_toml
 from latentcache.core.extras import missing_package
+from latentcache.terminal import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

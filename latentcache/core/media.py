@@ -7,6 +7,9 @@ from hashlib import blake2b
 LONG_CLIP_BYTES = 512 * 2**20
 """Of 8-bit RGB: a larger clip never exists whole, it is decoded and encoded in groups of frames."""
 
+MID_GREY = 128
+"""Fills the place of a row that has no pixels, so that batch shapes never change."""
+
 _BUCKET_PATTERN = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
 

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentcache.cli.output import bytes_text, print_table
-from latentcache.cli.progress_bar import reporting
 from latentcache.core.errors import ShardCorruptError
 from latentcache.demo.folder import DemoFolder
 from latentcache.demo.narrator import Narrator
+from latentcache.terminal import bytes_text, print_table, reporting
 
 if TYPE_CHECKING:
     from latentcache.demo.page import KillTest

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.cli.output import bytes_text
 from latentcache.demo.folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.demo.photo_store import (
@@ -16,6 +15,7 @@ from latentcache.demo.photo_store import (
     draw_corpus,
     kill_and_resume,
 )
+from latentcache.terminal import bytes_text
 
 if TYPE_CHECKING:
     from latentcache.demo.page.training_facts import LoaderRace, OrderTest, TrainingFacts

@@ -30,13 +30,13 @@ from latentcache.runner.decode.decode_tasks import (
     rows_per_task,
 )
 from latentcache.runner.encode.actor_pool import ActorPool
-from latentcache.runner.encode.actor_setup import ActorSetup, EncoderDescription
 from latentcache.runner.encode.column_run import choose_run_device
 from latentcache.runner.jobs import listed_size
+from latentcache.runner.messages.actor_setup import ActorSetup, EncoderDescription
+from latentcache.runner.messages.calls import Workers
 from latentcache.runner.planning import DraftedPlan, PlanRequest, drafted_plan
 from latentcache.runner.run_options import EncodeOptions, Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.workers.calls import Workers
 from latentcache.runner.workers.starting import RunSize, run_workers, stopping
 
 _CELLS = 8

@@ -22,11 +22,11 @@ from latentcache.plan import (
     corpus_changes,
     open_corpus,
 )
+from latentcache.runner.messages.calls import Calls, Workers
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
-from latentcache.runner.workers.calls import Calls, Workers
 from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
 from latentcache.store import Generation, GenerationDraft, Store
 

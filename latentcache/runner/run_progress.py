@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from latentcache.runner.encode.actor_setup import ActorProgress
+from latentcache.runner.messages.actor_setup import ActorProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,9 +37,9 @@ from latentcache.plan import (
     peek_source,
     read_captions,
 )
+from latentcache.runner.messages.calls import Calls, Ref, WorkerLostError
 from latentcache.runner.run_progress import Reporter, RunProgress
 from latentcache.runner.video_totals import VideoFacts, VideoTotals
-from latentcache.runner.workers.calls import Calls, Ref, WorkerLostError
 from latentcache.storage import Folder
 
 _OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)

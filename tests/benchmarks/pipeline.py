@@ -44,7 +44,7 @@ from latentcache.runner.decode.decode_tasks import (
     decode_rows,
     rows_per_task,
 )
-from latentcache.runner.encode.encoded_rows import scaled_pixels
+from latentcache.runner.forward.encoded_rows import scaled_pixels
 from latentcache.storage import Folder
 from latentcache.store import Store
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from latentcache.cli.output import (
+from latentcache.terminal import (
     bytes_text,
     count_text,
     duration_text,

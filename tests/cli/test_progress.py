@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from latentcache.cli.progress_bar import LineReporter, TerminalReporter, facts_of, reporting
 from latentcache.runner.run_progress import RunProgress
+from latentcache.terminal import LineReporter, TerminalReporter, facts_of, reporting
 
 
 def progress(done: int, stage: str = "encode", **changes: object) -> RunProgress:

@@ -10,7 +10,7 @@ import torch
 
 from latentcache.core.errors import EncoderError
 from latentcache.encoders import Encoder, EncoderOptions, load_encoder, stored_fields
-from latentcache.runner.encode.batch_encoder import (
+from latentcache.runner.forward.batch_encoder import (
     BatchEncoder,
     EncodeBatch,
     EncodePolicy,

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.core.media import Bucket, Geometry, SourceRef
+from latentcache.core.media import MID_GREY, Bucket, Geometry, SourceRef
 from latentcache.runner.decode.batch_collector import BatchCollector
-from latentcache.runner.decode.decode_tasks import MID_GREY, DecodedRows, DecodeRow
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeRow
 
 _BUCKET = Bucket(1, 2, 2)
 _GEOMETRY = Geometry(

@@ -34,7 +34,7 @@ from latentcache.runner.decode.decode_tasks import (
     DecodeSettings,
     decode_rows,
 )
-from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
 from latentcache.storage import Folder
 from tests.decode.clips import encode_clip, read_number
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
-from latentcache.runner.encode.encoded_rows import Rows
-from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.forward.encoded_rows import Rows
 from latentcache.runner.kept.batch_log import BatchLog, KeptBatch
 from latentcache.runner.kept.pieces import num_rows, split_last_units
+from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.storage import Folder
 from latentcache.store import Store
 from tests.runner.runs import FAKES, start_build, wait_for_line

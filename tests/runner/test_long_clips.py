@@ -30,11 +30,11 @@ from latentcache.runner import (
     encode_column,
     plan_corpus,
 )
+from latentcache.runner.actor.encode_actor import ActorSetup, EncodeWorker
 from latentcache.runner.decode.pixel_stream import UnitCancelledError
-from latentcache.runner.encode.encode_actor import ActorSetup, EncodeWorker
-from latentcache.runner.encode.encoded_rows import scaled_pixels
 from latentcache.runner.encode.pinning import encoding_record, planned_buckets
-from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
+from latentcache.runner.forward.encoded_rows import scaled_pixels
+from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
 from latentcache.runner.workers.ray_workers import Ledger, RayActorCalls
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnChange, ColumnView, Store, verify_snapshot

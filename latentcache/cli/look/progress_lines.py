@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from latentcache.cli.output import bytes_text, count_text, duration_text, print_table
 from latentcache.decode import pixel_rules
 from latentcache.store import EncodingProgress
+from latentcache.terminal import bytes_text, count_text, duration_text, print_table
 
 _HEADINGS = (
     "column", "encoder", "encoding", "encoded", "quarantined", "missing", "bytes", "served"

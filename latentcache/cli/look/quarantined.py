@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentcache.cli.output import print_json, print_table
+from latentcache.terminal import print_json, print_table
 
 if TYPE_CHECKING:
     from latentcache.store import ColumnView, Snapshot, Store

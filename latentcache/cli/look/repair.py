@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from latentcache.cli.flags import DecodingOptions, decoding_of, recipe_of
-from latentcache.cli.progress_bar import reporting
 from latentcache.core.fields import FLOAT_DTYPES
 from latentcache.core.units import UnitId
+from latentcache.terminal import reporting
 
 if TYPE_CHECKING:
     from latentcache.runner import EncodeOptions

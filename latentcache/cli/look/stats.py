@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.flags import json_flag
-from latentcache.cli.output import print_json, print_table
+from latentcache.terminal import print_json, print_table
 
 if TYPE_CHECKING:
     from latentcache.stats import ColumnStatistics

@@ -8,8 +8,8 @@ from latentcache.cli.corpus_report import corpus_json, joined_totals, print_corp
 from latentcache.cli.flags import json_flag, note
 from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
 from latentcache.cli.look.watching import watch
-from latentcache.cli.output import count_text, print_json
 from latentcache.cli.results import DAMAGED
+from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
     from latentcache.store import EncodingProgress, Store

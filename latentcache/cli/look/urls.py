@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.cli.output import count_text, print_json
 from latentcache.core.errors import StoreError
+from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
     from latentcache.store import ColumnView, Snapshot

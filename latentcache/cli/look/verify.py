@@ -16,8 +16,8 @@ from latentcache.cli.flags import (
     json_flag,
     note,
 )
-from latentcache.cli.output import count_text, print_json
 from latentcache.cli.results import DAMAGED
+from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
     from latentcache.evaluate import FidelityReport

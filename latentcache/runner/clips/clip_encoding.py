@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from latentcache.core.errors import EncoderError, LatentCacheError, first_line
-from latentcache.core.media import LONG_CLIP_BYTES, Bucket
+from latentcache.core.media import LONG_CLIP_BYTES, MID_GREY, Bucket
 from latentcache.encoders import (
     Encoder,
     EncoderSpec,
@@ -24,16 +24,16 @@ from latentcache.encoders import (
     integer_fault,
 )
 from latentcache.runner.clips.clip_frames import ClipRejectedError
-from latentcache.runner.decode.decode_tasks import MID_GREY, Pixels
-from latentcache.runner.encode.batch_encoder import (
+from latentcache.runner.decode.decode_tasks import Pixels
+from latentcache.runner.forward.batch_encoder import (
     NON_FINITE,
     OVERFLOWN,
     BatchEncoder,
     Note,
     not_storable,
 )
-from latentcache.runner.encode.encoded_rows import non_finite_rows, scaled_pixels
-from latentcache.runner.encode.errors import EncoderBrokenError
+from latentcache.runner.forward.encoded_rows import non_finite_rows, scaled_pixels
+from latentcache.runner.messages.run_errors import EncoderBrokenError
 
 _MAX_LATENT_BYTES = 8 * 2**30 - 2**20
 """A member of a tar is smaller than 8 GiB; its header takes some of it."""

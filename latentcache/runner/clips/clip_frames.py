@@ -19,9 +19,9 @@ from latentcache.runner.clips.clip_worker import ClipActor, FrameGroup, frames_p
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import MAX_TASK_BYTES, DecodeOrder, Pixels
 from latentcache.runner.decode.pixel_stream import POLL_S, PixelStream
-from latentcache.runner.encode.errors import UnitCancelledError
-from latentcache.runner.encode.unit_task import UnitCounters
-from latentcache.runner.workers.calls import Calls, NotDoneError, WorkerLostError
+from latentcache.runner.messages.calls import Calls, NotDoneError, WorkerLostError
+from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.unit_orders import UnitCounters
 
 _GROUPS_AHEAD = 2
 """One under way and one waiting, so that the encoder waits for neither decode nor transfer."""

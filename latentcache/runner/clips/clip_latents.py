@@ -6,7 +6,7 @@ from pathlib import Path
 from latentcache.core.errors import EncoderError
 from latentcache.core.fields import Field
 from latentcache.runner.clips.clip_encoding import ClipFailedError, EncodedPiece
-from latentcache.runner.encode.stored_batch import row_payloads
+from latentcache.runner.forward.stored_batch import row_payloads
 from latentcache.store import SpooledTensor
 
 

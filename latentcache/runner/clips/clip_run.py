@@ -22,17 +22,16 @@ from latentcache.runner.clips.clip_worker import frames_per_group
 from latentcache.runner.decode.batch_collector import decode_rows_of
 from latentcache.runner.decode.decode_tasks import DecodeOrder
 from latentcache.runner.decode.pixel_stream import KILLS_ITS_READER, MAX_REPEATS
-from latentcache.runner.encode.batch_encoder import NON_FINITE, failed
-from latentcache.runner.encode.errors import EncoderOutOfMemoryError
-from latentcache.runner.encode.stored_batch import float32_of
-from latentcache.runner.encode.unit_task import (
+from latentcache.runner.forward.batch_encoder import NON_FINITE, failed
+from latentcache.runner.forward.stored_batch import float32_of
+from latentcache.runner.messages.run_errors import EncoderOutOfMemoryError
+from latentcache.runner.messages.unit_orders import (
     DEATHS_ALONE,
     KILLS_ITS_ENCODER,
     UnitOrder,
     UnitOutcome,
-    UnitTally,
-    UnitTools,
 )
+from latentcache.runner.units.unit_tools import UnitTally, UnitTools
 from latentcache.stats import UnitStatistics
 from latentcache.storage import Folder
 from latentcache.store import UnitWriter

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from latentcache.core.media import Bucket, Geometry, SourceRef
+from latentcache.core.media import MID_GREY, Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
-from latentcache.runner.decode.decode_tasks import MID_GREY, DecodedRows, DecodeRow
-from latentcache.runner.encode.encoded_rows import EncodedBatch
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeRow
+from latentcache.runner.forward.encoded_rows import EncodedBatch
 
 PLAN_COLUMNS = (
     "key",

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError
-from latentcache.core.media import Bucket, Geometry, SourceRef
+from latentcache.core.media import MID_GREY, Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
 from latentcache.decode import (
     ClipRequest,
@@ -44,9 +44,6 @@ MAX_TASK_ROWS = 32
 
 MAX_TASK_BYTES = 64 * 2**20
 """Of decoded pixels; a 1024 px image has 3 MiB."""
-
-MID_GREY = 128
-"""Fills the place of a row that has no pixels, so that batch shapes never change."""
 
 READ_TIME_LIMITS = 4
 """A task's bytes, or some MiB of a video's, may take this many time limits of one sample."""

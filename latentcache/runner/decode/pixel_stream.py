@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from latentcache.core.errors import RunError
+from latentcache.core.media import MID_GREY
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import (
-    MID_GREY,
     DecodedRows,
     DecodeOrder,
     DecodeRow,
     decode_rows_alone,
     split_rows,
 )
-from latentcache.runner.encode.errors import UnitCancelledError
-from latentcache.runner.workers.calls import Calls, NotDoneError, Ref, WorkerLostError
+from latentcache.runner.messages.calls import Calls, NotDoneError, Ref, WorkerLostError
+from latentcache.runner.messages.run_errors import UnitCancelledError
 
 POLL_S = 0.2
 """How soon a unit notices that the run was stopped."""

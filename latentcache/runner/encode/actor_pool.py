@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from latentcache.core.errors import RunError
 from latentcache.core.seeds import new_write_id
-from latentcache.runner.encode.actor_setup import ActorProgress, ActorSetup, EncoderDescription
-from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.messages.actor_setup import ActorProgress, ActorSetup, EncoderDescription
+from latentcache.runner.messages.calls import Actor, NotDoneError, Ref, WorkerLostError, Workers
+from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.runner.run_options import Resources
-from latentcache.runner.workers.calls import Actor, NotDoneError, Ref, WorkerLostError, Workers
 from latentcache.store import EncodingRecord
 
 _MAX_START_DEATHS = 2

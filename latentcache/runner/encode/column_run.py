@@ -9,7 +9,6 @@ from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
 from latentcache.runner.encode.actor_pool import ActorPool
-from latentcache.runner.encode.actor_setup import ActorSetup
 from latentcache.runner.encode.dispatch import Dispatcher
 from latentcache.runner.encode.guards import (
     check_corpora,
@@ -29,11 +28,12 @@ from latentcache.runner.encode.pinning import (
 from latentcache.runner.encode.result import EncodeResult, result_without_work
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
 from latentcache.runner.encode.served import asked_figures, check_replaces, same_column
-from latentcache.runner.encode.unit_task import UnitOrder
 from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.messages.actor_setup import ActorSetup
+from latentcache.runner.messages.calls import ClusterFacts, Workers
+from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.workers.calls import ClusterFacts, Workers
 from latentcache.stats import merge_arrays
 from latentcache.storage import map_ahead
 from latentcache.store import (

@@ -13,17 +13,17 @@ from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunE
 from latentcache.core.inputs import encoded_bucket, recorded_input
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
-from latentcache.runner.encode.actor_setup import ActorProgress
-from latentcache.runner.encode.errors import EncoderBrokenError, EncoderOutOfMemoryError
 from latentcache.runner.encode.limits import (
     FINISHES_ANYWAY_ROWS,
     DispatchResult,
     QuarantineLimit,
 )
-from latentcache.runner.encode.unit_task import UnitOrder, UnitOutcome
 from latentcache.runner.kept.pieces import num_rows, split_last_units
+from latentcache.runner.messages.actor_setup import ActorProgress
+from latentcache.runner.messages.calls import Ref, WorkerLostError
+from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
 from latentcache.runner.run_progress import Reporter, encode_progress
-from latentcache.runner.workers.calls import Ref, WorkerLostError
 from latentcache.store import EncodingRecord, Store
 
 _TICK_S = 0.5

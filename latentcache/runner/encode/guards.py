@@ -14,7 +14,7 @@ from latentcache.storage import Folder, map_ahead
 from latentcache.store import EncodingRecord, Generation, Store
 
 if TYPE_CHECKING:
-    from latentcache.runner.encode.unit_task import UnitOrder
+    from latentcache.runner.messages.unit_orders import UnitOrder
 
 
 def check_corpora(orders: "list[UnitOrder]") -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from latentcache.runner.encode.unit_task import UnitOutcome
+    from latentcache.runner.messages.unit_orders import UnitOutcome
 
 LIMIT_JUDGED_AFTER = 200
 FINISHES_ANYWAY_ROWS = 2_000

@@ -7,8 +7,8 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.inputs import encoded_bucket
 from latentcache.core.seeds import new_write_id
-from latentcache.runner.encode.actor_setup import EncoderDescription
 from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.messages.actor_setup import EncoderDescription
 from latentcache.runner.run_options import EncodeOptions
 from latentcache.store import BatchRule, EncodingRecord, Generation, Store
 

@@ -23,7 +23,7 @@ from latentcache.storage.objects import TEMPORARY_PREFIX
 if TYPE_CHECKING:
     import torch
 
-    from latentcache.runner.encode.encoded_rows import Rows
+    from latentcache.runner.forward.encoded_rows import Rows
 
 FLUSH_BYTES = 64 * 2**20
 """Held in memory at most, however rarely a log is written."""

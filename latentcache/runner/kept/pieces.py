@@ -8,7 +8,7 @@ its piece (``batch_log``), and whoever joins the pieces commits the unit.
 from collections.abc import Callable
 from dataclasses import replace
 
-from latentcache.runner.encode.unit_task import UnitOrder
+from latentcache.runner.messages.unit_orders import UnitOrder
 
 PIECES_PER_ACTOR = 8
 """The last piece leaves the other encoders idle for an eighth of an actor's share of the last

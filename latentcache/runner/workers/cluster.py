@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import ray
 
 from latentcache.core.errors import RunError, first_line
-from latentcache.runner.workers.calls import ClusterFacts
+from latentcache.runner.messages.calls import ClusterFacts
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from latentcache.core.errors import RunError
-from latentcache.runner.encode.actor_setup import MAX_UNIT_THREADS, ActorSetup
-from latentcache.runner.workers.calls import NotDoneError, WorkerLostError
+from latentcache.runner.messages.actor_setup import MAX_UNIT_THREADS, ActorSetup
+from latentcache.runner.messages.calls import NotDoneError, WorkerLostError
 
 PID = struct.Struct("!q")
 
@@ -128,7 +128,7 @@ class _ActorProcess:
     """An encode actor: the main thread reads what the driver sends, others do the work."""
 
     def __init__(self, connection: Connection, setup: ActorSetup, name: str) -> None:
-        from latentcache.runner.encode.encode_actor import EncodeWorker  # noqa: PLC0415  torch
+        from latentcache.runner.actor.encode_actor import EncodeWorker  # noqa: PLC0415  torch
 
         self._link = _Link(connection)
         self._calls = BrokeredCalls(self._link)

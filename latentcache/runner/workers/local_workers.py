@@ -22,8 +22,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from latentcache.core.errors import RunError
-from latentcache.runner.encode.actor_setup import ActorSetup
-from latentcache.runner.workers.calls import Calls, ClusterFacts, WorkerLostError
+from latentcache.runner.messages.actor_setup import ActorSetup
+from latentcache.runner.messages.calls import Calls, ClusterFacts, WorkerLostError
 from latentcache.runner.workers.local_process import PID, answer_of
 
 _WINDOW_BYTES = 2**30
@@ -40,7 +40,7 @@ _SCAN_MODULES = (
     "latentcache.decode.watchdog",
 )
 _ENCODE_MODULES = (
-    "latentcache.runner.encode.encode_actor",
+    "latentcache.runner.actor.encode_actor",
     "latentcache.decode.image",
     "latentcache.decode.watchdog",
 )

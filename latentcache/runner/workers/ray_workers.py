@@ -18,8 +18,8 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from latentcache.core.errors import RunError, first_line
-from latentcache.runner.encode.actor_setup import MAX_UNIT_THREADS, ActorSetup
-from latentcache.runner.workers.calls import (
+from latentcache.runner.messages.actor_setup import MAX_UNIT_THREADS, ActorSetup
+from latentcache.runner.messages.calls import (
     ActorCalls,
     Calls,
     ClusterFacts,
@@ -224,7 +224,7 @@ def ray_workers(facts: ClusterFacts) -> Iterator[RayWorkers]:
 
 @cache
 def _encode_actor() -> Any:
-    from latentcache.runner.encode.encode_actor import EncodeWorker  # noqa: PLC0415  loads torch
+    from latentcache.runner.actor.encode_actor import EncodeWorker  # noqa: PLC0415  loads torch
 
     # Restarts are the driver's business: it must know which units died with an actor.
     return ray.remote(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentcache.core.errors import ConfigError, RunError
+from latentcache.runner.messages.calls import Workers
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.workers.calls import Workers
 from latentcache.runner.workers.local_workers import LocalWorkers, num_local_cpus
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 

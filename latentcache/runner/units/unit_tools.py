@@ -1,107 +1,30 @@
-"""What an actor is asked to do of a unit, what it has to do it with, and what it answers."""
+"""What an actor has to do its units with, and how it counts what became of them."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from latentcache.core.media import Bucket
-from latentcache.core.rejects import Reject, RejectCode
+from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitRange
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodeSettings
-from latentcache.runner.encode.errors import UnitCancelledError
 from latentcache.runner.kept.batch_log import BatchLog
+from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
 from latentcache.stats import UnitStatistics, patch_size
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Provenance, UnitWriter
 
 if TYPE_CHECKING:
-    from latentcache.runner.encode.batch_encoder import BatchEncoder
-    from latentcache.runner.workers.calls import Calls
+    from latentcache.runner.forward.batch_encoder import BatchEncoder
+    from latentcache.runner.messages.calls import Calls
 
 ResultT = TypeVar("ResultT")
-
-DEATHS_ALONE = 2
-"""Deaths on one row alone before it is to blame: one may be a lost node."""
-
-KILLS_ITS_ENCODER = Reject(
-    code=RejectCode.CRASHED.word,
-    stage="encode",
-    reason="the encoder dies or hangs on it, alone too",
-    is_transient=True,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitOrder:
-    """What the driver asks of an actor.
-
-    Attributes:
-        corpus_url: Root of the generation's sources.
-        generation_digest: Of the plan generation's record.
-        rev: 0, or one more than the commit that a repair or retry replaces.
-        min_present: Samples that the commit to be replaced holds; with fewer there is no commit.
-        is_careful: An actor died with this unit in flight; note each batch before it runs.
-        deaths: Per noted place (``batch:3``, ``row:17``) how often an actor died on it.
-        batches: First and last (not included) of those to encode and keep, with no commit; None
-            for the whole unit.
-        is_joining: All batches were kept as pieces; what is left is to commit them.
-    """
-
-    unit: UnitRange
-    corpus_url: str
-    generation_digest: str
-    rev: int = 0
-    min_present: int = 0
-    is_careful: bool = False
-    deaths: dict[str, int] = field(default_factory=dict)
-    batches: tuple[int, int] | None = None
-    is_joining: bool = False
-
-    @property
-    def log_name(self) -> str:
-        """Name of its unit's kept batches."""
-        return f"{self.unit.unit}.r{self.rev}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitOutcome:
-    """What an actor answers once a unit is committed, or a piece of it kept.
-
-    Attributes:
-        rejects: Rejected rows by code word, those left out by option not counted.
-        is_committed: Whether it was; not if it holds fewer samples than what it should replace.
-    """
-
-    unit: UnitRange
-    num_present: int
-    num_rejected: int
-    num_by_option: int
-    rejects: dict[str, int]
-    is_committed: bool = True
-
-
-@dataclass(slots=True)
-class UnitCounters:
-    """Running totals of one actor, read by its control thread.
-
-    Attributes:
-        rows_worked: Rows that went through the encoder here, committed since or not.
-        kept: Per open unit or piece, how many rows a kill would not cost.
-        under_way: Per open unit or piece, how many rows a kill would cost; of a long clip which
-            share of it is encoded.
-    """
-
-    rows_worked: int = 0
-    source_bytes: int = 0
-    decode_busy_s: float = 0.0
-    tasks_pending: int = 0
-    kept: dict[str, int] = field(default_factory=dict)
-    under_way: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from latentcache.cli.output import duration_text
+from latentcache.terminal.output import duration_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

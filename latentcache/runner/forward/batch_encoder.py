@@ -19,6 +19,7 @@ import torch
 from latentcache.core.errors import first_line
 from latentcache.core.fields import Field
 from latentcache.core.inputs import ALL_PIXELS
+from latentcache.core.media import MID_GREY
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.encoders import (
     Encoder,
@@ -30,8 +31,7 @@ from latentcache.encoders import (
     make_metas,
     stack_fields,
 )
-from latentcache.runner.decode.decode_tasks import MID_GREY
-from latentcache.runner.encode.encoded_rows import (
+from latentcache.runner.forward.encoded_rows import (
     EncodedBatch,
     Raw,
     checked_rows,
@@ -41,7 +41,7 @@ from latentcache.runner.encode.encoded_rows import (
     scaled_pixels,
     without_rows,
 )
-from latentcache.runner.encode.errors import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
 
 Note = Callable[[bool], None]
 ResultT = TypeVar("ResultT")

@@ -17,19 +17,18 @@ from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_number
 from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
 from latentcache.runner.decode.pixel_stream import PixelStream
-from latentcache.runner.encode.batch_encoder import EncodeBatch
-from latentcache.runner.encode.encoded_rows import EncodedBatch, Rows
-from latentcache.runner.encode.errors import UnitCancelledError
-from latentcache.runner.encode.stored_batch import float32_of, row_payloads
-from latentcache.runner.encode.unit_task import (
+from latentcache.runner.forward.batch_encoder import EncodeBatch
+from latentcache.runner.forward.encoded_rows import EncodedBatch, Rows
+from latentcache.runner.forward.stored_batch import float32_of, row_payloads
+from latentcache.runner.kept.batch_log import KeptBatch
+from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.unit_orders import (
     DEATHS_ALONE,
     KILLS_ITS_ENCODER,
     UnitOrder,
     UnitOutcome,
-    UnitTally,
-    UnitTools,
 )
-from latentcache.runner.kept.batch_log import KeptBatch
+from latentcache.runner.units.unit_tools import UnitTally, UnitTools
 from latentcache.storage import Folder
 from latentcache.store import UnitWriter
 

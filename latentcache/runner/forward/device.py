@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from latentcache.core.media import Bucket
-from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch
+from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch
 from latentcache.runner.versions import RECORDED, version_of
 
 CPU_PIXELS_PER_BATCH = 8 * 256 * 256

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from latentcache.core.errors import RunError
-from latentcache.runner.encode.actor_setup import ActorSetup
+from latentcache.runner.messages.actor_setup import ActorSetup
 
 Ref = Any
 """The answer to come of one call; hashable."""

@@ -29,22 +29,23 @@ from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
 from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
 from latentcache.runner.decode.byte_budget import ByteWindow
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings
-from latentcache.runner.encode.actor_setup import (
-    ActorProgress,
-    ActorSetup,
-    EncoderDescription,
-)
-from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
-from latentcache.runner.encode.device import (
+from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.forward.device import (
     CPU_PIXELS_PER_BATCH,
     device_name,
     fitting_pixels,
     software_facts,
 )
-from latentcache.runner.encode.encoder_probe import check_same_probe, probe
-from latentcache.runner.encode.unit_run import UnitRun
-from latentcache.runner.encode.unit_task import UnitCounters, UnitOrder, UnitOutcome, UnitTools
-from latentcache.runner.workers.calls import ActorCalls
+from latentcache.runner.forward.encoder_probe import check_same_probe, probe
+from latentcache.runner.messages.actor_setup import (
+    ActorProgress,
+    ActorSetup,
+    EncoderDescription,
+)
+from latentcache.runner.messages.calls import ActorCalls
+from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
+from latentcache.runner.units.unit_run import UnitRun
+from latentcache.runner.units.unit_tools import UnitTools
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Store
 

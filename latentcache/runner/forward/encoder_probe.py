@@ -11,7 +11,7 @@ import torch
 from latentcache.core.errors import EncoderError, StoreError
 from latentcache.core.media import Bucket
 from latentcache.encoders import EncoderSpec
-from latentcache.runner.encode.batch_encoder import BatchEncoder, EncodeBatch
+from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch
 
 _PROBE_SIZE_PX = 128
 _NUM_VALUES = 64

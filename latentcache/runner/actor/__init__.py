@@ -1,0 +1,1 @@
+"""The encode actor: owner of an encoder, of units and of decode calls."""

@@ -1,0 +1,1 @@
+"""Pixels through an encoder, and what comes out of it."""

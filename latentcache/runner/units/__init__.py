@@ -1,0 +1,1 @@
+"""One unit from its rows to its commit."""

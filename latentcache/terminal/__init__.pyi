@@ -1,0 +1,23 @@
+from .output import bytes_text as bytes_text
+from .output import count_text as count_text
+from .output import duration_text as duration_text
+from .output import print_json as print_json
+from .output import print_table as print_table
+from .output import size_text as size_text
+from .progress_bar import LineReporter as LineReporter
+from .progress_bar import TerminalReporter as TerminalReporter
+from .progress_bar import facts_of as facts_of
+from .progress_bar import reporting as reporting
+
+__all__ = [
+    "LineReporter",
+    "TerminalReporter",
+    "bytes_text",
+    "count_text",
+    "duration_text",
+    "facts_of",
+    "print_json",
+    "print_table",
+    "reporting",
+    "size_text",
+]
