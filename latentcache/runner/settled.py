@@ -10,7 +10,7 @@ from pathlib import Path
 from latentcache.core.fingerprint import fingerprint
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
 from latentcache.runner.encode.guards import final_limit_sentence
-from latentcache.runner.encode.result import EncodeResult, result_without_work
+from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.versions import version_of
@@ -40,8 +40,8 @@ def settled_column(
     reporter.message(
         f"{record.column}: all {num_units} units are encoded with {record.spec['name']} already"
     )
-    limit_sentence = final_limit_sentence(store, snapshot.number, request)
-    return result_without_work(view, snapshot.number, limit_sentence)
+    sentence = final_limit_sentence(store, snapshot.number, request)
+    return EncodeResult.from_view(view, snapshot=snapshot.number, limit_sentence=sentence)
 
 
 def is_whole(store: Store, view: ColumnView) -> bool:

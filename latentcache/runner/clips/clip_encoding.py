@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from latentcache.core.errors import EncoderError, LatentCacheError, first_line
+from latentcache.core.errors import EncoderError, LatentCacheError
 from latentcache.core.media import LONG_CLIP_BYTES, MID_GREY, Bucket
 from latentcache.encoders import (
     Encoder,
@@ -20,7 +20,6 @@ from latentcache.encoders import (
     EncoderStream,
     Piece,
     StreamingEncoder,
-    apply_policy,
     integer_fault,
 )
 from latentcache.runner.clips.clip_frames import ClipRejectedError
@@ -30,10 +29,11 @@ from latentcache.runner.forward.batch_encoder import (
     OVERFLOWN,
     BatchEncoder,
     Note,
+    fails_on_grey,
     not_storable,
+    reset,
 )
 from latentcache.runner.forward.encoded_rows import non_finite_rows, scaled_pixels
-from latentcache.runner.messages.run_errors import EncoderBrokenError
 
 _MAX_LATENT_BYTES = 8 * 2**30 - 2**20
 """A member of a tar is smaller than 8 GiB; its header takes some of it."""
@@ -161,7 +161,7 @@ class ClipEncoding:
     def reset(self) -> None:
         """Reset the encoder after an error, and drop the state."""
         self.close()
-        self._encoder.call(self._reset, where="a reset").result()
+        self._encoder.call(lambda: reset(self._chosen()), where="a reset").result()
 
     def check_alive(self) -> None:
         """Refuse to blame a clip for what happens with plain grey too.
@@ -176,11 +176,8 @@ class ClipEncoding:
         try:
             grey.push(np.full(size, MID_GREY, np.uint8)).result()
         except Exception as error:  # noqa: BLE001  any failure on grey is the encoder's own
-            cause = error.__cause__ or error
-            raise EncoderBrokenError(
-                "encoder must encode plain grey, got the same failure "
-                f"({type(cause).__name__}: {first_line(cause)})"
-            ) from None
+            cause = error.__cause__
+            raise fails_on_grey(cause if isinstance(cause, Exception) else error) from None
         finally:
             grey.close()
 
@@ -223,27 +220,10 @@ class ClipEncoding:
         if fault:
             raise ClipRejectedError(not_storable(fault))
         self._num_done += _num_latent_frames(self._encoder.encoder.spec, raw)
-        fields = apply_policy(
-            batch,
-            policy.fields,
-            policy=policy.policy,
-            seed=policy.seed,
-            keys=[self._key],
-            piece=Piece(start, self._total),
-        )
+        fields, logvar = policy.applied(batch, [self._key], piece=Piece(start, self._total))
         if non_finite_rows([fields], [0]):
             raise ClipRejectedError(OVERFLOWN)
-        logvar = batch.get("logvar")
-        return EncodedPiece(
-            start=start,
-            fields=fields,
-            logvar=None if logvar is None else logvar.to(torch.float32).cpu(),
-        )
-
-    def _reset(self) -> None:
-        self._chosen().reset()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        return EncodedPiece(start=start, fields=fields, logvar=logvar)
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None

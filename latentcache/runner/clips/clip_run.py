@@ -67,9 +67,8 @@ class ClipRun:
             EncoderOutOfMemoryError: The device has no room for one group of frames.
             EncoderBrokenError: The encoder fails on plain grey too.
         """
-        tools, order = self._tools, self._order
         try:
-            with tools.writer(order) as writer:
+            with self._tools.writer(self._order) as writer:
                 reject = self._encoded(writer)
                 digest = self._frames.source_digest
                 if reject is not None:
@@ -77,13 +76,10 @@ class ClipRun:
                     self._statistics = self._empty_statistics()
                     writer.reject(self._row.row, reject, source_digest=digest)
                     self._tally.rejected(reject)
-                tools.check_cancelled()
-                is_committed = self._tally.num_present >= order.min_present
-                if is_committed:
-                    writer.finish(self._statistics.arrays())
+                self._tools.check_cancelled()
+                return self._tally.committed(writer, self._statistics)
         finally:
             self._tally.close()
-        return self._tally.outcome(order.unit, is_committed=is_committed)
 
     def _encoded(self, writer: UnitWriter) -> Reject | None:
         """Hand the clip's latents to ``writer``, or return why it has none."""

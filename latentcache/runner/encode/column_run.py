@@ -25,7 +25,7 @@ from latentcache.runner.encode.pinning import (
     planned_buckets,
     with_former_digest,
 )
-from latentcache.runner.encode.result import EncodeResult, result_without_work
+from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
 from latentcache.runner.encode.served import asked_figures, check_replaces, same_column
 from latentcache.runner.encode_request import EncodeRequest
@@ -135,9 +135,8 @@ class _ColumnRun:
         if found is not None:
             number, view = found
             request = replace(self._request, column=view.name)
-            return result_without_work(
-                view, number, final_limit_sentence(self._store, number, request)
-            )
+            sentence = final_limit_sentence(self._store, number, request)
+            return EncodeResult.from_view(view, snapshot=number, limit_sentence=sentence)
         record = self._pinned_record(asked)
         # What was made of files that are put back by now is made again.
         changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
@@ -234,23 +233,14 @@ class _ColumnRun:
         snapshot = self._store.publish(
             [change], allow_partial=request.allow_partial, base=self._base
         )
-        entry = snapshot.columns[request.column].entry
-        return EncodeResult(
-            column=request.column,
-            encoding=record.fingerprint,
+        return EncodeResult.from_view(
+            snapshot.columns[request.column],
             snapshot=snapshot.number,
-            planned=entry.num_planned,
-            encoded=entry.num_encoded,
-            quarantined=entry.num_quarantined,
-            missing=entry.num_missing,
-            num_bytes=entry.num_bytes,
             newly_encoded=self._done.num_encoded,
             newly_quarantined=self._done.num_quarantined,
             newly_retired=self._num_retired,
             elapsed_s=self._elapsed_s,
             num_actors=self._num_actors,
-            threads=record.threads,
-            device_type=record.device_type,
             limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
         )
 

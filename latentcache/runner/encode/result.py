@@ -1,6 +1,7 @@
 """What a run of one column left behind."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from latentcache.store import ColumnView
 
@@ -29,38 +30,40 @@ class EncodeResult:
     quarantined: int
     missing: int
     num_bytes: int
-    newly_encoded: int
-    newly_quarantined: int
-    elapsed_s: float
-    num_actors: int
     threads: int
     device_type: str
+    newly_encoded: int = 0
+    newly_quarantined: int = 0
+    elapsed_s: float = 0.0
+    num_actors: int = 0
     limit_sentence: str = ""
     newly_retired: int = 0
+
+    @classmethod
+    def from_view(cls, view: ColumnView, *, snapshot: int, **of_run: Any) -> "EncodeResult":
+        """Return the result of a run after which a snapshot serves ``view``.
+
+        Args:
+            view: Of the column, as the snapshot serves it.
+            snapshot: Its number.
+            of_run: What the run itself did; nothing if it is left out.
+        """
+        entry, record = view.entry, view.record
+        return cls(
+            column=view.name,
+            encoding=record.fingerprint,
+            snapshot=snapshot,
+            planned=entry.num_planned,
+            encoded=entry.num_encoded,
+            quarantined=entry.num_quarantined,
+            missing=entry.num_missing,
+            num_bytes=entry.num_bytes,
+            threads=record.threads,
+            device_type=record.device_type,
+            **of_run,
+        )
 
     @property
     def is_over_limit(self) -> bool:
         """Whether more samples are quarantined than allowed."""
         return bool(self.limit_sentence)
-
-
-def result_without_work(view: ColumnView, snapshot: int, limit_sentence: str) -> EncodeResult:
-    """Return the result of a run that found all it was asked for in a served column."""
-    entry, record = view.entry, view.record
-    return EncodeResult(
-        column=view.name,
-        encoding=record.fingerprint,
-        snapshot=snapshot,
-        planned=entry.num_planned,
-        encoded=entry.num_encoded,
-        quarantined=entry.num_quarantined,
-        missing=entry.num_missing,
-        num_bytes=entry.num_bytes,
-        newly_encoded=0,
-        newly_quarantined=0,
-        elapsed_s=0.0,
-        num_actors=0,
-        threads=record.threads,
-        device_type=record.device_type,
-        limit_sentence=limit_sentence,
-    )

@@ -7,7 +7,7 @@ Dimension letters: B batch, C channels, T frames, H height, W width.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -24,6 +24,7 @@ from latentcache.core.rejects import Reject, RejectCode
 from latentcache.encoders import (
     Encoder,
     EncoderSpec,
+    Piece,
     PosteriorPolicy,
     apply_policy,
     check_can_feed,
@@ -89,6 +90,26 @@ class EncodePolicy:
     fields: tuple[Field, ...]
     policy: PosteriorPolicy
     seed: int
+
+    def applied(
+        self,
+        raw: Mapping[str, torch.Tensor],
+        keys: Sequence[str],
+        *,
+        piece: Piece | None = None,
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """Return stored fields of a batch, and its log-variance in float32 if there is one.
+
+        Args:
+            raw: Of the encoder, with a batch axis.
+            keys: One per row.
+            piece: Which part of a clip it is, of a batch of one.
+        """
+        fields = apply_policy(
+            raw, self.fields, policy=self.policy, seed=self.seed, keys=keys, piece=piece
+        )
+        logvar = raw.get("logvar")
+        return fields, None if logvar is None else logvar.to(torch.float32).cpu()
 
 
 class BatchEncoder:
@@ -216,9 +237,7 @@ class BatchEncoder:
         try:
             return self._forward(self.encoder, batch)
         except Exception:  # noqa: BLE001  what it is shows when it happens again
-            self.encoder.reset()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            reset(self.encoder)
         try:
             return self._forward(self.encoder, batch)
         except Exception:
@@ -264,10 +283,7 @@ class BatchEncoder:
         try:
             self._forward(self.encoder, _only(batch, []))
         except Exception:  # noqa: BLE001  any failure on grey is the encoder's own
-            raise EncoderBrokenError(
-                "encoder must encode plain grey, got the same failure "
-                f"({type(error).__name__}: {first_line(error)})"
-            ) from None
+            raise fails_on_grey(error) from None
 
     def _repair_non_finite(
         self, batch: EncodeBatch, raw: Raw, bad: Sequence[int]
@@ -303,15 +319,7 @@ class BatchEncoder:
         parts = []
         for group in groups:
             stacked = stack_fields(group)
-            fields = apply_policy(
-                stacked,
-                policy.fields,
-                policy=policy.policy,
-                seed=policy.seed,
-                keys=[next(names) for _ in group],
-            )
-            logvar = stacked.get("logvar")
-            parts.append((fields, None if logvar is None else logvar.to(torch.float32).cpu()))
+            parts.append(policy.applied(stacked, [next(names) for _ in group]))
         result = EncodedBatch(
             positions=tuple(fitting),
             fields={name: join_stacks([part[name] for part, _ in parts]) for name in parts[0][0]},
@@ -332,6 +340,21 @@ def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
         pixels[position] = batch.pixels_BTHWC[position]
         keys[position] = batch.keys[position]
     return replace(batch, pixels_BTHWC=pixels, keys=tuple(keys))
+
+
+def reset(encoder: Encoder) -> None:
+    """Drop what an encoder keeps after an error, and memory that torch keeps of a GPU."""
+    encoder.reset()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def fails_on_grey(error: Exception) -> EncoderBrokenError:
+    """Return what to raise where plain grey fails like the sample: no sample is to blame."""
+    return EncoderBrokenError(
+        "encoder must encode plain grey, got the same failure "
+        f"({type(error).__name__}: {first_line(error)})"
+    )
 
 
 def failed(error: Exception) -> Reject:

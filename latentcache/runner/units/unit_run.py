@@ -89,12 +89,11 @@ class UnitRun:
     def _finished(self, writer: UnitWriter) -> UnitOutcome:
         if self._order.batches is not None:
             self._log.flush()
-            return self._tally.outcome(self._order.unit, is_committed=False)
-        is_committed = self._tally.num_present >= self._order.min_present
-        if is_committed:
-            writer.finish(self._statistics.arrays())
+            return self._tally.outcome(is_committed=False)
+        outcome = self._tally.committed(writer, self._statistics)
+        if outcome.is_committed:
             self._log.forget()
-        return self._tally.outcome(self._order.unit, is_committed=is_committed)
+        return outcome
 
     def _keep_done(self, waiting: "deque[UnitBatch]") -> None:
         """Keep what is encoded, and nothing that would have to be waited for."""

@@ -119,7 +119,7 @@ class UnitTally:
     """What became of the rows of one unit, counted for its outcome and for the run's progress."""
 
     def __init__(self, counters: UnitCounters, order: UnitOrder) -> None:
-        self._counters = counters
+        self._counters, self._order = counters, order
         self._name = f"{order.unit.unit} {order.batches or ''}"
         # Its pieces are counted as kept already, where they were made.
         self._is_shown = not order.is_joining
@@ -165,10 +165,17 @@ class UnitTally:
             self._counters.kept[self._name] = self._num_kept
             self._counters.under_way[self._name] = float(self._num_seen - self._num_kept)
 
-    def outcome(self, unit: UnitRange, *, is_committed: bool) -> UnitOutcome:
+    def committed(self, writer: UnitWriter, statistics: UnitStatistics) -> UnitOutcome:
+        """Commit the unit, unless it holds fewer samples than what it should replace."""
+        is_enough = self.num_present >= self._order.min_present
+        if is_enough:
+            writer.finish(statistics.arrays())
+        return self.outcome(is_committed=is_enough)
+
+    def outcome(self, *, is_committed: bool) -> UnitOutcome:
         """Return what the driver is told."""
         return UnitOutcome(
-            unit=unit,
+            unit=self._order.unit,
             num_present=self.num_present,
             num_rejected=self._rejects.total() + self._num_by_option,
             num_by_option=self._num_by_option,
