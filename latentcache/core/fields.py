@@ -24,7 +24,7 @@ DTYPE_BYTES: dict[str, int] = {
 FLOAT_DTYPES = frozenset(name for name in DTYPE_BYTES if "float" in name)
 
 STATISTICS_FIELDS = ("mean", "z", "sample")
-"""The field that statistics and normalisation speak of: the first of these a sample has."""
+"""The field that statistics and normalization speak of: the first of these a sample has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentcache.demo.folder import DemoFolder
+from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.demo.page.animations import clip_grid
 from latentcache.demo.page.motion_facts import MotionFacts
@@ -27,7 +27,7 @@ MOTION_RECIPE = DemoRecipe(
     patch=1,
     # Without it shapes move from wherever the noise puts them: 44 % of samples right after 800
     # steps, against 81 % after 400 with it.
-    has_places=True,
+    has_position_embedding=True,
     num_scored=72,
 )
 _NUM_COMPARED = 24

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.demo.folder import DemoFolder
+from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.terminal import bytes_text, print_table, reporting
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.demo.folder import DemoFolder
+from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.demo.photo_store import (
     COLUMN,
@@ -51,8 +51,8 @@ def run_demo(
     """
     from latentcache import report
     from latentcache.demo import page as demo_page
+    from latentcache.demo.demo_summary import machine_in_words, write_summary
     from latentcache.demo.motion import run_motion
-    from latentcache.demo.summary import machine_in_words, write_summary
     from latentcache.encoders import list_encoders
     from latentcache.store import Store
 

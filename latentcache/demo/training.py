@@ -26,7 +26,7 @@ class DemoRecipe:
         batch_size: With 64, equal accuracy took a third more CPU time.
         learning_rate: Of AdamW, falling linearly to 0 over the last 40 % of the steps.
         patch: Edge of a token in latent cells.
-        has_places: Whether tokens are told where they are.
+        has_position_embedding: Whether tokens are told where they are.
         guidance: Of classifier-free guidance.
         num_scored: Samples that the accuracy is taken over at the end, every class equally
             often. Earlier stages show and count the first of each class.
@@ -39,7 +39,7 @@ class DemoRecipe:
     depth: int = 3
     num_heads: int = 4
     patch: int = 2
-    has_places: bool = False
+    has_position_embedding: bool = False
     guidance: float = 2.0
     num_euler_steps: int = 30
     num_scored: int = 96
@@ -69,7 +69,7 @@ class DemoRecipe:
                     depth=self.depth,
                     num_heads=self.num_heads,
                     num_classes=num_classes,
-                    has_places=self.has_places,
+                    has_position_embedding=self.has_position_embedding,
                 )
             )
 

@@ -18,7 +18,7 @@ def encoding_identity(
 ) -> dict[str, Any]:
     """Return what was asked and can change a stored value; plain data, to be hashed.
 
-    Library versions, the device and the normaliser are recorded elsewhere. What has no
+    Library versions, the device and the normalizer are recorded elsewhere. What has no
     effect is left out, so that it cannot split one encoding in two: the policy where there
     is no Gaussian posterior, the seed where nothing is drawn.
 

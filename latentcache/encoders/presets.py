@@ -349,7 +349,7 @@ _AUTOENCODERS = (
 ALIASES = {
     "sana": "dc",
     "flux1": "flux",
-    # Models that normalise as another one does, each held to its pipeline by a test.
+    # Models that normalize as another one does, each held to its pipeline by a test.
     **dict.fromkeys(("chroma", "hidream", "longcat-image", "lumina2", "ovis-image"), "flux"),
     "z-image": "flux",
     **dict.fromkeys(("bria", "prx"), "kl"),

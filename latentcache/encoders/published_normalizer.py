@@ -1,4 +1,4 @@
-"""Published normalisation: the forms in which models state it, read and checked."""
+"""Published normalization: the forms in which models state it, read and checked."""
 
 import math
 from collections.abc import Iterable

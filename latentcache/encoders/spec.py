@@ -59,7 +59,7 @@ class NormalizerOp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalizer:
-    """Published normalisation: recorded beside the latents, applied by the loader.
+    """Published normalization: recorded beside the latents, applied by the loader.
 
     Attributes:
         ops: In the order they are applied to a native latent.
@@ -110,7 +110,7 @@ class EncoderSpec:
         frame_rule: Legal frame counts; the default takes single images only when
             ``modality`` is ``image``.
         max_size_px: Largest height or width, or None.
-        normalizer: Published normalisation, or None if there is none.
+        normalizer: Published normalization, or None if there is none.
         max_batch: Largest batch the model takes, or None.
         is_batch_coupled: A row's values depend on its neighbours (SVG); such an encoder
             runs with batch 1.
@@ -180,7 +180,7 @@ class EncoderSpec:
     def identity(self) -> dict[str, Any]:
         """Return the part of the spec that can change a stored value; it is hashed.
 
-        Library versions, the normaliser and pure declarations are recorded, not hashed.
+        Library versions, the normalizer and pure declarations are recorded, not hashed.
         The name is left out too: one set of weights under two presets is one encoding.
         """
         return {

@@ -1,7 +1,7 @@
 """A path or hub id alone, typed as the encoder: its config says which preset is meant.
 
 ``_class_name`` in config.json chooses, and the pipeline's in model_index.json where there is one:
-normalisation belongs to the DiT, and the pipeline names it. Where it is the VAE alone, several DiTs
+normalization belongs to the DiT, and the pipeline names it. Where it is the VAE alone, several DiTs
 may share its class; then what is assumed is said, with the strings for the others.
 """
 
@@ -104,7 +104,7 @@ def _said(
     said = f"encoder {label} is taken as {name}:{label}, by its class {known_by}"
     if others:
         strings = ", ".join(f"{other}:{label}" for other in others)
-        said += f"; other models share that class and normalise otherwise, for them give {strings}"
+        said += f"; other models share that class and normalize otherwise, for them give {strings}"
     return said
 
 

@@ -30,7 +30,7 @@ _WEIGHTS_GLOB = "diffusion_pytorch_model*.safetensors"
 
 _CONFIG_WITHOUT_EFFECT = frozenset(
     {
-        # Normalisation happens when loading; it is recorded, not hashed.
+        # Normalization happens when loading; it is recorded, not hashed.
         *("scaling_factor", "shift_factor", "latents_mean", "latents_std"),
         *("batch_norm_eps", "batch_norm_momentum", "invert_scale_latents"),
         # Advice on dtypes, the threshold of tiling (pinned off), a helper's constants.

@@ -9,7 +9,7 @@ from latentcache.loader.latent_batch import Batch, BatchFacts
 from latentcache.loader.order.batch_sizes import Ranks
 from latentcache.loader.order.epoch_order import rank_part
 from latentcache.loader.order.mixture import Cursor
-from latentcache.loader.run_config import ResolvedRun
+from latentcache.loader.run_config import RunConfig
 from latentcache.loader.streams.sample_picks import PicksAhead
 
 
@@ -29,7 +29,7 @@ class Position:
 class BatchMaker:
     """Makes batches one after the other; used by one thread at a time."""
 
-    def __init__(self, run: ResolvedRun, ranks: Ranks) -> None:
+    def __init__(self, run: RunConfig, ranks: Ranks) -> None:
         self._run, self._ranks = run, ranks
         self._picks: dict[int, PicksAhead] = {}
 

@@ -1,4 +1,4 @@
-"""Reading a batch: gather, move to the device, draw from the posterior, normalise."""
+"""Reading a batch: gather, move to the device, draw from the posterior, normalize."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ from latentcache.loader.streams.sample_picks import Located
 from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.loader.streams.stream_column import StreamColumn
 from latentcache.loader.transform.cuda_stream import CudaStream
-from latentcache.loader.transform.fused import Fitted
+from latentcache.loader.transform.fused import FusedTransform
 from latentcache.loader.transform.noise import noise_seeds, sample_posterior
-from latentcache.loader.transform.normalizer import Normalise, primary_field
+from latentcache.loader.transform.normalizer import Normalizer, primary_field
 from latentcache.store.format import TensorEntry
 
 Posterior = Literal["sample", "mode"]
 
 _CHUNK_BYTES = 2**18
-"""Stored bytes that are drawn and normalised in one go: a float32 copy of them, and what
+"""Stored bytes that are drawn and normalized in one go: a float32 copy of them, and what
 lies between, stays in the processor's cache."""
 
 _NUM_HELD = 3
 """Batches whose memory is kept to be used again, beside those made ahead: the one that is
 made, the one that is trained on, and the one before it, which a loop lets go of last."""
 
-_Piece = tuple[Places, TensorEntry, Fitted, torch.Tensor]
+_Piece = tuple[Places, TensorEntry, FusedTransform, torch.Tensor]
 """Samples, a field or some channels of it, what is done to them, and where they go."""
 
 _Job = TypeVar("_Job")
@@ -46,8 +46,8 @@ class Recipe:
 
     Attributes:
         columns: Names asked for, in order.
-        latents: The column that is drawn from its posterior and normalised.
-        normalise: Of that column.
+        latents: The column that is drawn from its posterior and normalized.
+        normalizer: Of that column.
         posterior: ``sample`` draws where a log-variance is stored, ``mode`` never does.
         seed: Of all draws.
         order_version: Draws are keyed by the stream and the replaced row since 2.
@@ -57,7 +57,7 @@ class Recipe:
 
     columns: tuple[str, ...]
     latents: str
-    normalise: Normalise
+    normalizer: Normalizer
     posterior: Posterior
     seed: int
     device: torch.device | None
@@ -106,7 +106,7 @@ class BatchReader:
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
         self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
-        self._fits: dict[tuple[int, ...], Fitted] = {}
+        self._fits: dict[tuple[int, ...], FusedTransform] = {}
 
     def read(
         self,
@@ -147,13 +147,13 @@ class BatchReader:
         stored = column.field(primary_field(column.view).name).shape
         if name != self._recipe.latents:
             return (batch_size, *stored)
-        return (batch_size, *self._fitted(stored).shape)
+        return (batch_size, *self._fused(stored).shape)
 
-    def _fitted(self, stored: tuple[int, ...]) -> Fitted:
+    def _fused(self, stored: tuple[int, ...]) -> FusedTransform:
         found = self._fits.get(stored)
         if found is None:
             device = self._recipe.device
-            found = self._fits[stored] = self._recipe.normalise.fitted(stored, device)
+            found = self._fits[stored] = self._recipe.normalizer.fused(stored, device)
         return found
 
     def _tensors(self, stream: Stream, located: Located) -> dict[str, Any]:
@@ -176,28 +176,28 @@ class BatchReader:
     def _latents(
         self, column: StreamColumn, places: Places, seeds: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
-        is_drawn = is_sampled(column.template.fields, self._recipe.posterior)
-        if self._is_here and (is_drawn or self._recipe.normalise.ops):
+        is_drawn = is_sampled(column.sample_layout.fields, self._recipe.posterior)
+        if self._is_here and (is_drawn or self._recipe.normalizer.ops):
             return self._latents_here(column, places, seeds() if is_drawn else None)
         primary = primary_field(column.view)
         latents = _usable(self._field(column, places, primary.name), primary.kind)
         if is_drawn:
             logvar = self._field(column, places, "logvar")
             latents = sample_posterior(latents, logvar, seeds().to(latents.device))
-        elif not self._recipe.normalise.ops:
+        elif not self._recipe.normalizer.ops:
             return latents
-        fitted = self._fitted(tuple(latents.shape[1:]))
-        out = latents.new_empty((len(latents), *fitted.shape), dtype=torch.float32)
+        fused = self._fused(tuple(latents.shape[1:]))
+        out = latents.new_empty((len(latents), *fused.shape), dtype=torch.float32)
         starts = None if places.starts is None else places.starts.to(latents.device)
-        return fitted.write(latents, out, starts)
+        return fused.write(latents, out, starts)
 
     def _latents_here(
         self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return latents drawn and normalised a piece at a time, in the processor's cache."""
+        """Return latents drawn and normalized a piece at a time, in the processor's cache."""
         stored = column.field(primary_field(column.view).name)
-        fitted = self._fitted(stored.shape)
-        shape = (len(places), *fitted.shape)
+        fused = self._fused(stored.shape)
+        shape = (len(places), *fused.shape)
         out = self._buffers.take(column.view.name, shape, torch.float32)
         row_bytes = stored.stop - stored.start
         step = max(1, _CHUNK_BYTES // row_bytes)
@@ -212,17 +212,17 @@ class BatchReader:
             logvar = column.gather.field(some, column.field("logvar"))
             assert seeds is not None, "drawn by their seeds"
             latents = sample_posterior(mean, logvar, seeds[start : start + step])
-            fitted.write(latents, target, some.starts)
+            fused.write(latents, target, some.starts)
 
         starts = range(0, len(places), step)
         if seeds is not None:
             _do(draw, starts, in_parallel=row_bytes >= LARGE_ROW_BYTES)
-        elif row_bytes >= LARGE_ROW_BYTES and fitted.is_pointwise and places.starts is None:
-            _do(write, _channels(places, stored, fitted, out), in_parallel=True)
+        elif row_bytes >= LARGE_ROW_BYTES and fused.is_pointwise and places.starts is None:
+            _do(write, _channels(places, stored, fused, out), in_parallel=True)
         else:
             some = (places.part(start, start + step) for start in starts)
             pieces = [
-                (one, stored, fitted, target)
+                (one, stored, fused, target)
                 for one, target in zip(some, torch.split(out, step), strict=True)
             ]
             _do(write, pieces, in_parallel=row_bytes >= LARGE_ROW_BYTES)
@@ -253,7 +253,7 @@ class BatchReader:
 
 
 def _channels(
-    places: Places, entry: TensorEntry, fitted: Fitted, out: torch.Tensor
+    places: Places, entry: TensorEntry, fused: FusedTransform, out: torch.Tensor
 ) -> list[_Piece]:
     """Return the channels of each sample, as many at a time as fit into the processor's cache."""
     each = (entry.stop - entry.start) // entry.shape[0]
@@ -264,7 +264,7 @@ def _channels(
         shape = (inside.stop - first, *entry.shape[1:])
         start, stop = entry.start + first * each, entry.start + inside.stop * each
         part = replace(entry, shape=shape, start=start, stop=stop)
-        pieces.append((part, fitted.of_channels(inside), out[:, inside]))
+        pieces.append((part, fused.of_channels(inside), out[:, inside]))
     return [
         (places.part(at, at + 1), part, fit, target[at : at + 1])
         for at in range(len(places))

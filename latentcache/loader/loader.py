@@ -34,7 +34,7 @@ from latentcache.loader.order.batch_sizes import BatchSizes, Ranks
 from latentcache.loader.order.mixture import Cursor
 from latentcache.loader.pass_maker import PassMaker
 from latentcache.loader.prefetch import Prefetcher
-from latentcache.loader.run_config import Request, ResolvedRun
+from latentcache.loader.run_config import Request, RunConfig
 from latentcache.loader.run_state import (
     check_same,
     check_streams,
@@ -46,7 +46,7 @@ from latentcache.loader.run_state import (
 from latentcache.loader.select.classes import find_classes
 from latentcache.loader.select.source import Sources, Split, as_sources, held_out_as
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
-from latentcache.loader.transform.normalizer import Normalise, NormalizeMode
+from latentcache.loader.transform.normalizer import NormalizeMode, Normalizer
 from latentcache.store import Pin
 
 
@@ -58,7 +58,7 @@ class LatentLoader:
             time that passed, it is the share of training that waited for data.
     """
 
-    _run: ResolvedRun
+    _run: RunConfig
     _maker: BatchMaker | PassMaker
     _position: Position
 
@@ -93,7 +93,7 @@ class LatentLoader:
             world_size: Data-parallel ranks.
             device: Where tensors go.
             normalize: True takes published figures, else measured ones; False gives raw
-                fields; or a mode or operations, see ``resolve_normalise``.
+                fields; or a mode or operations, see ``resolve_normalizer``.
             split: ``train`` or ``val``, of all sources; see ``Source``.
             one_pass: Every selected row once, the same batches in each pass, for validation.
             options: The rest.
@@ -156,9 +156,9 @@ class LatentLoader:
         return cls(sources, rank=line.get_local_rank(), world_size=line.size(), **options)
 
     @property
-    def normalise(self) -> Normalise:
+    def normalizer(self) -> Normalizer:
         """What is done to the latents: keep it beside the model's weights."""
-        return self._run.recipe.normalise
+        return self._run.recipe.normalizer
 
     @property
     def micro_batches(self) -> int:
@@ -176,7 +176,7 @@ class LatentLoader:
         return find_classes([one.snapshot for one in self._run.opened])
 
     def __str__(self) -> str:
-        """Return what is read, how much, by whom and how normalised, in some lines."""
+        """Return what is read, how much, by whom and how normalized, in some lines."""
         return as_text(self._run, self._ranks, self.step)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -388,4 +388,4 @@ class LatentLoader:
         self._resolve(list(self._run.opened) if pins == now else self._open(pins))
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
-        self._run = ResolvedRun(self._request, opened, state)
+        self._run = RunConfig(self._request, opened, state)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from latentcache.loader.order.batch_sizes import Ranks
-from latentcache.loader.run_config import ResolvedRun
+from latentcache.loader.run_config import RunConfig
 from latentcache.loader.select.source import Source
-from latentcache.loader.transform.normalizer import Normalise
+from latentcache.loader.transform.normalizer import Normalizer
 
 _MOST_STREAMS = 8
 
 
-def as_text(run: ResolvedRun, ranks: Ranks, step: int) -> str:
+def as_text(run: RunConfig, ranks: Ranks, step: int) -> str:
     """Return some lines: sources, columns, streams, ranks and what is done to the latents.
 
     Args:
@@ -21,7 +21,7 @@ def as_text(run: ResolvedRun, ranks: Ranks, step: int) -> str:
     return "\n  ".join([f"LatentLoader, step {step:,}", *_lines(run, ranks)])
 
 
-def _lines(run: ResolvedRun, ranks: Ranks) -> Iterator[str]:
+def _lines(run: RunConfig, ranks: Ranks) -> Iterator[str]:
     for one in run.opened:
         number = one.snapshot.pin.number
         yield f"store {one.snapshot.folder.label}, snapshot {number}{_selected(one.source)}"
@@ -36,7 +36,7 @@ def _lines(run: ResolvedRun, ranks: Ranks) -> Iterator[str]:
         yield f"  ... and {len(members) - _MOST_STREAMS:,} more"
     micro = f", {ranks.micro_batches} micro-batches a step" if ranks.micro_batches > 1 else ""
     yield f"rank {ranks.rank} of {ranks.world_size}{micro}"
-    yield f"{run.recipe.latents}: {_normalised(run.recipe.normalise)}"
+    yield f"{run.recipe.latents}: {_normalized(run.recipe.normalizer)}"
 
 
 def _selected(source: Source) -> str:
@@ -50,8 +50,8 @@ def _selected(source: Source) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def _normalised(normalise: Normalise) -> str:
-    if not normalise.ops:
+def _normalized(normalizer: Normalizer) -> str:
+    if not normalizer.ops:
         return "as stored"
-    steps = ", ".join(str(one["op"]) for one in normalise.ops)
-    return f"normalised by {normalise.source} figures ({steps})"
+    steps = ", ".join(str(one["op"]) for one in normalizer.ops)
+    return f"normalized by {normalizer.source} figures ({steps})"

@@ -17,7 +17,7 @@ from latentcache.loader.batch_maker import Position, state_at
 from latentcache.loader.latent_batch import Batch, BatchFacts
 from latentcache.loader.order.batch_sizes import Ranks
 from latentcache.loader.order.mixture import Cursor, StepDraw
-from latentcache.loader.run_config import ResolvedRun
+from latentcache.loader.run_config import RunConfig
 from latentcache.loader.streams.sample_picks import Located
 
 
@@ -52,7 +52,7 @@ class PassMaker:
         num_batches: Of a pass, on every rank.
     """
 
-    def __init__(self, run: ResolvedRun, ranks: Ranks) -> None:
+    def __init__(self, run: RunConfig, ranks: Ranks) -> None:
         """Count the steps of each stream."""
         self._run, self._ranks = run, ranks
         members = run.mixture.members

@@ -22,10 +22,10 @@ from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache
 from latentcache.loader.streams.stream import Stream
 from latentcache.loader.streams.stream_column import share_maps
 from latentcache.loader.transform.normalizer import (
-    Normalise,
     NormalizeMode,
+    Normalizer,
     primary_field,
-    resolve_normalise,
+    resolve_normalizer,
 )
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Request:
         }
 
 
-class ResolvedRun:
+class RunConfig:
     """What is drawn, from where, and what is done to it; fixed for a run.
 
     Attributes:
@@ -168,7 +168,7 @@ class ResolvedRun:
         views = [one.snapshot.columns[latents] for one in self.opened]
         fields = [field.name for field in views[0].record.fields]
         is_float = "float" in primary_field(views[0]).dtype
-        found = resolve_normalise(
+        found = resolve_normalizer(
             views,
             request.normalize if is_float else "none",
             is_sampled=is_sampled(fields, request.posterior),
@@ -176,7 +176,7 @@ class ResolvedRun:
         return Recipe(
             columns=request.columns,
             latents=latents,
-            normalise=found if state is None else _kept_normalise(state["normalise"], found),
+            normalizer=found if state is None else _kept_normalizer(state["normalizer"], found),
             posterior=request.posterior,
             seed=request.rule.seed,
             device=request.device,
@@ -230,7 +230,7 @@ class ResolvedRun:
             "order": request.order_json(),
             "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
             "posterior": request.posterior,
-            "normalise": self.recipe.normalise.to_json(),
+            "normalizer": self.recipe.normalizer.to_json(),
             "sources": [_source_json(one) for one in self.opened],
             "streams": {
                 stream.place.name: {
@@ -262,12 +262,12 @@ def _source_json(one: OpenSource) -> dict[str, Any]:
     }
 
 
-def _kept_normalise(state: Mapping[str, Any], ours: Normalise) -> Normalise:
-    """Return the run's normalisation, by value; refuse one that was found another way.
+def _kept_normalizer(state: Mapping[str, Any], ours: Normalizer) -> Normalizer:
+    """Return the run's normalization, by value; refuse one that was found another way.
 
     Measured figures change as a store grows: the run's stay what they were.
     """
-    theirs = Normalise.from_json(state)
+    theirs = Normalizer.from_json(state)
     is_measured = theirs.source == ours.source == "measured"
     if theirs.mode != ours.mode or (theirs.to_json() != ours.to_json() and not is_measured):
         raise ConfigError(

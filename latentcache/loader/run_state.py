@@ -13,7 +13,7 @@ _SHAPE: dict[Any, Any] = {
     "order": {},
     "columns": {},
     "posterior": str,
-    "normalise": {"mode": str, "source": str, "axes": str, "ops": [{}]},
+    "normalizer": {"mode": str, "source": str, "axes": str, "ops": [{}]},
     "sources": [{"name": str, "pin": str, "selection": str}],
     "streams": {str: {"bucket": str, "rows": int, "selection": str, "batch": int}},
     "parts": [int],
@@ -34,6 +34,8 @@ _RULES = {
 
 
 _SEALED = "state"
+
+_OLD_NORMALIZER = "normalise"  # as earlier releases wrote it
 
 
 def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,9 @@ def unsealed(state: Any) -> Any:
             f"state must be of format {STATE_FORMAT}, got {state.get('format')!r}; resume with "
             f"the version that wrote it"
         )
+    if _OLD_NORMALIZER in state:
+        others = {name: value for name, value in state.items() if name != _OLD_NORMALIZER}
+        state = {"normalizer": state[_OLD_NORMALIZER], **others}
     _check_whole(state)
     return state
 

@@ -99,7 +99,7 @@ def _opened(
         return io.BytesIO(data), blake2b(data, digest_size=SOURCE_DIGEST_BYTES).digest()
     folder, name = locate(root, source.path)
     if not folder.is_local:
-        return _spooled(folder, name, source, on_progress)
+        return _spilled(folder, name, source, on_progress)
     span = _local_span(folder, name, source, on_progress)
     try:
         return cast(BinaryIO, span), _digest_of(span, on_progress)
@@ -182,7 +182,7 @@ class _Spool(NamedTuple):
 _kept: list[_Spool] = []
 
 
-def _spooled(
+def _spilled(
     folder: Folder, name: str, source: SourceRef, on_progress: Progress | None
 ) -> tuple[BinaryIO, bytes]:
     """Return a remote sample as a local file without a name, and its digest."""

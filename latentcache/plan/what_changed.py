@@ -10,7 +10,7 @@ from typing import Any
 from latentcache.core.errors import ConfigError
 from latentcache.plan.corpus.annotation_fields import is_included
 from latentcache.plan.corpus.beside import CAPTION
-from latentcache.plan.corpus.folder import captions_of, is_caption, is_taken
+from latentcache.plan.corpus.corpus_folder import captions_of, is_caption, is_taken
 from latentcache.plan.corpus.metadata import TABLE_FILES
 from latentcache.plan.corpus.sources import Corpus, CorpusPart
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders
@@ -19,7 +19,7 @@ from latentcache.plan.known_files import Change, Facts, KnownFiles
 from latentcache.plan.listing import extension_of, path_below, portable_path
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.read_sources import locate
-from latentcache.plan.tables.records import MANIFEST_EXTENSIONS
+from latentcache.plan.tables.plan_records import MANIFEST_EXTENSIONS
 from latentcache.storage import Folder
 from latentcache.store import Generation
 from latentcache.store.rows import iter_beside, iter_rows, read_rejects

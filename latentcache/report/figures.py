@@ -25,7 +25,7 @@ def histogram_svg(channel: ChannelFacts) -> Markup:
     """Return the histogram of one channel; the axis leaves out the outermost 0.2 %.
 
     Heights are logarithmic over four decades: latents are peaked, and their tails are what
-    normalisation and low-precision storage trip over.
+    normalization and low-precision storage trip over.
     """
     low, high = display_range(channel)
     bars = rebin(channel, np.linspace(low, high, NUM_BARS + 1))

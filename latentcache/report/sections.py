@@ -185,7 +185,7 @@ def _field_section(field: FieldFacts) -> Markup:
     frames = part[field.frames]
     lead = (
         f"Exact over every stored value of {format_count(field.num_samples)} samples{frames}, "
-        "before normalisation: merging the statistics of units gives what one pass over all "
+        "before normalization: merging the statistics of units gives what one pass over all "
         "values gives."
     )
     caption = (

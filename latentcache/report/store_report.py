@@ -32,7 +32,7 @@ from latentcache.store import ColumnView, Snapshot
 
 _ROWS_OF_A_REASON = 50
 _WIDE_OFF, _FAR_OFF = 0.5, 2.0
-"""Normalised channels whose std lies outside these on average: the scale is another model's."""
+"""Normalized channels whose std lies outside these on average: the scale is another model's."""
 
 
 def store_report(
@@ -163,17 +163,17 @@ def _fit_section(view: ColumnView) -> Markup:
     scores = published_z_scores(statistics, ops)
     if scores is None:
         why = (
-            "The encoder publishes no normalisation: a training run measures its own, from the "
+            "The encoder publishes no normalization: a training run measures its own, from the "
             "statistics below."
             if not ops
-            else "The published normalisation speaks of channels that were not measured apart."
+            else "The published normalization speaks of channels that were not measured apart."
         )
         return render("fit", id=slug("Does the published scale fit?"), rows=(), why=why)
     spread = scores.std_ratio if scores.sampled_std_ratio is None else scores.sampled_std_ratio
     average = float(np.sqrt(np.mean(spread**2)))
     fits = _WIDE_OFF <= average <= _FAR_OFF
     verdict = (
-        f"Normalised as published, the latents' standard deviation is {format_number(average)} "
+        f"Normalized as published, the latents' standard deviation is {format_number(average)} "
         "where about 1 is expected: "
         + (
             "it fits."

@@ -205,7 +205,7 @@ def _calibrate(
             encode=encode.for_workers(),
             device=device,
             threads=resources.threads,
-            window_bytes=facts.window_bytes(1),
+            budget_bytes=facts.budget_bytes(1),
             limits=settings.limits,
             time_limit_s=resources.time_limit_s,
         )

@@ -76,7 +76,7 @@ def as_rows(values: NDArray[np.generic], *, patch_size: int = 1) -> NDArray[np.f
     if values.ndim < 4 or values.shape[-2] % patch_size or values.shape[-1] % patch_size:
         raise ValueError(
             f"latent must have a height and width that are multiples of {patch_size}, "
-            f"got {values.shape[2:]}; its normaliser patchifies"
+            f"got {values.shape[2:]}; its normalizer patchifies"
         )
     height, width = values.shape[-2] // patch_size, values.shape[-1] // patch_size
     patches = dense.reshape(

@@ -86,7 +86,7 @@ class ColumnStatistics:
 
     @property
     def primary(self) -> FieldLatents | None:
-        """The field that normalisation speaks of, ``mean``, ``z`` or ``sample``; or None."""
+        """The field that normalization speaks of, ``mean``, ``z`` or ``sample``; or None."""
         name = primary_field(list(self.latents)) or next(iter(self.latents), None)
         return None if name is None else self.latents[name]
 

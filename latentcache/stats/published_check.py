@@ -1,6 +1,6 @@
-"""Measured statistics against the published normaliser: the cheapest alarm there is.
+"""Measured statistics against the published normalizer: the cheapest alarm there is.
 
-A wrong input range, checkpoint or packing moves the normalised latents away from mean 0 and
+A wrong input range, checkpoint or packing moves the normalized latents away from mean 0 and
 standard deviation 1 long before anybody looks at a picture.
 """
 
@@ -19,7 +19,7 @@ _SILENT_OPS = frozenset({"pack", "permute"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedScores:
-    """What normalised latents look like, per channel; 0 and 1 are as published.
+    """What normalized latents look like, per channel; 0 and 1 are as published.
 
     Attributes:
         mean: ``(mean_observed - mean_published) / std_published``.
@@ -36,7 +36,7 @@ class PublishedScores:
 
 
 def patch_size(ops: Sequence[Mapping[str, Any]]) -> int:
-    """Return the patch edge whose packed channels the operations normalise, 1 if none."""
+    """Return the patch edge whose packed channels the operations normalize, 1 if none."""
     affine = _affine(ops)
     return 1 if affine is None else affine.patch_size
 
@@ -44,12 +44,12 @@ def patch_size(ops: Sequence[Mapping[str, Any]]) -> int:
 def published_z_scores(
     statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]]
 ) -> PublishedScores | None:
-    """Return the scores of the primary field under a normaliser.
+    """Return the scores of the primary field under a normalizer.
 
-    All latent frames are pooled, as normalisation pools them.
+    All latent frames are pooled, as normalization pools them.
 
     Args:
-        statistics: Of the stored field, before normalisation.
+        statistics: Of the stored field, before normalization.
         ops: Operations as plain JSON: ``op``, ``values``, ``axis``, ``size``.
 
     Returns:
@@ -110,7 +110,7 @@ def _compose(name: str, values: Floats, scale: Floats, shift: Floats) -> tuple[F
         return scale / values, shift / values
     if name == "multiply":
         return scale * values, shift * values
-    raise ValueError(f"op must be one of the normaliser's, got {name!r}; upgrade latentcache")
+    raise ValueError(f"op must be one of the normalizer's, got {name!r}; upgrade latentcache")
 
 
 def _scores(field: FieldLatents, affine: _Affine) -> PublishedScores | None:

@@ -23,7 +23,7 @@ def as_json(
 ) -> Json:
     """Return a summary per column; numbers are per channel unless said otherwise.
 
-    A column speaks of its stored ``mean``, ``z`` or ``sample``, before normalisation.
+    A column speaks of its stored ``mean``, ``z`` or ``sample``, before normalization.
     ``count`` is the number of finite values per channel (of the channel that has fewest),
     ``std`` the population's, ``kl_nats_per_latent_frame`` a mean over latent frames of the
     sum over channels, height and width. ``classes`` has the first latent frame and the

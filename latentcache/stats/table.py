@@ -35,7 +35,7 @@ def table_rows(
     """Return a row per channel, all latent frames first and then each class if there are two.
 
     The columns are ``TABLE_HEADER``; a dash means not known. ``z`` columns are there for all
-    frames together, and only where the normaliser speaks of stored channels.
+    frames together, and only where the normalizer speaks of stored channels.
     """
     field = statistics.primary
     if field is None:

@@ -36,7 +36,7 @@ class UnitStatistics:
         fields: Stored fields.
         posterior: Kind of posterior, as in the encoder's spec; only the ``gaussian`` ones
             take a log-variance.
-        patch_size: Edge of the patch that the published normaliser packs into channels
+        patch_size: Edge of the patch that the published normalizer packs into channels
             (2 for FLUX.2), 1 without; adds moments per packed channel.
         pixels_per_sample: T * H * W of the unit's bucket, for KL per pixel; 0 = leave out.
         max_covariance_channels: Wider fields keep no channel covariance.
@@ -160,5 +160,5 @@ class UnitStatistics:
 
 
 def primary_field(names: Sequence[str]) -> str | None:
-    """Return the field that statistics and normalisation speak of, or None without one."""
+    """Return the field that statistics and normalization speak of, or None without one."""
     return next((name for name in STATISTICS_FIELDS if name in names), None)

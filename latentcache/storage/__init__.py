@@ -1,12 +1,12 @@
 """The one door to fsspec: folders of objects, durable writes, create-if-absent."""
 
 from latentcache.storage.ahead import map_ahead
-from latentcache.storage.errors import StorageError
 from latentcache.storage.exclusive import CreateIfAbsentSupport
 from latentcache.storage.folder import Folder
 from latentcache.storage.objects import ObjectInfo
 from latentcache.storage.retry import RetryPolicy
 from latentcache.storage.span import FileSpan, ObjectSpan, Progress
+from latentcache.storage.storage_errors import StorageError
 
 __all__ = [
     "CreateIfAbsentSupport",

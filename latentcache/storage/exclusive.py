@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Protocol
 
-from latentcache.storage.errors import backend_errors, is_transient
 from latentcache.storage.objects import TEMPORARY_PREFIX, Backend
 from latentcache.storage.retry import RetryPolicy, with_retries
+from latentcache.storage.storage_errors import backend_errors, is_transient
 
 logger = logging.getLogger(__name__)
 

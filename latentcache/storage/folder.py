@@ -17,7 +17,6 @@ from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
 
 from latentcache.core.errors import ConfigError
-from latentcache.storage.errors import backend_errors, read_failure, write_failure
 from latentcache.storage.exclusive import (
     CreateIfAbsentSupport,
     create_if_absent,
@@ -26,6 +25,7 @@ from latentcache.storage.exclusive import (
 from latentcache.storage.local import LocalBackend
 from latentcache.storage.objects import TEMPORARY_PREFIX, Backend, ObjectInfo, checked_name
 from latentcache.storage.retry import DEFAULT_POLICY, RetryPolicy, with_retries
+from latentcache.storage.storage_errors import backend_errors, read_failure, write_failure
 
 ResultT = TypeVar("ResultT")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from latentcache.storage.errors import backend_errors, is_transient
+from latentcache.storage.storage_errors import backend_errors, is_transient
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from .format.records import EncodingRecord as EncodingRecord
 from .format.records import Generation as Generation
 from .format.records import Published as Published
 from .format.records import UnitEntry as UnitEntry
-from .format.spilled_tensor import SpooledTensor as SpooledTensor
+from .format.spilled_tensor import SpilledTensor as SpilledTensor
 from .format.tensors import TensorBytes as TensorBytes
 from .free_encoding import QUIET_S as QUIET_S
 from .free_encoding import free_encoding as free_encoding
-from .gc import GRACE_S as GRACE_S
-from .gc import GcReport as GcReport
-from .gc import collect_garbage as collect_garbage
+from .garbage import GRACE_S as GRACE_S
+from .garbage import GcReport as GcReport
+from .garbage import collect_garbage as collect_garbage
 from .rows.annotations import Annotation as Annotation
 from .rows.annotations import AnnotationFile as AnnotationFile
 from .rows.plan_draft import GenerationDraft as GenerationDraft
@@ -28,10 +28,10 @@ from .store import open_store as open_store
 from .units.commits import CommitRef as CommitRef
 from .units.unit_writer import Provenance as Provenance
 from .units.unit_writer import UnitWriter as UnitWriter
-from .verify import Damage as Damage
-from .verify import VerifyReport as VerifyReport
-from .verify import listed_damage as listed_damage
-from .verify import verify_snapshot as verify_snapshot
+from .verification import Damage as Damage
+from .verification import VerifyReport as VerifyReport
+from .verification import listed_damage as listed_damage
+from .verification import verify_snapshot as verify_snapshot
 
 __all__ = [
     "GRACE_S",
@@ -53,7 +53,7 @@ __all__ = [
     "Provenance",
     "Published",
     "Snapshot",
-    "SpooledTensor",
+    "SpilledTensor",
     "Store",
     "TensorBytes",
     "UnitEntry",

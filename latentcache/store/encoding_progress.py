@@ -15,7 +15,7 @@ from latentcache.store.snapshots.column_tables import PlanView
 from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
 from latentcache.store.store import Store
 from latentcache.store.units.commits import CommitRef, commit_mismatch, rank_commits
-from latentcache.store.verify import listed_damage
+from latentcache.store.verification import listed_damage
 
 _LATELY_S = 120.0
 """A run whose last commit is older is not shown as running."""

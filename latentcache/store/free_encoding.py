@@ -10,7 +10,7 @@ from latentcache.core.errors import StoreError
 from latentcache.storage import Folder, ObjectInfo
 from latentcache.store.format import object_names as layout
 from latentcache.store.format.records import EncodingRecord
-from latentcache.store.gc import GcReport, deletion_rank, retire_snapshot
+from latentcache.store.garbage import GcReport, deletion_rank, retire_snapshot
 from latentcache.store.snapshots.numbers import list_snapshots, read_snapshot
 from latentcache.store.store import Store
 

@@ -196,10 +196,10 @@ def _counted_calls(module: torch.nn.Module, *, fail_at: int) -> Iterator[list[in
 
 
 def check_normalizer(trial: Trial) -> str:
-    """7: the published normalisation can be undone, and fits real latents if given some."""
+    """7: the published normalization can be undone, and fits real latents if given some."""
     normalizer = trial.spec.normalizer
     if normalizer is None:
-        raise CheckSkippedError("publishes no normalisation")
+        raise CheckSkippedError("publishes no normalization")
     field = trial.spec.fields[0]
     batch = trial.encode(trial.pixels(trial.buckets()[0]))
     latents = batch[field.name].double()
@@ -207,10 +207,10 @@ def check_normalizer(trial: Trial) -> str:
         normalized = normalize(latents, normalizer.ops, field.axes)
         restored = denormalize(normalized, normalizer.ops, field.axes)
     except (ValueError, RuntimeError, NotImplementedError) as error:
-        raise CheckFailedError(f"normaliser must fit {field.name}, does not: {error}") from error
+        raise CheckFailedError(f"normalizer must fit {field.name}, does not: {error}") from error
     if not bool(torch.isfinite(normalized).all()):
-        raise CheckFailedError("normalised latents must be finite")
-    require_close({"": restored}, {"": latents}, tolerance=ULP, what="normalise and back")
+        raise CheckFailedError("normalized latents must be finite")
+    require_close({"": restored}, {"": latents}, tolerance=ULP, what="normalize and back")
     if trial.sample_pixels is None:
         return "invertible; no real sample given"
     return "invertible; " + _check_scores(trial, field)
@@ -224,7 +224,7 @@ def _check_scores(trial: Trial, field: Field) -> str:
     mean, std = scores.mean(dim=1).abs().max(), scores.std(dim=1)
     if mean > 3 or std.max() > 10 or std.min() < 0.05:
         raise CheckFailedError(
-            f"normalised latents must be near mean 0 and std 1, got means up to {mean:.2g} and "
+            f"normalized latents must be near mean 0 and std 1, got means up to {mean:.2g} and "
             f"std {std.min():.2g} to {std.max():.2g}; wrong input range, weights or packing"
         )
     return f"means within {mean:.2g}, std {std.min():.2g} to {std.max():.2g}"

@@ -90,7 +90,7 @@ def run_contract(
         variants: Make encoders that differ in one thing that changes values, under a word
             that says what; without them the fingerprint is checked for knobs only.
         sample_pixels: Real pixels in the encoder's range and layout, for the published
-            normalisation.
+            normalization.
     """
     trial = Trial(factory=factory, variants=variants or {}, sample_pixels=sample_pixels)
     results: list[CheckResult] = []
@@ -136,7 +136,7 @@ class EncoderContract:
         return {}
 
     def make_sample(self) -> torch.Tensor | None:
-        """Return real pixels for the published normalisation, or None."""
+        """Return real pixels for the published normalization, or None."""
         return None
 
     def result(self, name: str) -> CheckResult:
@@ -179,7 +179,7 @@ class EncoderContract:
         """Check 6."""
         self._require("hygiene")
 
-    def test_normaliser_can_be_undone(self) -> None:
+    def test_normalizer_can_be_undone(self) -> None:
         """Check 7."""
         self._require("normalizer")
 

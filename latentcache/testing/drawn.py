@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from latentcache.testing.drawn_shapes import SHAPES, TEXTURES, texture_factor
 from latentcache.testing.painting import (
     SUPERSAMPLE,
     Axes,
@@ -20,7 +21,6 @@ from latentcache.testing.painting import (
     paint,
     turned_axes,
 )
-from latentcache.testing.shapes import SHAPES, TEXTURES, texture_factor
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 58, 54),

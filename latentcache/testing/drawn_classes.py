@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from latentcache.testing.drawn import COLOURS, encode_picture
+from latentcache.testing.drawn_shapes import SHAPES
 from latentcache.testing.painting import SUPERSAMPLE, finish, gradient, lit, paint, turned_axes
-from latentcache.testing.shapes import SHAPES
 
 CLASS_SHAPES = ("circle", "triangle", "star", "heart", "ring", "cross")
 CLASS_COLOURS = ("red", "yellow", "green", "blue")

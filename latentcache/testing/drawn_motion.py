@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from latentcache.testing.drawn import COLOURS
+from latentcache.testing.drawn_shapes import SHAPES, Plane
 from latentcache.testing.painting import SUPERSAMPLE, gradient, lit, turned_axes
-from latentcache.testing.shapes import SHAPES, Plane
 
 MOTION_SHAPES = ("circle", "star", "heart")
 MOTION_COLOURS = ("red", "blue")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
-from latentcache.testing.shapes import Mask, Plane
+from latentcache.testing.drawn_shapes import Mask, Plane
 
 SUPERSAMPLE = 2
 

@@ -237,7 +237,7 @@ def unit_values(column: SyntheticColumn, unit: UnitRange) -> dict[str, Array]:
             keyed_uint64(column.seed, column.name, one.name, str(unit.unit))
         )
         drawn = draw.standard_normal(shape, np.float32)
-        # Channels differ, so that a normaliser that mixes them up is noticed.
+        # Channels differ, so that a normalizer that mixes them up is noticed.
         offset = np.arange(column.channels, dtype=np.float32)
         drawn += offset.reshape(-1, *(1,) * (len(shape) - 2))
         values[one.name] = _rounded(drawn, column.dtype)

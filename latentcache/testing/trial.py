@@ -35,7 +35,7 @@ class Trial:
         variants: Each makes an encoder that differs in one thing that changes values
             (a weight, a buffer, a knob), under a word that says what.
         sample_pixels: Real pixels in the encoder's range, for the published
-            normalisation; None leaves that part out.
+            normalization; None leaves that part out.
         encoder: Made once by ``factory``.
     """
 

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file, JSON in its header, no pickle, replaced whole.
 
 Tensors are named ``model.*``, ``ema.*`` and ``optimizer.<slot>.*``; the rest (step, options,
-the model's description, the normalisation by value, the loader's state) is JSON text under
+the model's description, the normalization by value, the loader's state) is JSON text under
 ``latentcache`` in the file's metadata.
 """
 
@@ -21,12 +21,18 @@ from torch import Tensor
 
 from latentcache.core.errors import ConfigError, RunError
 from latentcache.core.seeds import new_write_id
-from latentcache.loader import Normalise
+from latentcache.loader import Normalizer
 from latentcache.train.dit import DiT, DiTConfig
-from latentcache.train.weights import part_of
+from latentcache.train.trained_weights import part_of
 
 CHECKPOINT_FORMAT = 1
 _JSON = "latentcache"
+
+_RENAMED = {
+    "normalise": "normalizer",  # what earlier releases wrote
+    "beside_channels": "conditioning_channels",  # of the model, in earlier releases
+    "has_places": "has_position_embedding",  # of the model, in earlier releases
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,9 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
 
-    def normalise(self) -> Normalise:
+    def normalizer(self) -> Normalizer:
         """Return what was done to the latents that the model was trained on."""
-        return Normalise.from_json(self.facts["normalise"])
+        return Normalizer.from_json(self.facts["normalizer"])
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -117,13 +123,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 f"checkpoint must hold what was saved, got other bytes in {name} ({where}); use an "
                 f"earlier one"
             )
+    facts = _renamed(facts)
+    if isinstance(facts.get("model"), dict):
+        facts["model"] = _renamed(facts["model"])
     return Checkpoint(tensors, facts)
+
+
+def _renamed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts by the names of this release."""
+    return {_RENAMED.get(name, name): value for name, value in facts.items()}
 
 
 def load_weights(
     path: str | Path, *, weights: Literal["ema", "model"] = "ema"
-) -> tuple[DiT, Normalise]:
-    """Return the ``DiT`` of a checkpoint and the normalisation to invert before decoding.
+) -> tuple[DiT, Normalizer]:
+    """Return the ``DiT`` of a checkpoint and the normalization to invert before decoding.
 
     Args:
         path: Of a checkpoint.
@@ -141,7 +155,7 @@ def load_weights(
         )
     model = DiT(DiTConfig(**{**described, "patch": tuple(described["patch"])}))
     model.load_state_dict(part_of(checkpoint.tensors, weights))
-    return model.eval(), checkpoint.normalise()
+    return model.eval(), checkpoint.normalizer()
 
 
 def _checksum(tensor: Tensor) -> int:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
-from latentcache.train.beside import with_beside
+from latentcache.train.conditioning_latents import concatenated
 from latentcache.train.flow import Condition
-from latentcache.train.places import places_of, rotated, rotations_of
+from latentcache.train.position_embeddings import position_embedding, rotated, rotations_of
 
 _THETA = 10_000.0
 _TIME_WAVES = 128
@@ -30,16 +30,18 @@ class DiTConfig:
     """The size of a model and what it is told.
 
     Attributes:
-        channels: C of the latents it is given, normalised.
+        channels: C of the latents it is given, normalized.
         patch: Latent cells (T, H, W) of a token; a grid it does not divide is padded.
         width: D.
         depth: Blocks.
         num_heads: Of attention; D over it is even and at least 8.
         num_classes: Labels 0 to ``num_classes - 1``; ``num_classes`` itself is "no label".
         text_dim: Width of text embeddings.
-        beside_channels: Of latents that are given beside the noisy ones; see ``train.beside``.
+        conditioning_channels: Of latents that are given beside the noisy ones; see
+            ``train.conditioning_latents``.
         mlp_ratio: Hidden width of a block's MLP over D.
-        has_places: Tell tokens where they are, by sines; rotations tell only how far apart.
+        has_position_embedding: Tell tokens where they are, by sines; rotations tell only how far
+            apart.
     """
 
     channels: int
@@ -49,9 +51,9 @@ class DiTConfig:
     num_heads: int = 6
     num_classes: int | None = None
     text_dim: int | None = None
-    beside_channels: int = 0
+    conditioning_channels: int = 0
     mlp_ratio: float = 4.0
-    has_places: bool = False
+    has_position_embedding: bool = False
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -59,8 +61,10 @@ class DiTConfig:
         for name in ("channels", "width", "depth", "num_heads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.beside_channels < 0:
-            raise ConfigError(f"beside_channels must be 0 or more, got {self.beside_channels}")
+        if self.conditioning_channels < 0:
+            raise ConfigError(
+                f"conditioning_channels must be 0 or more, got {self.conditioning_channels}"
+            )
         if self.num_classes is not None and self.text_dim is not None:
             raise ConfigError(
                 f"num_classes and text_dim must not both be given, got {self.num_classes} and "
@@ -81,10 +85,12 @@ class DiT(nn.Module):
         super().__init__()
         self.dit_config = config  # not `config`: transformers.Trainer writes into that
         self.channels, self.num_classes = config.channels, config.num_classes
-        self.text_dim, self.beside_channels = config.text_dim, config.beside_channels
+        self.text_dim, self.conditioning_channels = config.text_dim, config.conditioning_channels
         hidden = round(config.width * config.mlp_ratio)
         width, values = config.width, config.channels * math.prod(config.patch)
-        self.embed = nn.Linear(values + config.beside_channels * math.prod(config.patch), width)
+        self.embed = nn.Linear(
+            values + config.conditioning_channels * math.prod(config.patch), width
+        )
         waves = nn.Linear(2 * _TIME_WAVES, width)
         self.time = nn.Sequential(waves, nn.SiLU(), nn.Linear(width, width))
         if config.num_classes is not None:
@@ -106,10 +112,10 @@ class DiT(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return what must be equal for weights to fit, as plain values."""
         values = {"kind": "dit", **asdict(self.dit_config), "patch": list(self.dit_config.patch)}
-        if not self.beside_channels:  # as models were described before there were any
-            del values["beside_channels"]
-        if not self.dit_config.has_places:
-            del values["has_places"]
+        if not self.conditioning_channels:  # as models were described before there were any
+            del values["conditioning_channels"]
+        if not self.dit_config.has_position_embedding:
+            del values["has_position_embedding"]
         return values
 
     def forward(
@@ -117,7 +123,7 @@ class DiT(nn.Module):
         latents: Tensor,
         times: Tensor,
         condition: Condition | None = None,
-        beside: Tensor | None = None,
+        conditioning_latents: Tensor | None = None,
     ) -> Tensor:
         """Return velocities of the shape of ``latents``.
 
@@ -126,14 +132,16 @@ class DiT(nn.Module):
             times: float [B]; 0 is data, 1 is noise.
             condition: Labels, int64 [B]; or text [B, L, text_dim] and which of its tokens
                 count, bool [B, L] (none: "no text"); None conditions on nothing.
-            beside: As ``latents``, with ``beside_channels``.
+            conditioning_latents: As ``latents``, with ``conditioning_channels``.
         """
         clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
-        padded = padded_to(with_beside(clips, beside), self.dit_config.patch)
+        padded = padded_to(concatenated(clips, conditioning_latents), self.dit_config.patch)
         grid = tuple(n // p for n, p in zip(padded.shape[2:], self.dit_config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
-        if self.dit_config.has_places:
-            tokens = tokens + places_of(grid, self.dit_config.width, tokens.device).to(tokens.dtype)
+        if self.dit_config.has_position_embedding:
+            tokens = tokens + position_embedding(grid, self.dit_config.width, tokens.device).to(
+                tokens.dtype
+            )
         told = self.time(_waves(times).to(tokens.dtype))
         tokens, told, mask = self._tell(condition, tokens, told)
         num_text, head = (

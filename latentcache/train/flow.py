@@ -56,7 +56,7 @@ def flow_loss(
 
     Args:
         model: Called with noisy latents, times and the condition.
-        latents: [B, ...], normalised.
+        latents: [B, ...], normalized.
         condition: Whatever the model takes.
         times: float [B] in [0, 1].
         noise: As ``latents``.

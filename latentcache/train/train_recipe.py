@@ -93,11 +93,11 @@ class TrainRecipe:
         out: Folder for checkpoints, losses and pictures; all ranks see it.
         condition: Column that the model is told, or nothing.
         condition_latents: Column of latents that it is given beside the noisy ones, or nothing;
-            see ``train.beside``.
+            see ``train.conditioning_latents``.
         model: ``dit``, or ``wan`` for diffusers' ``WanTransformer3DModel``.
         wan: Its folder or configuration, where that is the model.
         device: ``auto``, ``cpu``, ``cuda``.
-        normalize: Of the latents; see ``resolve_normalise``.
+        normalize: Of the latents; see ``resolve_normalizer``.
         dit: Of ``DiTConfig``, but for the channels, which are the store's.
     """
 
@@ -154,7 +154,7 @@ class TrainRecipe:
         """
         torch.manual_seed(self.batches.seed)
         if self.model == "wan":
-            from latentcache.train.wan import load_wan  # noqa: PLC0415  loads diffusers
+            from latentcache.train.wan_transformer import load_wan  # noqa: PLC0415  loads diffusers
 
             return load_wan(self.wan)
         shapes = next(iter(loader.shapes().values()))
@@ -168,7 +168,7 @@ class TrainRecipe:
             )
         if self.condition_latents in shapes:
             # Beside the column's own, one channel says which frames are given.
-            told = {"beside_channels": shapes[self.condition_latents][1] + 1, **told}
+            told = {"conditioning_channels": shapes[self.condition_latents][1] + 1, **told}
         return DiT(_dit_config(told, channels=shapes["latents"][1]))
 
     def make_trainer(self, device: torch.device, *, newest: Path | None = None) -> Trainer:

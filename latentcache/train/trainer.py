@@ -14,9 +14,12 @@ from latentcache.core.errors import RunError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader import Batch, LatentLoader
-from latentcache.train.beside import find_beside, given_beside
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from latentcache.train.conditioning import Conditioning, draw_drops
+from latentcache.train.conditioning_latents import (
+    find_conditioning_latents,
+    with_conditioning_latents,
+)
 from latentcache.train.fitting import check_equal, described, find_device, latents_column, parts_of
 from latentcache.train.flow import (
     DROP_STREAM,
@@ -31,7 +34,7 @@ from latentcache.train.flow import (
 from latentcache.train.rank_group import collected, in_parallel, on_first_rank, summed
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.train_progress import Meter, SampleLoss, StepFacts
-from latentcache.train.weights import Weights
+from latentcache.train.trained_weights import Weights
 
 _NUM_STREAMS = 8
 
@@ -93,8 +96,10 @@ class Trainer:
         )
         self._latents = latents_column(model, loader)
         shapes = next(iter(loader.shapes().values()))
-        self._beside = find_beside(model, condition_latents, shapes, loader.normalise)
-        self._last_beside: dict[torch.Size, Tensor] = {}
+        self._conditioning_latents = find_conditioning_latents(
+            model, condition_latents, shapes, loader.normalizer
+        )
+        self._last_conditioning_latents: dict[torch.Size, Tensor] = {}
         self._parts = parts_of(loader)
         self.weights = Weights(self.model, options)
         self._parallel = in_parallel(self.model, self._device)
@@ -172,7 +177,9 @@ class Trainer:
         signed = torch.tensor([one - 2**63 for one in seeds], device=self._device)
         self.model.eval()
         latents = sample_euler(
-            given_beside(self._averaged, self._beside_for(shape, num_samples)),
+            with_conditioning_latents(
+                self._averaged, self._conditioning_latents_for(shape, num_samples)
+            ),
             draw_noise(signed, shape),
             condition,
             guidance=guidance,
@@ -181,7 +188,7 @@ class Trainer:
             shift=self.options.time_shift,
         )
         self.model.train()
-        return self._loader.normalise.invert(latents)
+        return self._loader.normalizer.invert(latents)
 
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return what can be sampled: the loader's shapes, by bucket."""
@@ -256,10 +263,10 @@ class Trainer:
         dropped = draw_drops(seeds, self.options.condition_drop, stream=first + DROP_STREAM)
         self.last_told = self._conditioning.read(batch, self._device)
         told = self._conditioning.drop(self.last_told, dropped)
-        beside = None
-        if self._beside is not None:
-            beside = self._beside.read(batch, latents)
-            self._last_beside[latents.shape[2:]] = beside
+        conditioning_latents = None
+        if self._conditioning_latents is not None:
+            conditioning_latents = self._conditioning_latents.read(batch, latents)
+            self._last_conditioning_latents[latents.shape[2:]] = conditioning_latents
         times = draw_times(seeds, stream=first + TIME_STREAM, shift=self.options.time_shift)
         noise = draw_noise(seeds, latents.shape[1:], stream=first + NOISE_STREAM)
         # Gradients travel once a step: with its last micro-batch.
@@ -268,7 +275,7 @@ class Trainer:
         waiting: Any = parallel.no_sync if silent else nullcontext
         with waiting():
             with self._cast():
-                model = given_beside(parallel, beside)
+                model = with_conditioning_latents(parallel, conditioning_latents)
                 losses = flow_loss(model, latents, told, times=times, noise=noise)
             torch.autograd.backward(losses.mean() / self._parts[1])
         return losses.detach(), times, dropped
@@ -303,14 +310,16 @@ class Trainer:
             samples=done.samples,
         )
 
-    def _beside_for(self, shape: tuple[int, ...], num_samples: int) -> Tensor | None:
+    def _conditioning_latents_for(self, shape: tuple[int, ...], num_samples: int) -> Tensor | None:
         """Return what samples are given: what the last batch of their size was, or nothing."""
-        if self._beside is None:
+        if self._conditioning_latents is None:
             return None
         sizes = torch.Size(shape[1:])
-        last = self._last_beside.get(sizes)
+        last = self._last_conditioning_latents.get(sizes)
         if last is None:
-            last = torch.zeros((1, self._beside.channels, *sizes), device=self._device)
+            last = torch.zeros(
+                (1, self._conditioning_latents.channels, *sizes), device=self._device
+            )
         return last[torch.arange(num_samples) % len(last)]
 
     def _averaged(self, *arguments: Any) -> Any:
@@ -327,7 +336,7 @@ class Trainer:
             "step": self.step,
             "model": described(self.model),
             "options": asdict(self.options),
-            "normalise": self._loader.normalise.to_json(),
+            "normalizer": self._loader.normalizer.to_json(),
             "loader": self._state,
         }
         return Checkpoint(self.weights.tensors(), facts)

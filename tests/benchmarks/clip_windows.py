@@ -38,7 +38,7 @@ def pixel_frames(num_latents: int) -> int:
 
 
 def compare(folder: Path, frames: int, size: tuple[int, int], rounds: int) -> None:
-    """Print a line each for raw and for normalised latents."""
+    """Print a line each for raw and for normalized latents."""
     whole = make(folder / "whole", [(Bucket(pixel_frames(frames), *size), NUM_WHOLE, 16)])
     count = NUM_WHOLE // sum(LENGTHS)
     runs = [(Bucket(pixel_frames(frames * times), *size), count, 1) for times in LENGTHS]
@@ -69,7 +69,7 @@ def compare(folder: Path, frames: int, size: tuple[int, int], rounds: int) -> No
                 best[name] = min(best[name], took)
         stored = batch["latents"].numel() * 2
         print(
-            f"| {'normalised' if normalize else 'as stored'} "
+            f"| {'normalized' if normalize else 'as stored'} "
             f"| {best['whole'] * 1e3:.2f} | {best['long'] * 1e3:.2f} "
             f"| {stored / best['whole'] / 1e9:.2f} | {stored / best['long'] / 1e9:.2f} "
             f"| {best['whole'] / best['long']:.2f} |",

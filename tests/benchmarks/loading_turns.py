@@ -22,7 +22,7 @@ from typing import Any
 CASES: dict[str, dict[str, Any]] = {
     "raw": {"normalize": False},
     "raw + captions": {"normalize": False, "columns": ["latents", "caption"]},
-    "normalised float32": {},
+    "normalized float32": {},
     "window": {"normalize": False, "options": {"window_shards": 2}},
     "raw, 1 % missing": {"normalize": False, "store": "missing"},
     "window, 1 % missing": {

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.train_step [--device cuda] [--size base] [--batch-size 256]
 
 Two trainers with equal weights take turns of some steps each: one reads a store of 4x32x32
-float16 latents, the other is handed one batch, already normalised and on the device, again and
+float16 latents, the other is handed one batch, already normalized and on the device, again and
 again. The figure is the median over the pairs of turns of (seconds with the loader / seconds
 without), with quartiles. The store is in the page cache. Not a test.
 """

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from latentcache.core.errors import ConfigError, RunError
-from latentcache.demo.folder import DemoFolder
+from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.kill_test import Build, kill_in_the_middle
 from latentcache.demo.motion import MOTION_RECIPE, count_right
 from latentcache.demo.page.demo_page import MIN_ACCURACY
@@ -21,7 +21,6 @@ from latentcache.demo.page.training_facts import SampleGrid
 from latentcache.demo.race import FileFolder
 from latentcache.demo.run import run_demo
 from latentcache.demo.threads import torch_threads
-from latentcache.demo.training import train_classes
 from latentcache.demo.training_set import TrainingSet
 from latentcache.testing.drawn_classes import CLASSES
 from latentcache.testing.drawn_motion import MOTION_CLASSES
@@ -174,13 +173,8 @@ def test_left_out_accuracy_is_that_of_means_without_the_picture(demo_run: DemoRu
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_samples_are_of_their_own_class_whatever_the_seed(demo_run: DemoRun, seed: int) -> None:
-    if seed == 0:
-        accuracy = demo_run.summary["training"]["accuracy"]
-    else:
-        accuracy = train_classes(demo_run.folder.class_store, _known(demo_run), seed=seed).accuracy
-    assert accuracy >= MIN_ACCURACY
+def test_samples_are_of_their_own_class(demo_run: DemoRun) -> None:
+    assert demo_run.summary["training"]["accuracy"] >= MIN_ACCURACY
 
 
 def _known(demo_run: DemoRun) -> TrainingSet:

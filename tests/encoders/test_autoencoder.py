@@ -142,7 +142,7 @@ def normalized(encoder: Encoder, field: str = "mean") -> tuple[torch.Tensor, tor
         pytest.param("kl", 7, {"scaling_factor": 0.5}, 0.5, 0.0, id="any"),
     ],
 )
-def test_kl_presets_normalise_as_published(
+def test_kl_presets_normalize_as_published(
     name: str,
     channels: int,
     config: dict[str, float],
@@ -176,7 +176,7 @@ def test_config_without_a_factor_falls_back_to_the_preset(save_tiny: SaveTiny) -
     assert load_encoder(f"kl:{folder}", CPU).spec.normalizer is None
 
 
-def test_flux2_normalises_patches_by_its_buffers(save_tiny: SaveTiny) -> None:
+def test_flux2_normalizes_patches_by_its_buffers(save_tiny: SaveTiny) -> None:
     import diffusers  # noqa: PLC0415  takes seconds
 
     folder = save_tiny("AutoencoderKLFlux2")

@@ -36,7 +36,7 @@ def test_single_frame_can_be_streamed(tiny_video: TinyVideo, clip: Clip, encode:
 
 
 @pytest.mark.parametrize(("is_inverted", "factor"), [(False, 0.7), (True, 1 / 0.7)])
-def test_normalised_as_the_pipeline_does(
+def test_normalized_as_the_pipeline_does(
     is_inverted: bool, factor: float, tiny_video: TinyVideo
 ) -> None:
     encoder, _ = tiny_video("cogvideox", scaling_factor=0.7, invert_scale_latents=is_inverted)

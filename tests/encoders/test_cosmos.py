@@ -1,4 +1,4 @@
-"""Cosmos leaves a point, normalised by a table of channels and latent frames."""
+"""Cosmos leaves a point, normalized by a table of channels and latent frames."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def test_point_is_the_mode_of_the_model(tiny_video: TinyVideo, clip: Clip, encod
     assert torch.equal(fields["z"], mode)
 
 
-def test_normalised_as_the_pipeline_does(tiny_video: TinyVideo, clip: Clip, encode: Encode) -> None:
+def test_normalized_as_the_pipeline_does(tiny_video: TinyVideo, clip: Clip, encode: Encode) -> None:
     encoder, model = tiny_video("cosmos")
     assert encoder.spec.normalizer is not None
     latents = encode(encoder, clip(17))["z"].double()

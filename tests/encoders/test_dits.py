@@ -1,4 +1,4 @@
-"""Normalisation belongs to the DiT: each name is held to the code of its diffusers pipeline."""
+"""Normalization belongs to the DiT: each name is held to the code of its diffusers pipeline."""
 
 import ast
 import importlib.util
@@ -13,7 +13,7 @@ import torch
 
 from latentcache.encoders import EncoderOptions, SampleMeta, load_encoder, stack_fields
 from latentcache.encoders.presets import ALIASES, known_encoders
-from latentcache.loader.transform.fused import fit
+from latentcache.loader.transform.fused import fuse
 from latentcache.testing.normalizing import denormalize, normalize
 
 CPU = EncoderOptions(device="cpu", is_offline=True)
@@ -60,7 +60,7 @@ def latents_and_scores(
     scores = normalize(latents, ops, axes)
     assert torch.allclose(denormalize(scores, ops, axes), latents)
     plain = [{"op": op.op, "values": op.values, "size": op.size, "axes": op.axes} for op in ops]
-    fitted = fit(plain, axes, latents.shape[1:])
+    fitted = fuse(plain, axes, latents.shape[1:])
     out = torch.empty((1, *fitted.shape))
     assert torch.allclose(fitted.write(latents.float(), out).double(), scores, atol=1e-5)
     return latents, scores

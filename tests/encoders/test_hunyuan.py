@@ -91,7 +91,7 @@ def test_hunyuan15_takes_one_clip_at_a_time(
 
 
 @pytest.mark.parametrize(("name", "factor"), [("hunyuan", 0.476986), ("hunyuan15", 1.03682)])
-def test_normalised_by_the_published_factor(
+def test_normalized_by_the_published_factor(
     name: str, factor: float, tiny_video: TinyVideo
 ) -> None:
     normalizer = tiny_video(name)[0].spec.normalizer

@@ -81,7 +81,7 @@ def test_state_does_not_grow_with_the_clip(tiny_video: TinyVideo, clip: Clip) ->
 
 
 @pytest.mark.parametrize("name", ["ltx", "ltx2"])
-def test_normalised_by_its_buffers(
+def test_normalized_by_its_buffers(
     name: str, tiny_video: TinyVideo, clip: Clip, encode: Encode
 ) -> None:
     encoder, model = tiny_video(name, scaling_factor=0.5)

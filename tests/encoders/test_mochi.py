@@ -1,4 +1,4 @@
-"""Mochi is whole, in the model's bits, normalised per channel."""
+"""Mochi is whole, in the model's bits, normalized per channel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ Clip = Callable[..., torch.Tensor]
 Encode = Callable[..., dict[str, torch.Tensor]]
 
 
-def test_latents_and_normalisation_are_those_of_the_model(
+def test_latents_and_normalization_are_those_of_the_model(
     tiny_video: TinyVideo, clip: Clip, encode: Encode
 ) -> None:
     encoder, model = tiny_video("mochi")

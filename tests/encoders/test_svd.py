@@ -32,7 +32,7 @@ def test_short_last_group_comes_out_at_the_end(
     assert torch.equal(streamed, encode(encoder, clip(11))["mean"][0])
 
 
-def test_normalised_by_the_factor_of_stable_diffusion(tiny_video: TinyVideo) -> None:
+def test_normalized_by_the_factor_of_stable_diffusion(tiny_video: TinyVideo) -> None:
     normalizer = tiny_video("svd")[0].spec.normalizer
     assert normalizer is not None
     ones = torch.ones(1, 4, 1, 1, 1)

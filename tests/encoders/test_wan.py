@@ -36,7 +36,7 @@ def test_state_does_not_grow_with_the_clip(tiny_video: TinyVideo, clip: Clip) ->
     assert len(set(sizes[2:])) == 1
 
 
-def test_normalised_as_the_pipeline_does(tiny_video: TinyVideo, clip: Clip, encode: Encode) -> None:
+def test_normalized_as_the_pipeline_does(tiny_video: TinyVideo, clip: Clip, encode: Encode) -> None:
     mean, std = [c / 16 for c in range(16)], [1 + c / 16 for c in range(16)]
     encoder, _ = tiny_video("wan", latents_mean=mean, latents_std=std)
     assert encoder.spec.normalizer is not None

@@ -191,18 +191,6 @@ def test_submitted_job_succeeds_with_its_result_in_the_log(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_wrong_recipe_fails_the_job_with_the_sentence_in_the_log(
-    head: Head, corpus: Path, tmp_path: Path
-) -> None:
-    done = head.submit("wrong", _write_recipe(tmp_path, corpus, encodr="dct"))
-    assert done.returncode != 0
-    assert "FAILED" in head.status("wrong").upper()
-    assert re.search(r"error: .*encodr.*encoder", head.logs("wrong"))
-    assert not (tmp_path / "store").exists()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
 def test_stopped_job_leaves_a_store_that_the_next_one_finishes(
     head: Head, corpus: Path, tmp_path: Path
 ) -> None:

@@ -258,11 +258,11 @@ def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path
 
     column = store.snapshot().column("latents")
     grid = grid_of(column, 0)
-    template = read_template(column.folder, grid.entries.values())
+    sample_layout = read_template(column.folder, grid.entries.values())
     find = lambda entry: column.folder.local_path(entry.tar.name)  # noqa: E731
-    few = RangeGather(grid, template, find, max_mapped=2)
+    few = RangeGather(grid, sample_layout, find, max_mapped=2)
     rows = np.arange(100)[grid.is_present(np.arange(100))]
-    expected = keys_of(RangeGather(grid, template, find), grid, rows)
+    expected = keys_of(RangeGather(grid, sample_layout, find), grid, rows)
     again = [keys_of(few, grid, rows[at : at + 7]) for at in range(0, len(rows), 7)]
     assert list(itertools.chain(*again)) == expected
     assert keys_of(few, grid, rows) == expected

@@ -59,7 +59,7 @@ def test_a_loader_in_words_says_what_is_read_how_much_and_by_whom(shapes: Store)
     for name, num_rows in rows.items():
         assert f"{name}: {num_rows} rows, 4 in a global batch" in text
     assert "rank 0 of 2, 2 micro-batches a step" in text
-    assert "latents: normalised by measured figures" in text
+    assert "latents: normalized by measured figures" in text
 
 
 def test_a_table_has_sizes_by_bucket_by_width_and_height_and_for_the_rest(

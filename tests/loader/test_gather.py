@@ -48,9 +48,9 @@ def gather_of(
     kind: type, column: ColumnView, run_number: int, **options: int
 ) -> tuple[Gather, UnitGrid]:
     grid = grid_of(column, run_number)
-    template = read_template(column.folder, grid.entries.values())
-    assert template is not None
-    return kind(grid, template, find_in(column), **options), grid
+    sample_layout = read_template(column.folder, grid.entries.values())
+    assert sample_layout is not None
+    return kind(grid, sample_layout, find_in(column), **options), grid
 
 
 def keys_of(gather: Gather, grid: UnitGrid, rows: Indices) -> list[str]:
@@ -77,9 +77,9 @@ def test_a_batch_is_the_samples_the_store_reads(
     rows = rows[grid.is_present(rows)]
     rows = np.concatenate([rows, rows[:3]])  # a row may come twice
     places = gather.places(grid.locate(rows))
-    template = read_template(column.folder, grid.entries.values())
+    sample_layout = read_template(column.folder, grid.entries.values())
     keys = keys_as_text(gather.keys(places))
-    fields = {name: gather.field(places, entry) for name, entry in template.fields.items()}
+    fields = {name: gather.field(places, entry) for name, entry in sample_layout.fields.items()}
     assert set(fields) == {"mean", "logvar"}
     for index, place in enumerate(rows.tolist()):
         shard, row = divmod(place, grid.run.rows_per_shard)
@@ -159,14 +159,14 @@ def test_a_tar_thrown_out_before_it_was_mapped_is_found_again(tmp_path: Path, ki
     add_generation(store, [(SQUARE, 10, 10)])
     column = add_column(store, SyntheticColumn()).column("latents")
     grid = grid_of(column, 0)
-    template = read_template(column.folder, grid.entries.values())
+    sample_layout = read_template(column.folder, grid.entries.values())
     found: list[Path] = []
 
     def find(entry: UnitEntry) -> Path:
         found.append(tmp_path / f"gone-{len(found)}.tar")
         return found[-1] if len(found) < 4 else find_in(column)(entry)
 
-    gather = kind(grid, template, find)
+    gather = kind(grid, sample_layout, find)
     assert keys_of(gather, grid, np.array([1])) == [column.read_row(0, 1).key]
     assert len(found) == 4
 

@@ -460,7 +460,7 @@ def test_growth_adds_streams_and_leaves_the_others_where_they_were(
         for at, (now, then) in enumerate(zip(rows, whole[stream], strict=False)):
             # Only a row that was retired meanwhile, or whose stand-in was, is another.
             assert now == then or (at >= num_before.get(stream, 0) and then in retired)
-    assert again[0].normalise == before[0].normalise
+    assert again[0].normalizer == before[0].normalizer
 
 
 def test_a_state_is_as_long_after_years_as_after_an_hour(corpus: Corpus) -> None:

@@ -122,7 +122,7 @@ def test_every_value_is_the_sample_s_own(tmp_path: Path, name: str, normalize: b
             )
             stored = values[entry.unit.unit][row - entry.unit.first_row]
             assert key == view.read_row(shard, row).key
-            native = loader.normalise.invert(latent[None])[0].float().numpy()
+            native = loader.normalizer.invert(latent[None])[0].float().numpy()
             assert np.allclose(native, stored, atol=1e-5)
             seen.add(number)
         assert batch["latents"].dtype == (torch.float32 if normalize else torch.float16)
@@ -331,13 +331,13 @@ def test_a_store_that_grows_changes_nothing_until_asked(tmp_path: Path) -> None:
     add_column(store, DINO)
     resumed = LatentLoader(store, global_batch_size=8)
     assert len(resumed.coverage()) == 3
-    measured = resumed.normalise
+    measured = resumed.normalizer
     resumed.load_state_dict(state)
     assert [batch["row"].tolist() for batch in take(resumed, 10)] == expected
-    assert resumed.normalise == loader.normalise
+    assert resumed.normalizer == loader.normalizer
     moved = LatentLoader(store, global_batch_size=8)
     moved.load_state_dict(state, newest=True)
-    assert moved.normalise == loader.normalise != measured
+    assert moved.normalizer == loader.normalizer != measured
     rows = {row for batch in take(moved, 40) for row in batch["row"].tolist()}
     assert max(rows) >= 140
     assert 0 not in rows or 0 in {row for batch in expected for row in batch}

@@ -57,5 +57,5 @@ def test_the_window_is_shared_by_the_actors_of_a_node() -> None:
     facts = ClusterFacts(
         num_cpus=8, num_gpus=4, num_nodes=2, object_store_bytes=1000, is_local=False
     )
-    assert facts.window_bytes(4) == 150
-    assert facts.window_bytes(1) == 300
+    assert facts.budget_bytes(4) == 150
+    assert facts.budget_bytes(1) == 300

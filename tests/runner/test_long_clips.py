@@ -142,7 +142,7 @@ def worker_of(options: EncodeOptions, store_url: str) -> EncodeWorker:
             encode=options,
             device="cpu",
             threads=1,
-            window_bytes=2**28,
+            budget_bytes=2**28,
             limits=ImageLimits(),
             time_limit_s=30.0,
             kept_url=store_url,

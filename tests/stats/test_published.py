@@ -35,18 +35,18 @@ def op(name: str, *values: float, **more: Any) -> dict[str, Any]:
         pytest.param([op("permute", axes="THWC"), op("divide", *STD)], id="permute"),
     ],
 )
-def test_scores_are_the_moments_of_normalised_latents(ops: Ops, accumulate: Accumulate) -> None:
+def test_scores_are_the_moments_of_normalized_latents(ops: Ops, accumulate: Accumulate) -> None:
     values = latents()
     scores = published_z_scores(ColumnStatistics.from_arrays(accumulate([values])), ops)
-    normalised = values.astype(np.float64)
+    normalized = values.astype(np.float64)
     for step in ops:
         if step["values"]:
             figures = np.array(step["values"])[:, None, None]
             function = getattr(np, step["op"])
-            normalised = function(normalised, figures)
+            normalized = function(normalized, figures)
     assert scores is not None
-    assert_allclose(scores.mean, normalised.mean(axis=(0, 2, 3)), rtol=1e-10, atol=1e-12)
-    assert_allclose(scores.std_ratio, normalised.std(axis=(0, 2, 3)), rtol=1e-10)
+    assert_allclose(scores.mean, normalized.mean(axis=(0, 2, 3)), rtol=1e-10, atol=1e-12)
+    assert_allclose(scores.std_ratio, normalized.std(axis=(0, 2, 3)), rtol=1e-10)
     assert not scores.is_patchified
 
 

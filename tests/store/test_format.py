@@ -13,7 +13,7 @@ from latentcache.store.format.tensors import TensorBytes
 from latentcache.store.format.unit_meta import meta_bytes
 from latentcache.store.store import Store
 from latentcache.store.units.unit_reader import read_unit_meta
-from latentcache.store.verify import verify_snapshot
+from latentcache.store.verification import verify_snapshot
 from tests.golden import make_format1 as golden
 from tests.store import small_store, standalone_reader
 from tests.store.plan_rows import key_of

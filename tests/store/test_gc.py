@@ -13,7 +13,7 @@ from latentcache.core.errors import StoreError
 from latentcache.store.format.object_names import parse_snapshot_name, parse_unit_object
 from latentcache.store.format.records import EncodingRecord
 from latentcache.store.free_encoding import free_encoding
-from latentcache.store.gc import GRACE_S, GcReport, collect_garbage
+from latentcache.store.garbage import GRACE_S, GcReport, collect_garbage
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store

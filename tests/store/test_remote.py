@@ -13,7 +13,7 @@ from latentcache.store.format.records import ObjectRef
 from latentcache.store.rows.annotations import open_annotation
 from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
-from latentcache.store.verify import verify_snapshot
+from latentcache.store.verification import verify_snapshot
 from tests.golden import make_format1 as golden
 
 

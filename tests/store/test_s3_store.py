@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from latentcache.core.errors import StoreError
-from latentcache.store.gc import GRACE_S, collect_garbage
+from latentcache.store.garbage import GRACE_S, collect_garbage
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.store import Store
 from tests.store.small_store import build, count, encoding_record, make_store, write_unit

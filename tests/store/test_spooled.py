@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentcache.store import SpooledTensor, TensorBytes
+from latentcache.store import SpilledTensor, TensorBytes
 from latentcache.store.format.tar import TarWriter
 
 
@@ -22,25 +22,25 @@ def test_a_tar_of_slabs_is_that_of_the_whole(
     shape: tuple[int, int, int, int], cuts: set[int], tmp_path: Path
 ) -> None:
     whole = np.random.default_rng(1).standard_normal(shape).astype(np.float16)
-    spooled = SpooledTensor(tmp_path, "float16", shape, axis=1)
+    spilled = SpilledTensor(tmp_path, "float16", shape, axis=1)
     bounds = [0, *sorted(cut for cut in cuts if cut < shape[1]), shape[1]]
     for start, stop in pairwise(bounds):
-        assert not spooled.is_whole
-        spooled.append(TensorBytes.from_numpy(whole[:, start:stop]))
-    assert spooled.is_whole
+        assert not spilled.is_whole
+        spilled.append(TensorBytes.from_numpy(whole[:, start:stop]))
+    assert spilled.is_whole
     sinks = io.BytesIO(), io.BytesIO()
-    for sink, tensor in zip(sinks, (spooled, TensorBytes.from_numpy(whole)), strict=True):
+    for sink, tensor in zip(sinks, (spilled, TensorBytes.from_numpy(whole)), strict=True):
         writer = TarWriter(sink, column="latents")
         writer.add("0" * 20, {"z": tensor})
         writer.finish()
-    spooled.close()
+    spilled.close()
     assert sinks[0].getvalue() == sinks[1].getvalue()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 5), (2, 4, 4), (3, 1, 4)])
 def test_a_slab_of_another_shape_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
-    spooled = SpooledTensor(tmp_path, "float32", (2, 3, 4), axis=1)
+    spilled = SpilledTensor(tmp_path, "float32", (2, 3, 4), axis=1)
     with pytest.raises(ValueError, match="slab must be float32"):
-        spooled.append(TensorBytes.from_numpy(np.zeros(shape, np.float32)))
-    spooled.close()
+        spilled.append(TensorBytes.from_numpy(np.zeros(shape, np.float32)))
+    spilled.close()

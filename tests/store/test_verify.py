@@ -18,7 +18,7 @@ from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
 from latentcache.store.unit_check import num_non_finite
 from latentcache.store.units.unit_writer import Provenance, UnitWriter
-from latentcache.store.verify import VerifyReport, verify_snapshot
+from latentcache.store.verification import VerifyReport, verify_snapshot
 from tests.store import small_store
 from tests.store.plan_rows import key_of
 

@@ -298,7 +298,7 @@ def test_blind_fingerprint_is_found_by_its_own_check_alone(
     assert [result.name for result in results if result.outcome == "failed"] == ["fingerprint"]
 
 
-def test_published_normalisation_is_held_against_a_real_sample() -> None:
+def test_published_normalization_is_held_against_a_real_sample() -> None:
     factory = with_normalizer(NormalizerOp(op="multiply", values=(1000.0,)))
     sample = torch.rand(2, 3, 64, 64) * 2 - 1
     (result,) = [r for r in run_contract(factory, sample_pixels=sample) if r.name == "normalizer"]

@@ -14,7 +14,7 @@ from latentcache.testing.drawn import (
     plan_picture,
     write_drawn_corpus,
 )
-from latentcache.testing.shapes import SHAPES, TEXTURES
+from latentcache.testing.drawn_shapes import SHAPES, TEXTURES
 
 
 def digest(folder: Path) -> dict[str, str]:

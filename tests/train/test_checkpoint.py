@@ -37,7 +37,7 @@ def test_any_tool_can_read_it(saved: Path, image_store: str) -> None:
         facts = json.loads(file.metadata()["latentcache"])
         names = list(file.keys())
     assert facts["step"] == facts["loader"]["step"] == 3
-    assert facts["normalise"] == loader.normalise.to_json()
+    assert facts["normalizer"] == loader.normalizer.to_json()
     assert facts["model"]["kind"] == "dit"
     assert facts["options"]["num_steps"] == 12
     assert {"model.embed.weight", "ema.embed.weight", "optimizer.exp_avg.embed.weight"} <= set(
@@ -45,17 +45,36 @@ def test_any_tool_can_read_it(saved: Path, image_store: str) -> None:
     )
 
 
-def test_weights_come_back_as_a_model_with_its_normalisation(saved: Path, image_store: str) -> None:
+def test_weights_come_back_as_a_model_with_its_normalization(saved: Path, image_store: str) -> None:
     trainer = tiny_trainer(image_store)
     trainer.load(saved)
-    model, normalise = load_weights(saved)
+    model, normalizer = load_weights(saved)
     for name, tensor in model.named_parameters():
         assert torch.equal(tensor, trainer.weights.ema[name])
     drawn = trainer.sample(torch.tensor([1]), num_steps=2)
-    assert normalise.to_json() == read_checkpoint(saved).facts["normalise"]
+    assert normalizer.to_json() == read_checkpoint(saved).facts["normalizer"]
     assert drawn.isfinite().all()
     latest, _ = load_weights(saved, weights="model")
     assert torch.equal(latest.embed.weight, trainer.model.get_parameter("embed.weight"))
+
+
+def test_a_checkpoint_in_the_words_of_earlier_releases_is_read(
+    saved: Path, image_store: str, tmp_path: Path
+) -> None:
+    now, path = read_checkpoint(saved), tmp_path / "old.safetensors"
+    facts = dict(now.facts)
+    facts["normalise"] = facts.pop("normalizer")  # as earlier releases wrote it
+    facts["loader"] = dict(facts["loader"])
+    facts["loader"]["normalise"] = facts["loader"].pop("normalizer")  # earlier releases too
+    write_checkpoint(path, Checkpoint(now.tensors, facts))
+    assert read_checkpoint(path).normalizer().to_json() == now.normalizer().to_json()
+    trainer = tiny_trainer(image_store)
+    trainer.load(path)
+    assert trainer.step == 3
+    old = {"beside_channels": 5, "has_places": True}  # of earlier releases
+    write_checkpoint(path, Checkpoint(now.tensors, {**facts, "model": facts["model"] | old}))
+    described = read_checkpoint(path).facts["model"]
+    assert (described["conditioning_channels"], described["has_position_embedding"]) == (5, True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "foreign", "missing"])

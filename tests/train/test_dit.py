@@ -140,14 +140,22 @@ def test_model_fits_on_a_few_pages() -> None:
 def test_a_model_told_places_knows_a_corner_from_the_middle() -> None:
     """Rotations alone tell how far apart tokens are: a plain field stays plain."""
     spread = {}
-    for has_places in (False, True):
+    for has_position_embedding in (False, True):
         torch.manual_seed(0)
-        model = DiT(DiTConfig(channels=2, width=48, depth=2, num_heads=2, has_places=has_places))
+        model = DiT(
+            DiTConfig(
+                channels=2,
+                width=48,
+                depth=2,
+                num_heads=2,
+                has_position_embedding=has_position_embedding,
+            )
+        )
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         with torch.no_grad():
             out = model(torch.ones(1, 2, 3, 8, 8), torch.tensor([0.5]))
         cells = out.reshape(2, 3, 4, 2, 4, 2).permute(1, 2, 4, 0, 3, 5).reshape(48, -1)
-        spread[has_places] = float(cells.std(dim=0).max())
+        spread[has_position_embedding] = float(cells.std(dim=0).max())
     assert spread[False] < 1e-5
     assert spread[True] > 1e-3

@@ -9,7 +9,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader
 from latentcache.train import Trainer, TrainOptions
-from latentcache.train.wan import Wan, load_wan
+from latentcache.train.wan_transformer import Wan, load_wan
 
 TINY = {
     "_class_name": "WanTransformer3DModel",

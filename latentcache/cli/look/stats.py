@@ -31,8 +31,8 @@ def stats(
 ) -> None:
     """Print per-channel statistics of STORE's columns, over stored values.
 
-    They speak of the stored field mean, z or sample, before normalisation. The z columns
-    say what normalisation as published makes of them: mean 0 and std 1 if it fits.
+    They speak of the stored field mean, z or sample, before normalization. The z columns
+    say what normalization as published makes of them: mean 0 and std 1 if it fits.
     """
     from latentcache import open_store
     from latentcache.stats import ColumnStatistics
@@ -63,7 +63,7 @@ def _write_page(page: Path, opened: "Snapshot", names: Sequence[str]) -> None:
 
 
 def published_ops(view: "ColumnView") -> Sequence[Mapping[str, Any]]:
-    """Return the normalisation that the encoder of a column publishes, as plain JSON."""
+    """Return the normalization that the encoder of a column publishes, as plain JSON."""
     normalizer = view.record.normalizer
     return list(normalizer["ops"]) if normalizer else []
 

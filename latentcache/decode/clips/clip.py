@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.clips.frames import FrameReader
+from latentcache.decode.clips.decoded_frames import FrameReader
 from latentcache.decode.clips.video_pixels import FrameConverter
 from latentcache.decode.media_options import VideoTransform
 from latentcache.decode.video.timeline import Timeline

@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.clips.frames import FrameReader
+from latentcache.decode.clips.decoded_frames import FrameReader
 from latentcache.decode.clips.video_pixels import FrameConverter
 from latentcache.decode.media_options import ImageLimits, VideoTransform
 from latentcache.decode.video.timeline import Timeline

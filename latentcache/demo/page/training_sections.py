@@ -98,7 +98,7 @@ def race_section(race: LoaderRace) -> Markup:
     )
     caption = (
         f"Measured while this page was made: shuffled batches of {race.batch_size}, tensors and "
-        f"labels, {race.what}, files in the page cache. The loader normalises on top; the "
+        f"labels, {race.what}, files in the page cache. The loader normalizes on top; the "
         "folder's latents are as stored. One torch thread a process, and workers were started "
         "before the clock."
     )

@@ -1,4 +1,4 @@
-"""``AutoencoderKLCosmos`` (CV8x8x8): deterministic, normalised per channel and latent frame."""
+"""``AutoencoderKLCosmos`` (CV8x8x8): deterministic, normalized per channel and latent frame."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def cosmos_normalizer(model: LoadedModel) -> Normalizer | None:
     A config.json that is silent leaves the class's table, as in the pipelines; one that says
     null has none.
 
-    The released table ends at 16 latent frames: longer clips cannot be normalised by it.
+    The released table ends at 16 latent frames: longer clips cannot be normalized by it.
 
     Raises:
         EncoderError: The table has another shape.

@@ -1,4 +1,4 @@
-"""``AutoencoderKLFlux2``: 32 channels, normalised as 2x2 patches by batch-norm buffers.
+"""``AutoencoderKLFlux2``: 32 channels, normalized as 2x2 patches by batch-norm buffers.
 
 Several models share the class and its weights' form, and apply the buffers each in its way.
 """

@@ -22,7 +22,7 @@ from latentcache.loader.gather.unit_gather import (
     UnitGather,
 )
 from latentcache.loader.index.joined_index import JoinedGrid
-from latentcache.loader.index.sample_layout import MemberTemplate
+from latentcache.loader.index.sample_layout import SampleLayout
 from latentcache.loader.index.unit_index import Slots
 from latentcache.loader.order.feistel import Indices
 from latentcache.store.format import BLOCK_BYTES, KEY_DIGITS, TensorEntry
@@ -70,11 +70,11 @@ class WindowLayout:
         fields: Those that are cut to a window; others have one shape in all runs.
     """
 
-    templates: Sequence[MemberTemplate | None]
+    templates: Sequence[SampleLayout | None]
     fields: Mapping[str, WindowField]
 
     @property
-    def any_template(self) -> MemberTemplate:
+    def any_template(self) -> SampleLayout:
         """The layout of the first run that has samples."""
         return next(one for one in self.templates if one is not None)
 
@@ -143,7 +143,7 @@ class WindowRangeGather(RangeGather):
             return out
         return found.view(getattr(torch, entry.dtype)).reshape(-1, *entry.shape)
 
-    def _layout(self, number: int) -> MemberTemplate:
+    def _layout(self, number: int) -> SampleLayout:
         """Return how the samples of a unit are laid out."""
         return _layout_of(self._joined, self._runs, number)
 
@@ -186,7 +186,7 @@ class WindowUnitGather(UnitGather):
         for place, number in enumerate(places.units.tolist()):
             sample = self._sample(number, int(places.at[place]))
             if field is None:
-                start = self._template.first_payload + entry.start
+                start = self._sample_layout.first_payload + entry.start
                 values = sample[start : start + entry.stop - entry.start]
                 out[place] = values.view(dtype).reshape(entry.shape)
                 continue
@@ -213,7 +213,7 @@ class WindowUnitGather(UnitGather):
         run = self._joined.runs_of_units(np.array([number]))
         return self._tar(number)[int(self._strides[run][0]) * slot :]
 
-    def _layout(self, number: int) -> MemberTemplate:
+    def _layout(self, number: int) -> SampleLayout:
         """Return how the samples of a unit are laid out."""
         return _layout_of(self._joined, self._runs, number)
 
@@ -222,7 +222,7 @@ def _strides(layout: WindowLayout) -> Indices:
     return np.array([one.stride if one else 0 for one in layout.templates], np.int64)
 
 
-def _layout_of(grid: JoinedGrid, layout: WindowLayout, number: int) -> MemberTemplate:
+def _layout_of(grid: JoinedGrid, layout: WindowLayout, number: int) -> SampleLayout:
     found = layout.templates[int(grid.runs_of_units(np.array([number]))[0])]
     assert found is not None, "a unit with a tar has samples"
     return found

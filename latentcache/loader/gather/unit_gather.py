@@ -30,7 +30,7 @@ from latentcache.loader.gather.address_range import (
     wrong_size,
 )
 from latentcache.loader.gather.copying import copy_rows
-from latentcache.loader.index.sample_layout import MemberTemplate
+from latentcache.loader.index.sample_layout import SampleLayout
 from latentcache.loader.index.unit_index import Grid, Slots
 from latentcache.loader.order.feistel import Indices
 from latentcache.store import UnitEntry
@@ -98,21 +98,21 @@ def keys_as_text(keys: torch.Tensor) -> list[str]:
 
 
 def open_gather(
-    grid: Grid, template: MemberTemplate, find_tar: FindTar, *, max_mapped: int | None = None
+    grid: Grid, sample_layout: SampleLayout, find_tar: FindTar, *, max_mapped: int | None = None
 ) -> Gather:
     """Return the fastest gather that this system has for a bucket.
 
     Args:
         grid: The bucket's units.
-        template: Layout of their members.
+        sample_layout: Layout of their members.
         find_tar: Says where a tar lies.
         max_mapped: Tars that may stay mapped between batches; None is all.
     """
     try:
-        return RangeGather(grid, template, find_tar, max_mapped=max_mapped)
+        return RangeGather(grid, sample_layout, find_tar, max_mapped=max_mapped)
     except AddressRangeError as error:
         logger.info("no address range for %s (%s); one view per shard", grid.label, error)
-        return UnitGather(grid, template, find_tar, max_mapped=max_mapped)
+        return UnitGather(grid, sample_layout, find_tar, max_mapped=max_mapped)
 
 
 def map_tar(entry: UnitEntry, find_tar: FindTar, put: Callable[[Path], _Mapped]) -> _Mapped:
@@ -141,7 +141,7 @@ class RangeGather:
     def __init__(
         self,
         grid: Grid,
-        template: MemberTemplate,
+        sample_layout: SampleLayout,
         find_tar: FindTar,
         *,
         max_mapped: int | None = None,
@@ -151,7 +151,7 @@ class RangeGather:
         Raises:
             AddressRangeError: The system has none.
         """
-        self._grid, self._template, self._find_tar = grid, template, find_tar
+        self._grid, self._sample_layout, self._find_tar = grid, sample_layout, find_tar
         self._pitch = -(-grid.largest_tar_bytes // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
         self._range = AddressRange(grid.num_units * self._pitch)
         buffer = (ctypes.c_uint8 * self._range.num_bytes).from_address(self._range.address)
@@ -169,14 +169,14 @@ class RangeGather:
 
     def places(self, slots: Slots) -> Places:
         """Return where samples lie; touches none of them."""
-        starts = slots.units * self._pitch + slots.slots * self._template.stride
+        starts = slots.units * self._pitch + slots.slots * self._sample_layout.stride
         return Places(slots.units, torch.from_numpy(starts // BLOCK_BYTES))
 
     def field(
         self, places: Places, entry: TensorEntry, out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return one field of some samples, [B, *shape]: in ``out``, else in a fresh tensor."""
-        start = self._template.first_payload + entry.start
+        start = self._sample_layout.first_payload + entry.start
         found = self._rows(places, start, entry.stop - entry.start, out)
         if out is not None:
             return out
@@ -191,9 +191,9 @@ class RangeGather:
     ) -> torch.Tensor:
         return self._copied(places.units, self._view(start, num_bytes), places.at, out)
 
-    def _layout(self, _number: int) -> MemberTemplate:
+    def _layout(self, _number: int) -> SampleLayout:
         """Return how the samples of a unit are laid out."""
-        return self._template
+        return self._sample_layout
 
     def _copied(
         self, units: Indices, view: torch.Tensor, at: torch.Tensor, out: torch.Tensor | None
@@ -274,12 +274,12 @@ class UnitGather:
     def __init__(
         self,
         grid: Grid,
-        template: MemberTemplate,
+        sample_layout: SampleLayout,
         find_tar: FindTar,
         *,
         max_mapped: int | None = None,
     ) -> None:
-        self._grid, self._template, self._find_tar = grid, template, find_tar
+        self._grid, self._sample_layout, self._find_tar = grid, sample_layout, find_tar
         self._tars: dict[int, torch.Tensor] = {}
         self._max_mapped = max_mapped
         self._lock = Lock()
@@ -292,7 +292,7 @@ class UnitGather:
         self, places: Places, entry: TensorEntry, out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return one field of some samples, [B, *shape]: in ``out``, else in a fresh tensor."""
-        start = self._template.first_payload + entry.start
+        start = self._sample_layout.first_payload + entry.start
         found = self._rows(places, start, entry.stop - entry.start)
         found = found.view(getattr(torch, entry.dtype)).reshape(-1, *entry.shape)
         return found if out is None else out.copy_(found)
@@ -306,7 +306,7 @@ class UnitGather:
         for number in np.unique(places.units).tolist():
             at = torch.from_numpy(np.flatnonzero(places.units == number))
             tar = self._tar(number)
-            stride = self._template.stride
+            stride = self._sample_layout.stride
             num_rows = (len(tar) - start - num_bytes) // stride + 1
             view = torch.as_strided(tar, (num_rows, num_bytes), (stride, 1), start)
             out[at] = torch.index_select(view, 0, places.at[at])
@@ -334,9 +334,9 @@ class UnitGather:
         layout.check_header(header.numpy().tobytes(), entry)
         return tar
 
-    def _layout(self, _number: int) -> MemberTemplate:
+    def _layout(self, _number: int) -> SampleLayout:
         """Return how the samples of a unit are laid out."""
-        return self._template
+        return self._sample_layout
 
 
 def whole_file(path: Path, size_bytes: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ _FIRST_READ_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberTemplate:
+class SampleLayout:
     """One member's layout, which all members of a bucket must share.
 
     Attributes:
@@ -57,7 +57,7 @@ class MemberTemplate:
             )
 
 
-def read_template(folder: Folder, entries: Iterable[UnitEntry]) -> MemberTemplate | None:
+def read_template(folder: Folder, entries: Iterable[UnitEntry]) -> SampleLayout | None:
     """Return the layout of the first sample of the first unit that has any, or None."""
     entry = next((entry for entry in entries if entry.tar is not None), None)
     if entry is None or entry.tar is None:
@@ -74,7 +74,7 @@ def read_template(folder: Folder, entries: Iterable[UnitEntry]) -> MemberTemplat
         ) from None
     header = read_header(memoryview(head), where=name)
     size = header.num_bytes + header.payload_bytes
-    return MemberTemplate(
+    return SampleLayout(
         header=head[: header.num_bytes],
         fields={one.name: one for one in header.entries},
         first_payload=BLOCK_BYTES + header.num_bytes,

@@ -22,7 +22,7 @@ from latentcache.loader.gather.clip_window_gather import (
 from latentcache.loader.gather.ragged import may_vary, varies
 from latentcache.loader.gather.unit_gather import Gather
 from latentcache.loader.index.joined_index import JoinedGrid
-from latentcache.loader.index.sample_layout import MemberTemplate, read_template
+from latentcache.loader.index.sample_layout import SampleLayout, read_template
 from latentcache.loader.index.unit_index import ColumnUnits
 from latentcache.loader.streams.stream_column import Access, StreamColumn
 from latentcache.storage import map_ahead
@@ -89,7 +89,7 @@ class WindowColumn(StreamColumn):
     def fields(self) -> Mapping[str, TensorEntry]:
         """What of a sample is in a batch: by name, and of which shape it is."""
         windowed = {name: field.entry for name, field in self._layout.fields.items()}
-        return {**self.template.fields, **windowed}
+        return {**self.sample_layout.fields, **windowed}
 
     def fields_of(self, run: int) -> Mapping[str, TensorEntry]:
         """Return what whole samples of a run have."""
@@ -105,7 +105,7 @@ class WindowColumn(StreamColumn):
 
 
 def _windowed(
-    units: ColumnUnits, templates: Sequence[MemberTemplate | None], rule: WindowRule
+    units: ColumnUnits, templates: Sequence[SampleLayout | None], rule: WindowRule
 ) -> dict[str, WindowField]:
     """Return those fields that have as many latent frames as the column that is trained on."""
     found = {}
@@ -120,7 +120,7 @@ def _windowed(
 
 
 def _window_field(
-    field: Field, templates: Sequence[MemberTemplate | None], rule: WindowRule
+    field: Field, templates: Sequence[SampleLayout | None], rule: WindowRule
 ) -> WindowField:
     axis = field.axes.index("T")
     entry = next(one.fields[field.name] for one in templates if one is not None)
@@ -138,7 +138,7 @@ def _window_field(
 
 
 def _check_one_shape(
-    name: str, templates: Sequence[MemberTemplate | None], first: MemberTemplate
+    name: str, templates: Sequence[SampleLayout | None], first: SampleLayout
 ) -> None:
     for one in templates:
         if one is not None and one.fields != first.fields:

@@ -113,5 +113,7 @@ def _num_latents(units: ColumnUnits, run: BucketRun, window_frames: int) -> int:
     rule = FrameRule.from_spec(record.spec)
     if rule is not None and rule.admits(run.bucket.num_frames):
         return rule.num_latent_frames(run.bucket.num_frames)
-    template = read_template(units.view.folder, units.grid(run).entries.values())
-    return window_frames if template is None else num_latent_frames(record, template.fields)
+    sample_layout = read_template(units.view.folder, units.grid(run).entries.values())
+    return (
+        window_frames if sample_layout is None else num_latent_frames(record, sample_layout.fields)
+    )

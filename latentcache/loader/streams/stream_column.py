@@ -15,7 +15,7 @@ from latentcache.core.units import BucketRun
 from latentcache.loader.cache.shard_cache import ShardCache, check_file
 from latentcache.loader.gather.ragged import VaryingGather, may_vary, varies
 from latentcache.loader.gather.unit_gather import Gather, Places, open_gather
-from latentcache.loader.index.sample_layout import MemberTemplate, read_template
+from latentcache.loader.index.sample_layout import SampleLayout, read_template
 from latentcache.loader.index.unit_index import ColumnUnits, Grid
 from latentcache.loader.order.feistel import Indices
 from latentcache.store import ColumnView, UnitEntry
@@ -58,28 +58,28 @@ class StreamColumn:
     Attributes:
         view: The column in its snapshot.
         grid: Its units in this bucket.
-        template: Layout of a sample.
+        sample_layout: Layout of a sample.
         cache: Holds the tars of a remote store; None where the store is local.
         is_varying: Samples differ in size: they are read one by one.
         max_mapped: Tars that may stay mapped, None for all; set before the first batch.
     """
 
     def __init__(
-        self, view: ColumnView, grid: Grid, template: MemberTemplate, access: Access
+        self, view: ColumnView, grid: Grid, sample_layout: SampleLayout, access: Access
     ) -> None:
         """Join what is known of the column; reads nothing.
 
         Args:
             view: The column in its snapshot.
             grid: Its units in this stream.
-            template: Layout of a sample.
+            sample_layout: Layout of a sample.
             access: How its tars are had.
         """
         self.view, self.cache = view, None if view.folder.is_local else access.cache
         self._is_verified = access.is_verified
         self._asked = np.full(grid.num_units, -_CALLS_ASKED, np.int64)
         self._num_calls = 0
-        self.grid, self.template, self.is_varying = grid, template, False
+        self.grid, self.sample_layout, self.is_varying = grid, sample_layout, False
         self._was_needed = np.zeros(grid.num_units, bool)
         self.max_mapped: int | None = None
 
@@ -96,20 +96,22 @@ class StreamColumn:
             ConfigError: The column has no sample in this bucket.
         """
         view, grid = units.view, units.grid(run)
-        template = read_template(view.folder, grid.entries.values())
-        if template is None:
+        sample_layout = read_template(view.folder, grid.entries.values())
+        if sample_layout is None:
             raise ConfigError(
                 f"column {view.name} must have samples in bucket {run.bucket}, got none; encode "
                 f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
             )
-        found = cls(view, grid, template, access)
-        found.is_varying = may_vary(view) and varies(view.folder, grid, stride=template.stride)
+        found = cls(view, grid, sample_layout, access)
+        found.is_varying = may_vary(view) and varies(view.folder, grid, stride=sample_layout.stride)
         return found
 
     @cached_property
     def gather(self) -> Gather:
         """What copies samples of one size; maps nothing before the first batch."""
-        return open_gather(self.grid, self.template, self._find_tar, max_mapped=self._most_mapped())
+        return open_gather(
+            self.grid, self.sample_layout, self._find_tar, max_mapped=self._most_mapped()
+        )
 
     @cached_property
     def varying(self) -> VaryingGather:
@@ -128,7 +130,7 @@ class StreamColumn:
     @property
     def fields(self) -> Mapping[str, TensorEntry]:
         """What a sample has: by name, where it lies and of which shape it is."""
-        return self.template.fields
+        return self.sample_layout.fields
 
     def field(self, name: str) -> TensorEntry:
         """Return where a field lies in a sample."""

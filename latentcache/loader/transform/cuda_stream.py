@@ -10,7 +10,7 @@ import torch
 
 
 class CudaStream:
-    """Where batches are copied, drawn and normalised."""
+    """Where batches are copied, drawn and normalized."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -1,4 +1,4 @@
-"""A normalisation fitted to samples of one shape: as few passes over them as there can be.
+"""A normalization fused to samples of one shape: as few passes over them as there can be.
 
 Operations that work value by value and follow each other become one, ``(x - a) * b``, its
 figures computed in float64 and rounded to float32 once. The subtraction and the product are
@@ -81,14 +81,14 @@ class Affine:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FusedTransform:
     """What is done to samples of one shape.
 
     Attributes:
         first: Steps up to the last change of places.
         arrangement: That last change, None if there is none.
         then: What follows it: done where the result lies.
-        shape: Of a normalised sample.
+        shape: Of a normalized sample.
     """
 
     first: tuple[Affine | Arrangement, ...]
@@ -102,7 +102,7 @@ class Fitted:
         out: torch.Tensor,
         first_frames: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Write normalised latents into ``out`` and return it.
+        """Write normalized latents into ``out`` and return it.
 
         Args:
             latents: As stored, [B, *shape] of any dtype; not written to.
@@ -143,19 +143,21 @@ class Fitted:
         """Whether values stay in their places, so that channels can be done one by one."""
         return self.arrangement is None
 
-    def of_channels(self, inside: slice) -> "Fitted":
+    def of_channels(self, inside: slice) -> "FusedTransform":
         """Return what is done to some of the channels, where values stay in their places."""
         assert self.is_pointwise, "channels are mixed"
         shape = (len(range(self.shape[0])[inside]), *self.shape[1:])
-        return Fitted((), None, tuple(step.of_channels(inside) for step in self.then), shape)
+        return FusedTransform(
+            (), None, tuple(step.of_channels(inside) for step in self.then), shape
+        )
 
 
-def fit(
+def fuse(
     ops: Sequence[Mapping[str, Any]],
     axes: str,
     shape: Sequence[int],
     device: torch.device | None = None,
-) -> Fitted:
+) -> FusedTransform:
     """Return what operations do to samples of a shape.
 
     Args:
@@ -186,9 +188,9 @@ def fit(
     while steps:
         last = steps.pop()
         if isinstance(last, Arrangement):
-            return Fitted(tuple(steps), last, tuple(reversed(then)), sizes)
+            return FusedTransform(tuple(steps), last, tuple(reversed(then)), sizes)
         then.append(last)
-    return Fitted((), None, tuple(reversed(then)), sizes)
+    return FusedTransform((), None, tuple(reversed(then)), sizes)
 
 
 def axes_after(op: Mapping[str, Any], axes: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader.transform.fused import Figures, Fitted, axes_after, fit
+from latentcache.loader.transform.fused import Figures, FusedTransform, axes_after, fuse
 from latentcache.stats import ColumnStatistics, merge_arrays
 from latentcache.store import ColumnView
 
@@ -36,7 +36,7 @@ _ARGUMENTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Normalise:
+class Normalizer:
     """What is done to a column's latents; plain values, so that it can be kept beside weights.
 
     Attributes:
@@ -62,7 +62,7 @@ class Normalise:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Normalise":
+    def from_json(cls, values: Mapping[str, Any]) -> "Normalizer":
         """Return what ``to_json`` wrote."""
         return cls(
             mode=values["mode"],
@@ -71,21 +71,21 @@ class Normalise:
             ops=tuple(values["ops"]),
         )
 
-    def fitted(self, shape: Sequence[int], device: torch.device | None = None) -> Fitted:
+    def fused(self, shape: Sequence[int], device: torch.device | None = None) -> FusedTransform:
         """Return what is done to stored samples of one shape.
 
         Raises:
             ConfigError: The operations do not fit that shape.
         """
-        return fit(self.ops, self.axes, shape, device)
+        return fuse(self.ops, self.axes, shape, device)
 
     def apply(self, latents: torch.Tensor) -> torch.Tensor:
         """Return latents (B, *axes) in the model's space; float32 if there is any operation."""
         if not self.ops:
             return latents
-        fitted = self.fitted(latents.shape[1:], latents.device)
-        shape = (len(latents), *fitted.shape)
-        return fitted.write(latents, latents.new_empty(shape, dtype=torch.float32))
+        fused = self.fused(latents.shape[1:], latents.device)
+        shape = (len(latents), *fused.shape)
+        return fused.write(latents, latents.new_empty(shape, dtype=torch.float32))
 
     def invert(self, latents: torch.Tensor, *, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Return latents in the encoder's own space, to decode them.
@@ -104,17 +104,17 @@ class Normalise:
             if shape is None or len(shape) != len(self.axes):
                 raise ConfigError(
                     f"shape must be that of one stored latent ({self.axes}) to unpack tokens, got "
-                    f"{shape}; pass for example normalise.invert(latents, shape=(16, 64, 64))"
+                    f"{shape}; pass for example normalizer.invert(latents, shape=(16, 64, 64))"
                 )
         else:
             shape = self._stored_shape(tuple(latents.shape[1:]))
-        fitted = self.fitted(shape, latents.device)
-        if tuple(latents.shape[1:]) != fitted.shape:
+        fused = self.fused(shape, latents.device)
+        if tuple(latents.shape[1:]) != fused.shape:
             raise ConfigError(
-                f"latents of stored shape {shape} must be {fitted.shape} each to be brought back, "
+                f"latents of stored shape {shape} must be {fused.shape} each to be brought back, "
                 f"got {tuple(latents.shape[1:])}; pass the shape they were stored in"
             )
-        return fitted.invert(latents)
+        return fused.invert(latents)
 
     def _stored_shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Return the stored shape of what was not packed."""
@@ -131,13 +131,13 @@ class Normalise:
         return sizes
 
 
-def resolve_normalise(
+def resolve_normalizer(
     views: Sequence[ColumnView],
     mode: NormalizeMode | Sequence[Mapping[str, Any]],
     *,
     is_sampled: bool,
-) -> Normalise:
-    """Return a column's normalisation, its numbers resolved.
+) -> Normalizer:
+    """Return a column's normalization, its numbers resolved.
 
     Args:
         views: The column in each source, of one encoding; measured figures are those of all.
@@ -152,10 +152,10 @@ def resolve_normalise(
     axes = primary_field(view).axes
     if not isinstance(mode, str):
         given = _checked_ops(mode)
-        return Normalise(mode="given", source="given", axes=axes, ops=given)
+        return Normalizer(mode="given", source="given", axes=axes, ops=given)
     published = view.record.normalizer
     if mode == "none":
-        return Normalise(mode=mode, source="none", axes=axes, ops=())
+        return Normalizer(mode=mode, source="none", axes=axes, ops=())
     if mode == "published" or (mode == "auto" and published is not None):
         if published is None:
             raise ConfigError(
@@ -164,7 +164,7 @@ def resolve_normalise(
             )
         ops = tuple(_plain(op) for op in published["ops"])
         source = f"published ({published.get('source', 'unknown')})"
-        return Normalise(mode=mode, source=source, axes=axes, ops=ops)
+        return Normalizer(mode=mode, source=source, axes=axes, ops=ops)
     if mode not in ("auto", "measured", "measured-global"):
         raise ConfigError(
             f"normalize must be auto, published, measured, measured-global, none or operations, "
@@ -184,7 +184,7 @@ def primary_field(view: ColumnView) -> Any:
 
 def _measured(
     views: Sequence[ColumnView], mode: NormalizeMode, axes: str, *, is_sampled: bool
-) -> Normalise:
+) -> Normalizer:
     view = views[0]
     merged = merge_arrays(one.statistics() for one in views)
     statistics = ColumnStatistics.from_arrays(merged).primary
@@ -227,7 +227,7 @@ def _measured(
         {"op": "subtract", "values": means, "axis": "C"},
         {"op": "divide", "values": scales, "axis": "C"},
     )
-    return Normalise(mode=mode, source="measured", axes=axes, ops=ops)
+    return Normalizer(mode=mode, source="measured", axes=axes, ops=ops)
 
 
 _NOISE_SHARE = 1e-6

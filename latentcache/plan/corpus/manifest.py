@@ -25,7 +25,7 @@ from latentcache.plan.listing import (
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.read_sources import locate
 from latentcache.plan.tables.cells import cell_member
-from latentcache.plan.tables.records import MANIFEST_EXTENSIONS, iter_records
+from latentcache.plan.tables.plan_records import MANIFEST_EXTENSIONS, iter_records
 from latentcache.plan.tables.table_rows import BrokenRecord, Record
 from latentcache.storage import Folder
 

@@ -9,7 +9,7 @@ from latentcache.plan.corpus.annotation_fields import check_given_columns
 from latentcache.plan.listing import MEDIA_EXTENSIONS, extension_of
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.tables.cells import BYTES_COLUMNS, bytes_columns, unnamed_column
-from latentcache.plan.tables.records import PARQUET_EXTENSIONS, column_names, iter_records
+from latentcache.plan.tables.plan_records import PARQUET_EXTENSIONS, column_names, iter_records
 from latentcache.plan.tables.table_rows import Record
 from latentcache.storage import Folder
 

@@ -9,7 +9,7 @@ from latentcache.plan.corpus.annotation_fields import Annotations, Noted, annota
 from latentcache.plan.corpus.merging import merged_fields
 from latentcache.plan.listing import ListingTotals, extension_of, portable_path, reading_failed
 from latentcache.plan.plan_options import PlanOptions
-from latentcache.plan.tables.records import iter_records
+from latentcache.plan.tables.plan_records import iter_records
 from latentcache.plan.tables.table_rows import Record
 from latentcache.storage import Folder
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from latentcache.core.config import unknown_name
 from latentcache.core.errors import ConfigError
 from latentcache.core.findings import lost_sentence
-from latentcache.plan.corpus.folder import iter_folder
+from latentcache.plan.corpus.corpus_folder import iter_folder
 from latentcache.plan.corpus.manifest import iter_manifests
 from latentcache.plan.corpus.metadata import METADATA_FILES
 from latentcache.plan.corpus.typed_places import expanded
@@ -23,7 +23,7 @@ from latentcache.plan.listing import (
     extension_of,
 )
 from latentcache.plan.plan_options import PlanOptions
-from latentcache.plan.tables.records import MANIFEST_EXTENSIONS
+from latentcache.plan.tables.plan_records import MANIFEST_EXTENSIONS
 from latentcache.storage import Folder
 
 CorpusKind = Literal["folder", "webdataset", "manifest"]

@@ -27,7 +27,7 @@ from latentcache.encoders import (
 )
 from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
 from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
-from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings
 from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
 from latentcache.runner.forward.device import (
@@ -72,7 +72,7 @@ class EncodeWorker:
         self._name = name
         self._cancelled = threading.Event()
         self._counters = UnitCounters()
-        self._window = ByteWindow(setup.window_bytes)
+        self._budget = ByteBudget(setup.budget_bytes)
         self._begun = threading.Event()
         self._begin_error: LatentCacheError | None = None
 
@@ -195,7 +195,7 @@ class EncodeWorker:
             encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
             decode_busy_s=counters.decode_busy_s,
             tasks_pending=counters.tasks_pending,
-            window_used_bytes=self._window.used_bytes,
+            budget_used_bytes=self._budget.used_bytes,
             batch_age_s=self._encoder.batch_age_s if self._begun.is_set() else 0.0,
         )
 
@@ -213,7 +213,7 @@ class EncodeWorker:
                 limits=self._setup.limits,
                 time_limit_s=self._setup.time_limit_s,
             ),
-            window=self._window,
+            budget=self._budget,
             cancelled=self._cancelled,
             counters=self._counters,
             note=self._note,

@@ -1,4 +1,4 @@
-"""The frames of one long clip in order, read ahead within the window, whatever worker dies.
+"""The frames of one long clip in order, read ahead within the budget, whatever worker dies.
 
 A clip that one decode task can hold comes as a task of its own, with all that
 ``pixel_stream`` does for it. A longer one comes from an actor of its own, and is never whole.
@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.rejects import Reject
 from latentcache.runner.clips.clip_worker import ClipActor, FrameGroup, frames_per_group
-from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import MAX_TASK_BYTES, DecodeOrder, Pixels
 from latentcache.runner.decode.pixel_stream import POLL_S, PixelStream
 from latentcache.runner.messages.calls import Calls, NotDoneError, WorkerLostError
@@ -61,7 +61,7 @@ class ClipFrames:
         order: DecodeOrder,
         *,
         calls: Calls,
-        window: ByteWindow,
+        budget: ByteBudget,
         cancelled: threading.Event,
         counters: UnitCounters,
     ) -> None:
@@ -70,12 +70,12 @@ class ClipFrames:
         Args:
             order: Of one row, a clip.
             calls: Ray's; run the decoding of a clip that one call can hold.
-            window: Of the actor.
+            budget: Of the actor.
             cancelled: Set when the run is stopped.
             counters: Counted into.
         """
         (self._row,) = order.rows
-        self._order, self._window, self._cancelled = order, window, cancelled
+        self._order, self._budget, self._cancelled = order, budget, cancelled
         self._calls, self._counters = calls, counters
         self._size = frames_per_group(order.bucket)
         self.source_digest = b""
@@ -97,7 +97,7 @@ class ClipFrames:
             self._order,
             self._order.rows,
             calls=self._calls,
-            window=self._window,
+            budget=self._budget,
             cancelled=self._cancelled,
         )
         for decoded in stream:
@@ -114,7 +114,7 @@ class ClipFrames:
         bucket = self._order.bucket
         group_bytes = bucket.rgb_bytes // bucket.num_frames * self._size
         num_bytes = (1 + _GROUPS_AHEAD) * group_bytes
-        if not self._window.acquire(num_bytes, cancelled=self._cancelled):
+        if not self._budget.acquire(num_bytes, cancelled=self._cancelled):
             raise UnitCancelledError("the run was stopped")
         worker = ClipActor.remote(self._order)
         asked: deque[ray.ObjectRef[FrameGroup]] = deque()
@@ -126,7 +126,7 @@ class ClipFrames:
         finally:
             with suppress(RayError):
                 ray.kill(worker)
-            self._window.release(num_bytes)
+            self._budget.release(num_bytes)
 
     def _frames_of(self, group: FrameGroup) -> Pixels:
         self._counters.source_bytes += group.source_bytes

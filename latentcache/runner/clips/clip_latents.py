@@ -7,7 +7,7 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.fields import Field
 from latentcache.runner.clips.clip_encoding import ClipFailedError, EncodedPiece
 from latentcache.runner.forward.stored_batch import row_payloads
-from latentcache.store import SpooledTensor
+from latentcache.store import SpilledTensor
 
 
 class ClipLatents:
@@ -23,7 +23,7 @@ class ClipLatents:
         """
         self._axes = {field.name: field.axes.index("T") for field in fields}
         self._num_frames, self._num_done, self._folder = num_frames, 0, folder
-        self._spooled: dict[str, SpooledTensor] = {}
+        self._spilled: dict[str, SpilledTensor] = {}
 
     @property
     def share(self) -> float:
@@ -39,16 +39,16 @@ class ClipLatents:
         """
         for name, axis in self._axes.items():
             (payload,) = row_payloads(piece.fields[name])
-            if name not in self._spooled:
+            if name not in self._spilled:
                 shape = (*payload.shape[:axis], self._num_frames, *payload.shape[axis + 1 :])
-                self._spooled[name] = SpooledTensor(self._folder, payload.dtype, shape, axis=axis)
+                self._spilled[name] = SpilledTensor(self._folder, payload.dtype, shape, axis=axis)
             try:
-                self._spooled[name].append(payload)
+                self._spilled[name].append(payload)
             except ValueError as error:
                 raise ClipFailedError(str(error)) from error
             self._num_done = piece.start + payload.shape[axis]
 
-    def tensors(self) -> dict[str, SpooledTensor]:
+    def tensors(self) -> dict[str, SpilledTensor]:
         """Return the clip's stored fields.
 
         Raises:
@@ -60,9 +60,9 @@ class ClipLatents:
                 "encoder does not keep to its frame rule"
             )
             raise ClipFailedError(str(error)) from error
-        return self._spooled
+        return self._spilled
 
     def close(self) -> None:
         """Give the disk back."""
-        for spooled in self._spooled.values():
-            spooled.close()
+        for spilled in self._spilled.values():
+            spilled.close()

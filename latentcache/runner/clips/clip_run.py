@@ -203,7 +203,7 @@ class ClipRun:
         return ClipFrames(
             order,
             calls=tools.calls,
-            window=tools.window,
+            budget=tools.budget,
             cancelled=tools.cancelled,
             counters=tools.counters,
         )

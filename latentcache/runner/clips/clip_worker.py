@@ -21,7 +21,7 @@ from latentcache.plan import open_source
 from latentcache.runner.decode.decode_tasks import READ_TIME_LIMITS, DecodeOrder, Pixels
 
 GROUP_BYTES = 16 * 2**20
-"""Of decoded pixels in one group: large beside what a call costs, small beside the window."""
+"""Of decoded pixels in one group: large beside what a call costs, small beside the budget."""
 
 MAX_GROUP_FRAMES = 32
 """An encoder call of seconds, not minutes, where frames are small."""

@@ -1,9 +1,9 @@
-"""The window: how many bytes of decoded pixels one actor may have in flight."""
+"""The budget: how many bytes of decoded pixels one actor may have in flight."""
 
 import threading
 
 
-class ByteWindow:
+class ByteBudget:
     """A budget of bytes that the threads of one actor share."""
 
     def __init__(self, size_bytes: int) -> None:
@@ -19,7 +19,7 @@ class ByteWindow:
     def try_acquire(self, num_bytes: int) -> bool:
         """Take ``num_bytes`` if they fit now.
 
-        An empty window always fits, so a sample larger than the budget runs alone.
+        An empty budget always fits, so a sample larger than the budget runs alone.
         """
         with self._changed:
             if self._used_bytes and self._used_bytes + num_bytes > self._size_bytes:

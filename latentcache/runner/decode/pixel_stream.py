@@ -1,4 +1,4 @@
-"""One unit's pixels in row order, decoded ahead within the window, whatever workers die.
+"""One unit's pixels in row order, decoded ahead within the budget, whatever workers die.
 
 Only this code retries. A task whose worker died is run again row by row, each in a process
 of its own, so that the row that kills is known and costs itself alone. Node loss, memory
@@ -15,7 +15,7 @@ import numpy as np
 from latentcache.core.errors import RunError
 from latentcache.core.media import MID_GREY
 from latentcache.core.rejects import Reject, RejectCode
-from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import (
     DecodedRows,
     DecodeOrder,
@@ -62,13 +62,13 @@ class PixelStream:
         rows: Sequence[DecodeRow],
         *,
         calls: Calls,
-        window: ByteWindow,
+        budget: ByteBudget,
         cancelled: threading.Event,
     ) -> None:
         self._template = template
         self._calls = calls
         self._runs = deque(split_rows(rows, template.bucket))
-        self._window = window
+        self._budget = budget
         self._cancelled = cancelled
         self._launched: deque[_Launched] = deque()
 
@@ -78,7 +78,7 @@ class PixelStream:
         return len(self._launched)
 
     def __iter__(self) -> Iterator[DecodedRows]:
-        """Yield each task's rows; its bytes go back to the window when the next is asked for."""
+        """Yield each task's rows; its bytes go back to the budget when the next is asked for."""
         try:
             while self._runs or self._launched:
                 self._launch_ahead()
@@ -86,7 +86,7 @@ class PixelStream:
                 try:
                     yield self._collect(head)
                 finally:
-                    self._window.release(head.num_bytes)
+                    self._budget.release(head.num_bytes)
         finally:
             self._abandon()
 
@@ -94,9 +94,9 @@ class PixelStream:
         while self._runs:
             num_bytes = len(self._runs[0]) * self._template.bucket.rgb_bytes
             if self._launched:
-                if not self._window.try_acquire(num_bytes):
+                if not self._budget.try_acquire(num_bytes):
                     return
-            elif not self._window.acquire(num_bytes, cancelled=self._cancelled):
+            elif not self._budget.acquire(num_bytes, cancelled=self._cancelled):
                 raise UnitCancelledError("the run was stopped")
             order = replace(self._template, rows=self._runs.popleft())
             self._launched.append(_Launched(order, self._launch(order), num_bytes))
@@ -169,7 +169,7 @@ class PixelStream:
     def _abandon(self) -> None:
         for launched in self._launched:
             self._calls.cancel(launched.ref)
-            self._window.release(launched.num_bytes)
+            self._budget.release(launched.num_bytes)
         self._launched.clear()
 
 

@@ -64,7 +64,7 @@ def loaded_pool(store: Store, request: EncodeRequest, workers: Workers) -> Itera
         encode=request.encode.for_workers(),
         device=device,
         threads=resources.threads,
-        window_bytes=facts.window_bytes(max(1, wanted)),
+        budget_bytes=facts.budget_bytes(max(1, wanted)),
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
         scratch=resources.scratch,

@@ -110,7 +110,7 @@ def same_column(
             )
             return snapshot.number, view
         reporter.message(
-            f"{record.column}: column {name} holds the same latents, only the published normaliser "
+            f"{record.column}: column {name} holds the same latents, only the published normalizer "
             f"is another ({_figures(view.record.normalizer)} there, "
             f"{_figures(record.normalizer)} here); a column of its own is made for that"
         )
@@ -120,7 +120,7 @@ def same_column(
 def asked_figures(
     store: Store, asked: EncodingRecord, pinned: EncodingRecord, reporter: Reporter
 ) -> Published:
-    """Return the published normalisation to name, and say where it differs from what is served.
+    """Return the published normalization to name, and say where it differs from what is served.
 
     It is no part of the fingerprint, since nothing stored depends on it: so it can be corrected
     without encoding anything.
@@ -130,7 +130,7 @@ def asked_figures(
     then = view.record.normalizer if view is not None and is_served else pinned.normalizer
     if not same_ops(then, asked.normalizer):
         reporter.message(
-            f"{asked.column}: the published normaliser was {_figures(then)} and is now "
+            f"{asked.column}: the published normalizer was {_figures(then)} and is now "
             f"{_figures(asked.normalizer)}; nothing is encoded anew for it, the next snapshot "
             "names the new one and runs that are under way keep theirs"
         )
@@ -142,7 +142,7 @@ def _described(record: EncodingRecord) -> str:
 
 
 def _figures(normalizer: dict[str, Any] | None) -> str:
-    """Return what a normaliser does, short."""
+    """Return what a normalizer does, short."""
     if normalizer is None:
         return "none (measured figures serve)"
     parts = []

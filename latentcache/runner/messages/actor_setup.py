@@ -19,7 +19,7 @@ class ActorSetup:
         encode: What is asked of the encoder.
         device: ``cpu`` or ``cuda``.
         threads: Torch threads on a CPU.
-        window_bytes: Decoded pixels in flight.
+        budget_bytes: Decoded pixels in flight.
         limits: Images beyond them are refused.
         time_limit_s: Per sample, decode.
         scratch: Folder for tars under way; "" for the system's.
@@ -31,7 +31,7 @@ class ActorSetup:
     encode: EncodeOptions
     device: str
     threads: int
-    window_bytes: int
+    budget_bytes: int
     limits: ImageLimits
     time_limit_s: float
     scratch: str = ""
@@ -88,5 +88,5 @@ class ActorProgress:
     encode_busy_s: float
     decode_busy_s: float
     tasks_pending: int
-    window_used_bytes: int
+    budget_used_bytes: int
     batch_age_s: float

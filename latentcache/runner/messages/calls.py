@@ -16,7 +16,7 @@ from latentcache.runner.messages.actor_setup import ActorSetup
 Ref = Any
 """The answer to come of one call; hashable."""
 
-WINDOW_SHARE = 0.3
+BUDGET_SHARE = 0.3
 """Largest share of an object store that decoded pixels may fill."""
 
 
@@ -59,10 +59,10 @@ class ClusterFacts:
     object_store_bytes: int
     is_local: bool
 
-    def window_bytes(self, num_actors: int) -> int:
+    def budget_bytes(self, num_actors: int) -> int:
         """Return how many bytes of decoded pixels one actor may have in flight."""
         actors_per_node = -(-num_actors // max(1, self.num_nodes))
-        return int(WINDOW_SHARE * self.object_store_bytes / max(1, actors_per_node))
+        return int(BUDGET_SHARE * self.object_store_bytes / max(1, actors_per_node))
 
 
 class Calls(Protocol):

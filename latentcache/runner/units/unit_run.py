@@ -144,7 +144,7 @@ class UnitRun:
             template,
             rows,
             calls=self._tools.calls,
-            window=self._tools.window,
+            budget=self._tools.budget,
             cancelled=self._tools.cancelled,
         )
         index = first_index

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitRange
-from latentcache.runner.decode.byte_budget import ByteWindow
+from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import DecodeSettings
 from latentcache.runner.kept.batch_log import BatchLog
 from latentcache.runner.messages.run_errors import UnitCancelledError
@@ -42,7 +42,7 @@ class UnitTools:
     record: EncodingRecord
     encoder: "BatchEncoder"
     settings: DecodeSettings
-    window: ByteWindow
+    budget: ByteBudget
     cancelled: threading.Event
     counters: UnitCounters
     note: Callable[[UnitRange, str], None]

@@ -25,7 +25,7 @@ from latentcache.runner.workers.signals import sigterm_as_interrupt
 logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 2 * 2**30
-"""Enough for the window of decoded pixels of one machine; Ray's default takes 30 % of memory."""
+"""Enough for the budget of decoded pixels of one machine; Ray's default takes 30 % of memory."""
 
 _CONNECT_TIMEOUT_S = 10.0
 

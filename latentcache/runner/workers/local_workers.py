@@ -26,7 +26,7 @@ from latentcache.runner.messages.actor_setup import ActorSetup
 from latentcache.runner.messages.calls import Calls, ClusterFacts, WorkerLostError
 from latentcache.runner.workers.local_process import PID, answer_of
 
-_WINDOW_BYTES = 2**30
+_BUDGET_BYTES = 2**30
 """Of decoded pixels of all actors: in memory here, three times while they travel."""
 
 _PROGRAM = (
@@ -344,7 +344,7 @@ def local_facts(num_cpus: int) -> ClusterFacts:
         num_cpus=num_cpus,
         num_gpus=0,
         num_nodes=1,
-        object_store_bytes=_WINDOW_BYTES,
+        object_store_bytes=_BUDGET_BYTES,
         is_local=True,
     )
 

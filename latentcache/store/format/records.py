@@ -182,7 +182,7 @@ class EncodingRecord(Record):
         identity: Everything asked for that can change a stored value.
         spec: What the encoder declared, as plain values.
         fields: The stored fields, after the posterior policy.
-        normalizer: Published normalisation, recorded and not hashed, or None.
+        normalizer: Published normalization, recorded and not hashed, or None.
         policy: ``moments``, ``mode`` or ``sample``.
         transform: How pixels were made, with its version.
         rows_per_unit: R, a power of two.
@@ -275,7 +275,7 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """Published normalisation that a snapshot names instead of the encoding's own.
+    """Published normalization that a snapshot names instead of the encoding's own.
 
     Attributes:
         normalizer: Operations as in ``EncodingRecord``; None where nothing is published.

@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from latentcache.storage.errors import write_failure
+from latentcache.storage.storage_errors import write_failure
 from latentcache.store.format.tensors import ITEM_BYTES, TensorBytes
 
 _BLOCK_BYTES = 2**20
 
 
-class SpooledTensor:
+class SpilledTensor:
     """One tensor whose slabs along an axis come one after the other.
 
     The file has no name, so nothing of it is left behind whatever ends the process.

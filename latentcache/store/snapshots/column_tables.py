@@ -51,7 +51,7 @@ class ColumnChange:
     Attributes:
         record: The encoding, as it is in the store.
         merge_statistics: Folds units' statistics, in unit order, from the left.
-        published: Normalisation that the snapshot is to name; None leaves what is named.
+        published: Normalization that the snapshot is to name; None leaves what is named.
     """
 
     record: EncodingRecord
@@ -67,7 +67,7 @@ class ColumnChange:
 
 
 def same_ops(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two normalisers do the same, whatever they say of where figures came from."""
+    """Whether two normalizers do the same, whatever they say of where figures came from."""
     return _plain_ops(one) == _plain_ops(other)
 
 

@@ -48,7 +48,7 @@ class ColumnView:
         folder: The store.
         name: Of the column.
         entry: What the snapshot says of it.
-        record: The encoding that serves it, with the normalisation that the snapshot names.
+        record: The encoding that serves it, with the normalization that the snapshot names.
         generations: The plan that the snapshot covers, by number.
     """
 

@@ -22,8 +22,8 @@ from latentcache.core.rejects import Reject
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
-from latentcache.storage.errors import write_failure
 from latentcache.storage.objects import TEMPORARY_PREFIX
+from latentcache.storage.storage_errors import write_failure
 from latentcache.store.format.object_names import UnitObject, UnitObjectKind, unit_object_name
 from latentcache.store.format.records import Commit, EncodingRecord, ObjectRef
 from latentcache.store.format.tar import TarWriter

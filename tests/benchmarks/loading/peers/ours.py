@@ -1,6 +1,6 @@
 """latentcache: ``LatentLoader`` over a store made by the real writers.
 
-Options: ``raw`` (fields as stored, global permutation), ``float32`` (normalised), ``captions``
+Options: ``raw`` (fields as stored, global permutation), ``float32`` (normalized), ``captions``
 (raw, and a caption per sample), ``window`` (raw, whole shards in shuffled order, rows shuffled
 among ``window_shards`` of them).
 Large rows are copied by threads of its own, one a core.
@@ -69,11 +69,11 @@ def open_passes(job: Job) -> Callable[[], Batches]:
     return one_pass
 
 
-def raw_of_float32(job: Job, normalised: torch.Tensor) -> torch.Tensor:
-    """Return the raw latents of the first batch, which ``normalised`` must have come from."""
+def raw_of_float32(job: Job, normalized: torch.Tensor) -> torch.Tensor:
+    """Return the raw latents of the first batch, which ``normalized`` must have come from."""
     raw: torch.Tensor = next(iter(make_loader(job, "raw")))["latents"]
-    expected = make_loader(job, "float32").normalise.apply(raw)
-    assert torch.allclose(normalised, expected, rtol=1e-5, atol=1e-6), "normalised otherwise"
+    expected = make_loader(job, "float32").normalizer.apply(raw)
+    assert torch.allclose(normalized, expected, rtol=1e-5, atol=1e-6), "normalized otherwise"
     return raw
 
 

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from latentcache.demo.folder import DemoFolder
+from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.page.demo_facts import DemoPage
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.demo.page.training_facts import LoaderRace, TrainingFacts

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentcache.loader.transform.fused import Affine, fit
-from latentcache.loader.transform.normalizer import Normalise
+from latentcache.loader.transform.fused import Affine, fuse
+from latentcache.loader.transform.normalizer import Normalizer
 
 CHANNELS, FRAMES = 4, 3
 
@@ -54,20 +54,20 @@ def one_by_one(latents: torch.Tensor, ops: Sequence[Mapping[str, Any]]) -> torch
 def test_few_passes_give_what_many_do(ops: list[dict[str, Any]], seed: int) -> None:
     torch.manual_seed(seed)
     latents = torch.randn(3, CHANNELS, FRAMES, 2, 2).to(torch.float16)
-    normalise = Normalise(mode="given", source="given", axes="CTHW", ops=tuple(ops))
-    found, expected = normalise.apply(latents), one_by_one(latents, ops)
+    normalizer = Normalizer(mode="given", source="given", axes="CTHW", ops=tuple(ops))
+    found, expected = normalizer.apply(latents), one_by_one(latents, ops)
     # Rounding of what is a few hundred at most on the way there.
     assert torch.allclose(found.double(), expected, rtol=0, atol=1e-4)
     assert found.dtype == torch.float32
-    assert torch.allclose(normalise.invert(found), latents.float(), rtol=0, atol=1e-3)
+    assert torch.allclose(normalizer.invert(found), latents.float(), rtol=0, atol=1e-3)
 
 
 def test_a_chain_of_operations_is_one_step() -> None:
     ops = [{"op": "subtract", "values": [1.0]}, {"op": "multiply", "values": [2.0, 3.0, 4.0, 5.0]}]
-    fitted = fit([*ops, *ops, {"op": "add", "values": [7.0]}], "CHW", (4, 2, 2))
-    assert [type(step) for step in fitted.then] == [Affine]
-    assert not fitted.first
-    (scaled,) = fit([{"op": "multiply", "values": [0.18215]}], "CHW", (4, 2, 2)).then
+    fused = fuse([*ops, *ops, {"op": "add", "values": [7.0]}], "CHW", (4, 2, 2))
+    assert [type(step) for step in fused.then] == [Affine]
+    assert not fused.first
+    (scaled,) = fuse([{"op": "multiply", "values": [0.18215]}], "CHW", (4, 2, 2)).then
     assert scaled.subtract is None
 
 
@@ -78,19 +78,19 @@ def test_a_value_is_the_same_to_the_bit_in_any_block(size: int, num_threads: int
         {"op": "subtract", "values": [0.1, -0.7, 0.3, 1.9], "axis": "C"},
         {"op": "divide", "values": [1.3, 0.7, 2.9, 0.31], "axis": "C"},
     )
-    normalise = Normalise(mode="given", source="given", axes="CHW", ops=ops)
+    normalizer = Normalizer(mode="given", source="given", axes="CHW", ops=ops)
     latents = torch.randn(70, 4, 9, 11).to(torch.bfloat16)
-    whole = normalise.apply(latents)
+    whole = normalizer.apply(latents)
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        pieces = [normalise.apply(piece) for piece in torch.split(latents, size)]
+        pieces = [normalizer.apply(piece) for piece in torch.split(latents, size)]
     finally:
         torch.set_num_threads(before)
     assert torch.equal(torch.cat(pieces), whole)
-    fitted = normalise.fitted((4, 9, 11))
+    fused = normalizer.fused((4, 9, 11))
     inside = slice(1, 3)
-    channels = fitted.of_channels(inside)
+    channels = fused.of_channels(inside)
     out = torch.empty(70, 2, 9, 11)
     assert torch.equal(channels.write(latents[:, inside], out), whole[:, inside])
 
@@ -100,23 +100,23 @@ def test_what_is_given_is_never_written_to(ends_in: str) -> None:
     """Neither where places change, nor where latents are float32 already."""
     last = {"op": ends_in, "size": 2} | ({} if ends_in == "patchify" else {"axes": "TCHW"})
     ops = ({"op": "add", "values": [1.0]}, last, {"op": "multiply", "values": [2.0]})
-    normalise = Normalise(mode="given", source="given", axes="CTHW", ops=ops)
+    normalizer = Normalizer(mode="given", source="given", axes="CTHW", ops=ops)
     latents = torch.randn(2, 4, 3, 4, 6)
     before = latents.clone()
-    found = normalise.apply(latents)
+    found = normalizer.apply(latents)
     assert torch.equal(latents, before)
     assert found.is_contiguous()
-    back = normalise.invert(found, shape=latents.shape[1:])
+    back = normalizer.invert(found, shape=latents.shape[1:])
     assert torch.allclose(back, latents, atol=1e-6)
 
 
 def test_parts_of_clips_take_their_own_frames_of_a_table() -> None:
     table = torch.arange(20.0).reshape(2, 10)
     op = {"op": "subtract", "values": table.flatten().tolist(), "axis": "CT", "size": 10}
-    fitted = fit([op], "CTHW", (2, 4, 1, 1))
+    fused = fuse([op], "CTHW", (2, 4, 1, 1))
     starts = torch.tensor([0, 6, 3])
     out = torch.empty(3, 2, 4, 1, 1)
-    fitted.write(torch.zeros(3, 2, 4, 1, 1), out, starts)
+    fused.write(torch.zeros(3, 2, 4, 1, 1), out, starts)
     for found, start in zip(out, starts.tolist(), strict=True):
         assert torch.equal(-found[..., 0, 0], table[:, start : start + 4])
-    assert torch.equal(fitted.invert(out, starts), torch.zeros(3, 2, 4, 1, 1))
+    assert torch.equal(fused.invert(out, starts), torch.zeros(3, 2, 4, 1, 1))

@@ -15,24 +15,24 @@ import torch
 from torch import Tensor
 
 from latentcache.core.errors import ConfigError
-from latentcache.loader import Normalise
+from latentcache.loader import Normalizer
 from latentcache.train.flow import Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class ConditioningLatents:
     """Which column is given beside the latents.
 
     Attributes:
         column: Of the batch: latents of first frames, alone or followed by encoded zeros.
         channels: That the model takes beside the noisy ones; what the column does not fill is
             the mask's.
-        normalise: Of the latents; one encoder made both.
+        normalizer: Of the latents; one encoder made both.
     """
 
     column: str
     channels: int
-    normalise: Normalise
+    normalizer: Normalizer
 
     def read(self, batch: Mapping[str, Any], latents: Tensor) -> Tensor:
         """Return what is given, float32 [B, channels, ...] of the size of ``latents``.
@@ -58,53 +58,55 @@ class Beside:
                 f"{tuple(latents.shape)}, or of one frame of them, got {got}; encode it with "
                 f"--input first_frame+zeros"
             )
-        beside = latents.new_zeros((len(latents), self.channels, *latents.shape[2:]))
+        conditioning_latents = latents.new_zeros((len(latents), self.channels, *latents.shape[2:]))
         if latents.ndim == 4 or latents.shape[2] == 1:
-            return beside
+            return conditioning_latents
         num_mask = self.channels - given.shape[1]
         starts = batch.get("window_start")
         is_first = torch.ones(len(latents)) if starts is None else (starts == 0).to(torch.float32)
         is_first = is_first.to(latents.device)[:, None, None, None]
-        beside[:, :num_mask, 0] = is_first
+        conditioning_latents[:, :num_mask, 0] = is_first
         normal = self._normal(given.to(latents.device), starts)
         if given.shape[2] == 1:
-            beside[:, num_mask:, 0] = normal[:, :, 0] * is_first
+            conditioning_latents[:, num_mask:, 0] = normal[:, :, 0] * is_first
         else:
-            beside[:, num_mask:] = normal
-        return beside
+            conditioning_latents[:, num_mask:] = normal
+        return conditioning_latents
 
     def _normal(self, given: Tensor, starts: Tensor | None) -> Tensor:
-        if not self.normalise.ops:
+        if not self.normalizer.ops:
             return given.to(torch.float32)
-        fitted = self.normalise.fitted(given.shape[1:], given.device)
-        out = given.new_empty((len(given), *fitted.shape), dtype=torch.float32)
+        fused = self.normalizer.fused(given.shape[1:], given.device)
+        out = given.new_empty((len(given), *fused.shape), dtype=torch.float32)
         if starts is None or given.shape[2] == 1:
-            return fitted.write(given, out)
-        return fitted.write(given, out, starts.to(given.device))
+            return fused.write(given, out)
+        return fused.write(given, out, starts.to(given.device))
 
 
-def with_beside(clips: Tensor, beside: Tensor | None) -> Tensor:
+def concatenated(clips: Tensor, conditioning_latents: Tensor | None) -> Tensor:
     """Return latents [B, C, T, H, W] with what is given beside them as more channels."""
-    if beside is None:
+    if conditioning_latents is None:
         return clips
-    return torch.cat([clips, beside.reshape(len(clips), -1, *clips.shape[2:]).to(clips.dtype)], 1)
+    return torch.cat(
+        [clips, conditioning_latents.reshape(len(clips), -1, *clips.shape[2:]).to(clips.dtype)], 1
+    )
 
 
-def find_beside(
-    model: Any, column: str | None, shapes: Mapping[str, tuple[int, ...]], normalise: Normalise
-) -> Beside | None:
+def find_conditioning_latents(
+    model: Any, column: str | None, shapes: Mapping[str, tuple[int, ...]], normalizer: Normalizer
+) -> ConditioningLatents | None:
     """Return what a model is given beside noisy latents, or None.
 
     Args:
-        model: Takes ``beside_channels`` more channels, if it has that attribute.
+        model: Takes ``conditioning_channels`` more channels, if it has that attribute.
         column: That fills them; None for no column.
         shapes: Of the loader's columns in a batch.
-        normalise: Of the latents.
+        normalizer: Of the latents.
 
     Raises:
         ConfigError: Model and column do not fit.
     """
-    channels = int(getattr(model, "beside_channels", 0))
+    channels = int(getattr(model, "conditioning_channels", 0))
     if column is None and not channels:
         return None
     num_given = shapes[column][1] if column is not None and column in shapes else 0
@@ -114,18 +116,18 @@ def find_beside(
             f"the model takes beside the noisy ones, got {column!r} of {num_given}; encode one "
             f"with --input first_frame+zeros, and build the model for it"
         )
-    return Beside(column=column, channels=channels, normalise=normalise)
+    return ConditioningLatents(column=column, channels=channels, normalizer=normalizer)
 
 
-def given_beside(
-    model: Callable[..., Tensor], beside: Tensor | None
+def with_conditioning_latents(
+    model: Callable[..., Tensor], conditioning_latents: Tensor | None
 ) -> "Callable[[Tensor, Tensor, Condition | None], Tensor]":
     """Return a model that is given the same latents at each call, once for each of its batches."""
-    if beside is None:
+    if conditioning_latents is None:
         return model
 
     def call(latents: Tensor, times: Tensor, condition: Condition | None) -> Tensor:
-        repeats = len(latents) // len(beside)
-        return model(latents, times, condition, torch.cat([beside] * repeats))
+        repeats = len(latents) // len(conditioning_latents)
+        return model(latents, times, condition, torch.cat([conditioning_latents] * repeats))
 
     return call

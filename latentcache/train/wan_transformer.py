@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
-from latentcache.train.beside import with_beside
+from latentcache.train.conditioning_latents import concatenated
 from latentcache.train.dit import padded_to
 from latentcache.train.flow import Condition
 
@@ -25,7 +25,7 @@ class Wan(nn.Module):
 
     Attributes:
         channels: C.
-        beside_channels: Of the latents that image-to-video models are given.
+        conditioning_channels: Of the latents that image-to-video models are given.
         num_classes: None; Wan is told text.
         text_dim: Width of its embeddings.
     """
@@ -34,7 +34,7 @@ class Wan(nn.Module):
         super().__init__()
         self.transformer, self._config = transformer, config
         self.channels = int(config.get("out_channels") or config["in_channels"])
-        self.beside_channels = int(config["in_channels"]) - self.channels
+        self.conditioning_channels = int(config["in_channels"]) - self.channels
         self.num_classes = None
         self.text_dim = int(config["text_dim"])
 
@@ -47,7 +47,7 @@ class Wan(nn.Module):
         latents: Tensor,
         times: Tensor,
         condition: Condition | None = None,
-        beside: Tensor | None = None,
+        conditioning_latents: Tensor | None = None,
     ) -> Tensor:
         """Return velocities of the shape of ``latents``; the arguments are those of ``DiT``.
 
@@ -59,7 +59,9 @@ class Wan(nn.Module):
         else:
             text = latents.new_zeros(len(latents), 1, self.text_dim)
         velocity = self.transformer(
-            hidden_states=padded_to(with_beside(clips, beside), tuple(self._config["patch_size"])),
+            hidden_states=padded_to(
+                concatenated(clips, conditioning_latents), tuple(self._config["patch_size"])
+            ),
             timestep=times * _TIME_SCALE,
             encoder_hidden_states=text.to(latents.dtype),
             return_dict=False,

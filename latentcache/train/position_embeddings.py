@@ -13,7 +13,7 @@ from torch.nn import functional as F
 _THETA = 10_000.0
 
 
-def places_of(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
+def position_embedding(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
     """Return sines and cosines of each token's place, float32 [N, D]; a sixth of D each.
 
     Source: Peebles and Xie, 2023, whose DiT adds them in two dimensions; here in (t, y, x),
