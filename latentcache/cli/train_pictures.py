@@ -1,7 +1,7 @@
 """Samples drawn while a model trains: a sheet of pictures, decoded where the encoder can be had."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from latentcache.core.media import Bucket
 from latentcache.evaluate import load_recorded_encoder
 from latentcache.loader.select import as_sources
 from latentcache.loader.transform import primary_field
-from latentcache.report import latent_picture, png_bytes
+from latentcache.report import labelled_png, latent_picture
 from latentcache.train import Condition, Trainer, TrainRecipe
 
 MAX_FRAMES = 5
@@ -31,16 +31,20 @@ def make_draw(recipe: TrainRecipe, tell: Callable[[str], None]) -> Callable[[Tra
             decoders.append(load_decoder(recipe, tell))
         output = recipe.output
         shapes = trainer.shapes()
+        told = conditions(trainer, output.num_samples)
+        guidance = output.guidance if recipe.condition else 1.0
         latents = trainer.sample(
-            conditions(trainer, output.num_samples),
-            guidance=output.guidance if recipe.condition else 1.0,
+            told,
+            guidance=guidance,
             num_steps=output.sample_steps,
             num_samples=output.num_samples,
             # Of images and clips, clips.
             bucket=max(shapes, key=lambda bucket: Bucket.parse(bucket).num_frames),
         )
+        title = f"step {trainer.step:,}" + (f", guidance {guidance:g}" if told is not None else "")
+        labels = labels_of(trainer, told, len(latents))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png_bytes(sheet(latents.float().cpu(), decoders[0])))
+        path.write_bytes(sheet(latents.float().cpu(), decoders[0], labels, title=title))
 
     return draw
 
@@ -51,6 +55,19 @@ def conditions(trainer: Trainer, num_samples: int) -> Condition | None:
     if isinstance(told, tuple):
         return told[0][:num_samples], told[1][:num_samples]
     return torch.arange(num_samples) % num_classes if told is not None and num_classes else None
+
+
+def labels_of(trainer: Trainer, told: Condition | None, num_samples: int) -> list[str]:
+    """Return what each sample was told, in words: its class, or its caption where there is one."""
+    if told is None:
+        return [""] * num_samples
+    if isinstance(told, tuple):
+        return [text or "" for text in trainer.last_captions[:num_samples]] or [""] * num_samples
+    names = trainer.classes
+    return [
+        names[label] if names and label < len(names) else f"class {label}"
+        for label in told.tolist()
+    ]
 
 
 def load_decoder(recipe: TrainRecipe, tell: Callable[[str], None]) -> Decode | None:
@@ -72,19 +89,18 @@ def load_decoder(recipe: TrainRecipe, tell: Callable[[str], None]) -> Decode | N
     return decode
 
 
-def sheet(latents: torch.Tensor, decode: Decode | None) -> npt.NDArray[np.uint8]:
-    """Return samples in a square, uint8 HWC; of a clip, some frames beside each other."""
+def sheet(
+    latents: torch.Tensor, decode: Decode | None, labels: Sequence[str] = (), *, title: str = ""
+) -> bytes:
+    """Return samples in a square as a PNG; of a clip, some frames beside each other."""
     cells = []
     for latent in latents:
         values = decode(latent[None])[0] if decode else latent
         frames = values[:, None] if values.ndim == 3 else values
         chosen = torch.linspace(0, frames.shape[1] - 1, min(MAX_FRAMES, frames.shape[1])).round()
-        pictures = [frames[:, int(at)].numpy() for at in chosen]
-        cells.append(np.concatenate([picture_of(one, decode) for one in pictures], axis=1))
-    num_columns = math.ceil(math.sqrt(len(cells))) if latents.ndim == 4 else 1
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % num_columns)
-    lines = [cells[at : at + num_columns] for at in range(0, len(cells), num_columns)]
-    return np.concatenate([np.concatenate(line, axis=1) for line in lines])
+        cells.append([picture_of(frames[:, int(at)].numpy(), decode) for at in chosen])
+    across = math.ceil(math.sqrt(len(cells))) if latents.ndim == 4 else 1
+    return labelled_png(cells, labels or [""] * len(cells), title=title, across=across)
 
 
 def picture_of(values: npt.NDArray[np.float32], decode: object) -> npt.NDArray[np.uint8]:

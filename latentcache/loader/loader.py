@@ -175,6 +175,11 @@ class LatentLoader:
         """Names of the classes that ``label`` numbers; None where labels came as numbers."""
         return find_classes([one.snapshot for one in self._run.opened])
 
+    def kind_of(self, column: str) -> str:
+        """Return ``encoded``, ``number``, ``text`` or ``other``: what a column holds."""
+        is_encoded = column in self._run.streams[0].columns
+        return "encoded" if is_encoded else self._run.side.kind(column)
+
     def __str__(self) -> str:
         """Return what is read, how much, by whom and how normalized, in some lines."""
         return as_text(self._run, self._ranks, self.step)

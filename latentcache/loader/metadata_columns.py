@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +73,17 @@ class SideValues:
                         f"({', '.join(PLAN_VALUES)}), got {name!r} (source {one.source.name}); "
                         f"correct it"
                     )
+
+    def kind(self, name: str) -> Literal["number", "text", "other"]:
+        """Return what a column's values are, by the first source that has any."""
+        if name in PLAN_VALUES:
+            return "text" if name in TEXT_FIELDS else "number"
+        for one in self._opened:
+            for stream in one.streams:
+                annotation = self._annotation(name, stream)
+                if annotation is not None:
+                    return _kind(annotation.type)
+        return "other"
 
     def read(self, name: str, stream: Stream, picked: Picked) -> Any:
         """Return a tensor [B, ...] of numbers, or a list of B other values."""
@@ -173,6 +184,13 @@ def _is_list(kind: Any) -> bool:
 
 def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _kind(found: Any) -> Literal["number", "text", "other"]:
+    value = found.value_type if _is_list(found) else found
+    if pa.types.is_string(value):
+        return "text"
+    return "number" if _is_number(found) else "other"
 
 
 def _vectors(values: Any) -> Any:

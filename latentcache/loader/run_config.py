@@ -96,6 +96,7 @@ class RunConfig:
         streams: All of them, in the order of the mixture's members.
         mixture: Which stream serves which step.
         recipe: What is done to tensors.
+        side: What comes beside tensors.
         reader: Makes batches.
         static: The part of the state that does not move.
     """
@@ -125,8 +126,8 @@ class RunConfig:
         rest = [name for name in request.columns if name not in self._encoded]
         if LABEL in rest:
             find_classes([one.snapshot for one in opened])
-        side = SideValues(opened, rest, rule=request.rule)
-        self.reader = BatchReader(self.recipe, side, num_ahead=request.num_ahead)
+        self.side = SideValues(opened, rest, rule=request.rule)
+        self.reader = BatchReader(self.recipe, self.side, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             self.reader.shape(stream, self.recipe.latents, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))

@@ -3,6 +3,7 @@ from .gallery import Gallery as Gallery
 from .gallery import GalleryItem as GalleryItem
 from .gallery import choose_gallery as choose_gallery
 from .gallery import read_gallery as read_gallery
+from .labelled_sheet import labelled_png as labelled_png
 from .markup import Content as Content
 from .markup import Markup as Markup
 from .markup import element as element
@@ -86,6 +87,7 @@ __all__ = [
     "format_seconds",
     "format_share",
     "join",
+    "labelled_png",
     "latent_picture",
     "line",
     "long_table",

@@ -45,7 +45,7 @@ def samples_png(items: Sequence[GalleryItem], column: str) -> bytes:
         for row, (text, ink) in enumerate(words):
             y = top + _VIEW_PX + 4 + row * _LINE_PX
             room_px = _ITEM_PX[0] - 2 * _GAP_PX
-            drawing.text((left, y), _cut(text, drawing, font, room_px), fill=ink, font=font)
+            drawing.text((left, y), shortened(text, drawing, font, room_px), fill=ink, font=font)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()
@@ -64,12 +64,13 @@ def _fitted(pixels: Rgb, *, is_latent: bool) -> Image.Image:
     return image.resize(size, how)
 
 
-def _cut(
+def shortened(
     text: str,
     drawing: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     room_px: int,
 ) -> str:
+    """Return a text on one line, cut with an ellipsis to so many pixels."""
     text = " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
     while text and drawing.textlength(text, font=font) > room_px:
         text = text[:-2].rstrip("…") + "…"

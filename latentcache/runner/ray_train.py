@@ -22,6 +22,7 @@ from latentcache.train import (
     TrainRecipe,
     choose_device,
     stopped_by_signals,
+    trainer_of,
 )
 
 Draw = Callable[[Trainer, Path], None]
@@ -117,7 +118,8 @@ def _work(config: dict[str, Any]) -> None:
             log.write(line + "\n")
 
     try:
-        session = Session(recipe, recipe.make_trainer(device), tell=tell, draw=config["draw"])
+        trainer = trainer_of(recipe, device, resume=True)
+        session = Session(recipe, trainer, tell=tell, draw=config["draw"])
         result = session.run(resume=True)
     except LatentCacheError as error:
         failed.write_text(str(error), encoding="utf-8")

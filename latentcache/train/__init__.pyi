@@ -9,6 +9,7 @@ from .flow import sample_euler as sample_euler
 from .here import choose_device as choose_device
 from .here import stopped_by_signals as stopped_by_signals
 from .here import train_here as train_here
+from .here import trainer_of as trainer_of
 from .session import RunFolder as RunFolder
 from .session import Session as Session
 from .session import SessionResult as SessionResult
@@ -36,4 +37,5 @@ __all__ = [
     "sample_euler",
     "stopped_by_signals",
     "train_here",
+    "trainer_of",
 ]

@@ -33,7 +33,7 @@ class Conditioning:
         if self.column is not None and self.num_classes is None and self.text_dim is None:
             raise ConfigError(
                 f"condition must be left out for a model without num_classes and text_dim, got "
-                f"{self.column!r}; give the model one of them"
+                f"{self.column!r}; give the model one of them (recipe: dit.num_classes)"
             )
 
     def read(self, batch: Mapping[str, Any], device: torch.device) -> Condition | None:
@@ -94,7 +94,7 @@ class Conditioning:
             at = int(wrong.nonzero()[0])
             raise ConfigError(
                 f"{self.column} must be from 0 to {self.num_classes - 1}, got {int(labels[at])} "
-                f"(sample {batch['key'][at]}); give the model more classes or filter the source"
+                f"(sample {batch['key'][at]}); raise dit.num_classes, or filter the source"
             )
         return labels.to(torch.int64)
 

@@ -83,3 +83,16 @@ def check_equal(what: str, theirs: Any, ours: Any, path: str | Path) -> None:
             f"{what} must be those of the checkpoint, got {mine} where it has {its} ({path}); "
             f"use the run's, or start a new run"
         )
+
+
+def check_length(step: int, num_steps: int, path: str | Path) -> None:
+    """Refuse to go on beyond the end.
+
+    Raises:
+        ConfigError: The checkpoint is of a later step than the last.
+    """
+    if step > num_steps:
+        raise ConfigError(
+            f"num_steps must be at least the checkpoint's step, {step}, got {num_steps} ({path}); "
+            f"raise train.num_steps"
+        )

@@ -42,10 +42,21 @@ def train_here(
     """
     device = choose_device(recipe.device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     with process_group(device):
-        newest = shared(RunFolder(Path(recipe.out)).newest()) if resume else None
-        trainer = recipe.make_trainer(device, newest=newest)
+        trainer = trainer_of(recipe, device, resume=resume)
         with stopped_by_signals(trainer.stop):
             return Session(recipe, trainer, tell=tell, draw=draw).run(resume=resume)
+
+
+def trainer_of(recipe: TrainRecipe, device: torch.device, *, resume: bool) -> Trainer:
+    """Return the trainer of this rank: of a run that goes on, for what it was trained on.
+
+    Args:
+        recipe: Of the run.
+        device: Of this rank.
+        resume: Go on from the newest checkpoint, if there is one; rank 0 looks for all.
+    """
+    newest = shared(RunFolder(Path(recipe.out)).newest()) if resume else None
+    return recipe.make_trainer(device, newest=newest)
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:

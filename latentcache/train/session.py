@@ -88,6 +88,8 @@ class Session:
             trainer.load(newest)
             self._saved_step = trainer.step
             self._say(f"resumed from {newest}")
+            if trainer.step == trainer.options.num_steps:
+                self._say(f"all {trainer.step:,} steps are done; raise train.num_steps for more")
         logs = self._folder.open_logs(trainer.step) if self._is_first else None
         try:
             trainer.run(

@@ -11,8 +11,10 @@ from torch import nn
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader, LoaderOptions, Source
+from latentcache.loader.select import as_sources
 from latentcache.train.checkpoint import read_loader_state
 from latentcache.train.dit import DiT, DiTConfig
+from latentcache.train.recipe_condition import in_recipe_words, told_by
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.trainer import Trainer
 
@@ -136,8 +138,8 @@ class TrainRecipe:
         """Return the loader of this rank."""
         columns = ["latents", *filter(None, (self.condition, self.condition_latents))]
         return LatentLoader(
-            list(self.sources) or self.store,
-            columns=columns,
+            self._given_sources(),
+            columns=[*columns, *self._shown()],
             global_batch_size=self.batches.global_batch_size,
             tokens_per_rank=self.batches.tokens_per_rank,
             micro_batches=self.batches.micro_batches,
@@ -145,6 +147,18 @@ class TrainRecipe:
             normalize=self.normalize,
             options=self.loader,
         )
+
+    def _given_sources(self) -> str | list[Source]:
+        return list(self.sources) or self.store
+
+    def _shown(self) -> list[str]:
+        """Return columns that pictures of samples show: captions of texts that are embedded."""
+        if not self.condition or not self.output.sample_every:
+            return []
+        snapshots = [one.open() for one in as_sources(self._given_sources())]
+        is_text = all(self.condition in one.columns for one in snapshots)
+        has_captions = all("caption" in one.record.annotations for one in snapshots)
+        return ["caption"] if is_text and has_captions else []
 
     def make_model(self, loader: LatentLoader) -> nn.Module:
         """Return the model, with the same first weights on every rank.
@@ -158,14 +172,7 @@ class TrainRecipe:
 
             return load_wan(self.wan)
         shapes = next(iter(loader.shapes().values()))
-        told = dict(self.dit)
-        if self.condition in shapes:
-            told = {"text_dim": shapes[self.condition][-1], **told}
-        elif self.condition and "num_classes" not in told:
-            raise ConfigError(
-                f"num_classes must be given with labels, got none for {self.condition} (recipe: "
-                f"dit); add how many there are"
-            )
+        told = {**told_by(self.condition, loader, self.dit), **self.dit}
         if self.condition_latents in shapes:
             # Beside the column's own, one channel says which frames are given.
             told = {"conditioning_channels": shapes[self.condition_latents][1] + 1, **told}
@@ -179,19 +186,19 @@ class TrainRecipe:
             newest: Checkpoint that will be gone on with: the model is made for the encoding that it
                 was trained on, whatever the store serves since.
         """
-        loader = self.make_loader()
-        state = read_loader_state(newest) if newest is not None else {}
-        if state:
-            loader.load_state_dict(state)
-        model = self.make_model(loader)
-        return Trainer(
-            model,
-            loader,
-            self.train,
-            device=device,
-            condition=self.condition or None,
-            condition_latents=self.condition_latents or None,
-        )
+        with in_recipe_words():
+            loader = self.make_loader()
+            state = read_loader_state(newest) if newest is not None else {}
+            if state:
+                loader.load_state_dict(state)
+            return Trainer(
+                self.make_model(loader),
+                loader,
+                self.train,
+                device=device,
+                condition=self.condition or None,
+                condition_latents=self.condition_latents or None,
+            )
 
 
 def _dit_config(values: Mapping[str, Any], *, channels: int) -> DiTConfig:

@@ -20,7 +20,14 @@ from latentcache.train.conditioning_latents import (
     find_conditioning_latents,
     with_conditioning_latents,
 )
-from latentcache.train.fitting import check_equal, described, find_device, latents_column, parts_of
+from latentcache.train.fitting import (
+    check_equal,
+    check_length,
+    described,
+    find_device,
+    latents_column,
+    parts_of,
+)
 from latentcache.train.flow import (
     DROP_STREAM,
     NOISE_STREAM,
@@ -105,6 +112,7 @@ class Trainer:
         self._parallel = in_parallel(self.model, self._device)
         self.step = 0
         self.last_told: Condition | None = None
+        self._last_batch: Batch | None = None
         self._state = loader.state
         self._batches: Iterator[Batch] | None = None
         self._meter = Meter()
@@ -190,6 +198,17 @@ class Trainer:
         self.model.train()
         return self._loader.normalizer.invert(latents)
 
+    @property
+    def last_captions(self) -> list[str | None]:
+        """Captions of the last micro-batch; none where the loader reads no column ``caption``."""
+        batch = self._last_batch
+        return list(batch["caption"]) if batch is not None and "caption" in batch else []
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, by number, where the loader knows them."""
+        return self._loader.classes
+
     def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return what can be sampled: the loader's shapes, by bucket."""
         return self._loader.shapes()
@@ -216,7 +235,12 @@ class Trainer:
         facts = checkpoint.facts
         check_equal("model", facts["model"], described(self.model), path)
         if not new_options:
-            check_equal("options", facts["options"], asdict(self.options), path)
+            ours = asdict(self.options)
+            # A run may be made longer, or shorter, but not than it is.
+            check_equal(
+                "options", {**facts["options"], "num_steps": 0}, {**ours, "num_steps": 0}, path
+            )
+            check_length(facts["step"], self.options.num_steps, path)
         # The loader refuses another store before any weight is touched.
         self._loader.load_state_dict(facts["loader"])
         self._state, self._batches = facts["loader"], None
@@ -262,6 +286,8 @@ class Trainer:
         first = _NUM_STREAMS * self.options.seed
         dropped = draw_drops(seeds, self.options.condition_drop, stream=first + DROP_STREAM)
         self.last_told = self._conditioning.read(batch, self._device)
+        # Whose captions a picture of samples shows: labels need none.
+        self._last_batch = batch if isinstance(self.last_told, tuple) else None
         told = self._conditioning.drop(self.last_told, dropped)
         conditioning_latents = None
         if self._conditioning_latents is not None:

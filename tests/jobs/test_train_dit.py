@@ -1,5 +1,6 @@
 """``jobs/train_dit.py``: here, under torchrun and on Ray; stopped and resumed; pictures."""
 
+import io
 import json
 import os
 import re
@@ -137,9 +138,8 @@ def test_run_leaves_checkpoints_losses_and_a_picture(straight: Path) -> None:
     assert len(samples) == 4 * NUM_STEPS
     assert set(samples[0]) == {"step", "key", "time", "loss", "is_dropped"}
     picture = np.asarray(Image.open(out / "samples" / "step_00000008.png"))
-    # Five samples in a square of three by two.
-    assert picture.shape[1] % 3 == 0
-    assert picture.shape[0] % 2 == 0
+    # Five samples in a square of three by two, with a gutter.
+    assert (picture.shape[1] - 8) % 3 == 0
     assert len(np.unique(picture)) > 8
 
 
@@ -247,5 +247,11 @@ def test_submitted_job_refuses_a_folder_that_goes_away(
 
 def test_clips_are_drawn_frame_by_frame() -> None:
     latents: Any = torch.randn(3, 4, 7, 6, 8)
-    assert sheet(latents, None).shape == (3 * 6, 5 * 8, 3)
-    assert sheet(latents[:, :, 0], None).shape == (2 * 6, 2 * 8, 3)
+    clips = np.asarray(Image.open(io.BytesIO(sheet(latents, None, list("abc"), title="step 1"))))
+    pictures = np.asarray(Image.open(io.BytesIO(sheet(latents[:, :, 0], None))))
+    gap, line, scale = 8, 17, 12
+    # Small cells are enlarged whole; between them is paper, below them what they were told.
+    assert clips.shape == (gap + line + 3 * (6 * scale + line + gap), 5 * 8 * scale + 2 * gap, 3)
+    assert pictures.shape == (gap + line + 2 * (6 * scale + gap), 2 * (8 * scale + gap) + gap, 3)
+    paper = pictures[gap + line : gap + line + 6 * scale, gap + 8 * scale : 2 * gap + 8 * scale]
+    assert len(np.unique(paper.reshape(-1, 3), axis=0)) == 1

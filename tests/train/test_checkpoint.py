@@ -190,3 +190,17 @@ def test_a_run_goes_on_with_its_encoding_after_the_store_was_swapped(tmp_path: P
     after.load(path)
     after.run()
     assert (after.step, after.shapes()) == (2, before.shapes())
+
+
+def test_a_finished_run_is_made_longer_and_no_run_shorter_than_it_is(
+    saved: Path, image_store: str
+) -> None:
+    longer = tiny_trainer(image_store, num_steps=30)
+    longer.load(saved)
+    step = longer.step
+    longer.run(until_step=step + 1)
+    assert longer.step == step + 1
+    with pytest.raises(
+        ConfigError, match=f"num_steps must be at least the checkpoint's step, {step}"
+    ):
+        tiny_trainer(image_store, num_steps=step - 1).load(saved)
