@@ -15,15 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader
-from latentcache.store import Store
-from latentcache.testing.synthetic import (
-    SyntheticColumn,
-    add_annotation,
-    add_column,
-    add_generation,
-)
+from tests.docs.quickstart_store import build_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "frameworks.md").read_text(encoding="utf-8")
@@ -93,13 +86,9 @@ def block(heading: str, language: str = "python") -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``build/store``: two buckets, labels."""
+    """A folder with ``build/store``, the quickstart's: two buckets, classes."""
     folder = tmp_path_factory.mktemp("frameworks")
-    store = Store.create(folder / "build" / "store")
-    runs = [(Bucket(1, 64, 64), 60, 20), (Bucket(1, 32, 96), 30, 16)]
-    generation = add_generation(store, runs)
-    add_annotation(store, generation, "label", lambda _, row: row % 10)
-    add_column(store, SyntheticColumn())
+    build_store(folder)
     return folder
 
 
@@ -168,7 +157,7 @@ from step import loss_of, make_model
 
 config = {"data_path": "build/store", "global_batch_size": 16, "seed": 0, "num_steps": 2}
 device, path = torch.device("cpu"), "folder.pt"
-model = make_model()
+model = make_model(LatentLoader(config["data_path"], global_batch_size=16))
 
 def train_step(x, y):
     assert x.dtype == torch.float32 and abs(float(x.mean())) < 0.5 and y.dtype == torch.int64
@@ -185,7 +174,7 @@ from latentcache.train import flow_loss
 
 args = Namespace(train_data_dir="build/store", train_batch_size=16, seed=0, max_train_steps=2)
 accelerator = Accelerator(cpu=True)
-model = make_model()
+model = make_model(LatentLoader(args.train_data_dir, global_batch_size=16))
 optimizer = torch.optim.AdamW(model.parameters())
 
 def loss_of(model, latents, noise, labels):
