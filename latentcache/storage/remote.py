@@ -1,5 +1,6 @@
 """Object stores and every other fsspec file system; one PUT makes an object visible."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from fsspec.utils import get_protocol
 from latentcache.core.errors import ConfigError
 from latentcache.core.extras import missing_package
 from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
+from latentcache.storage.storage_errors import StorageError
 
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
 _MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -42,10 +44,22 @@ class RemoteBackend:
         return f"{self.root}/{name}" if name else self.root
 
     def read(self, name: str, start: int | None, end: int | None) -> bytes:
-        """Return bytes ``[start, end)``."""
+        """Return bytes ``[start, end)``.
+
+        Raises:
+            StorageError: The server sends more than was asked for.
+        """
         if start is not None and end is not None and end <= start:
             return b""
-        return cast(bytes, self.file_system.cat_file(self._path(name), start=start, end=end))
+        data = cast(bytes, self.file_system.cat_file(self._path(name), start=start, end=end))
+        # A web server may answer a range with the whole file, and fsspec hands that on.
+        if end is not None and len(data) > end - (start or 0):
+            raise StorageError(
+                f"server must answer byte ranges, got {len(data)} bytes for {start or 0} to {end} "
+                f"({name}); serve the folder by one that does, or copy it to a disk",
+                errno.ENOTSUP,
+            )
+        return data
 
     def open_read(self, name: str) -> BinaryIO:
         """Return a seekable file."""

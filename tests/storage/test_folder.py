@@ -1,8 +1,11 @@
 """A folder on a local disk: durable, atomic, and never outside itself."""
 
+import functools
+import http.server
 import os
 import pickle
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -248,6 +251,36 @@ def test_memory_and_other_file_systems_serve_too() -> None:
     assert folder.local_path("a") is None
     folder.delete(["a/b", "c", "gone"])
     assert names(folder) == []
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """What ``python -m http.server`` serves with: it answers every range with the whole file."""
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    handler = functools.partial(Quiet, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_ignores_ranges_is_refused_in_one_sentence(served: tuple[Path, str]) -> None:
+    pytest.importorskip("aiohttp")
+    place, url = served
+    (place / "rows.bin").write_bytes(bytes(range(64)))
+    folder = Folder.open(url)
+    assert folder.read("rows.bin") == bytes(range(64))
+    assert folder.read("rows.bin", start=0, end=64) == bytes(range(64))
+    for start, end in [(8, 16), (None, 8)]:
+        with pytest.raises(StorageError, match="must answer byte ranges, got 64 bytes"):
+            folder.read("rows.bin", start=start, end=end)
 
 
 def test_threads_share_one_backend_and_a_fork_gets_its_own(folder: Folder) -> None:
