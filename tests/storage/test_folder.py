@@ -179,7 +179,7 @@ def test_a_read_only_destination_is_one_sentence(folder: Folder) -> None:
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    from latentcache.storage import errors  # noqa: PLC0415
+    from latentcache.storage import storage_errors as errors  # noqa: PLC0415
 
     with (
         pytest.raises(OSError, match="No space left") as caught,
