@@ -27,12 +27,15 @@ from latentcache.report.sections import (
 )
 from latentcache.report.store_facts import QuarantinedSample, StorePage
 from latentcache.report.wording import format_bytes, format_count, format_number
-from latentcache.stats import ColumnStatistics, published_z_scores
+from latentcache.stats import (
+    ColumnStatistics,
+    fits_published,
+    published_z_scores,
+    typical_std,
+)
 from latentcache.store import ColumnView, Snapshot
 
 _ROWS_OF_A_REASON = 50
-_WIDE_OFF, _FAR_OFF = 0.5, 2.0
-"""Normalized channels whose std lies outside these on average: the scale is another model's."""
 
 
 def store_report(
@@ -170,8 +173,8 @@ def _fit_section(view: ColumnView) -> Markup:
         )
         return render("fit", id=slug("Does the published scale fit?"), rows=(), why=why)
     spread = scores.std_ratio if scores.sampled_std_ratio is None else scores.sampled_std_ratio
-    average = float(np.sqrt(np.mean(spread**2)))
-    fits = _WIDE_OFF <= average <= _FAR_OFF
+    average = typical_std(scores)
+    fits = fits_published(average)
     verdict = (
         f"Normalized as published, the latents' standard deviation is {format_number(average)} "
         "where about 1 is expected: "

@@ -10,8 +10,11 @@ from .latents import LatentStatistics as LatentStatistics
 from .moments import Moments as Moments
 from .posterior_moments import PosteriorSums as PosteriorSums
 from .published_check import PublishedScores as PublishedScores
+from .published_check import fits_published as fits_published
 from .published_check import patch_size as patch_size
+from .published_check import published_misfit as published_misfit
 from .published_check import published_z_scores as published_z_scores
+from .published_check import typical_std as typical_std
 from .summary import as_json as as_json
 from .table import CODES_HEADER as CODES_HEADER
 from .table import TABLE_HEADER as TABLE_HEADER
@@ -39,6 +42,7 @@ __all__ = [
     "merge_arrays",
     "participation_ratio",
     "patch_size",
+    "published_misfit",
     "published_z_scores",
     "summary_rows",
     "table_rows",

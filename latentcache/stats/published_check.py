@@ -64,6 +64,45 @@ def published_z_scores(
     return _scores(field, affine)
 
 
+LOW_STD, HIGH_STD = 0.5, 2.0
+"""Of latents normalized as published: outside, the figures are another model's."""
+
+
+def typical_std(scores: PublishedScores) -> float:
+    """Return the root mean square of the channels' standard deviations; 1 is as published."""
+    spread = scores.std_ratio if scores.sampled_std_ratio is None else scores.sampled_std_ratio
+    return float(np.sqrt(np.mean(spread**2)))
+
+
+def fits_published(std: float) -> bool:
+    """Return whether latents of that standard deviation, normalized as published, are expected."""
+    return LOW_STD <= std <= HIGH_STD
+
+
+def published_misfit(
+    statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]], *, column: str
+) -> str:
+    """Return one warning where the published normalizer does not fit what was measured, else "".
+
+    Args:
+        statistics: Of the stored field, before normalisation.
+        ops: Operations as plain JSON.
+        column: Its name, for the sentence.
+    """
+    scores = published_z_scores(statistics, ops)
+    if scores is None:
+        return ""
+    std = typical_std(scores)
+    if not np.isfinite(std) or fits_published(std):
+        return ""
+    return (
+        f"column {column}: normalized as published, the latents' standard deviation is {std:.3g} "
+        "where about 1 is expected; the figures are hardly of these weights: name the preset or "
+        "correct the config.json that fits (nothing is encoded anew for it), or train with "
+        'normalize="measured"'
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Affine:
     """``y = scale * x + shift`` per channel, after patchifying by ``patch_size``."""

@@ -95,6 +95,19 @@ def test_published_figures_come_first(tmp_path: Path) -> None:
         resolve_normalizer([bare], "published", is_sampled=False)
 
 
+def test_figures_that_do_not_fit_are_told_when_a_run_opens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ops = ({"op": "multiply", "values": (0.001,), "axis": "C", "size": 0, "axes": ""},)
+    published = {"ops": ops, "source": "config"}
+    view = view_of(tmp_path / "store", SyntheticColumn(normalizer=published))
+    resolve_normalizer([view], "measured", is_sampled=False)
+    assert not caplog.messages
+    resolve_normalizer([view], "auto", is_sampled=False)
+    (told,) = caplog.messages
+    assert "where about 1 is expected" in told
+
+
 def test_figures_of_another_encoder_are_refused() -> None:
     normalizer = Normalizer(mode="given", source="given", axes="CHW", ops=OPS[:1])
     with pytest.raises(ConfigError, match="values of subtract must be 16 for axis C, got 4"):

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -6,7 +7,12 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from latentcache.stats import ColumnStatistics, patch_size, published_z_scores
+from latentcache.stats import (
+    ColumnStatistics,
+    patch_size,
+    published_misfit,
+    published_z_scores,
+)
 
 RNG = np.random.default_rng(2)
 Accumulate = Callable[..., dict[str, NDArray[np.generic]]]
@@ -109,3 +115,18 @@ def test_noise_of_the_posterior_is_in_the_sampled_ratio(accumulate: Accumulate) 
     assert scores is not None
     assert scores.sampled_std_ratio is not None
     assert_allclose(scores.sampled_std_ratio**2, scores.std_ratio**2 + 3.0 / STD**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "is_told"), [(1.0, False), (0.025, True), (40.0, True)])
+def test_a_scale_that_does_not_fit_is_told_with_both_figures(
+    scale: float, is_told: bool, accumulate: Accumulate
+) -> None:
+    ops = [op("subtract", *MEAN), op("divide", *(STD / scale))]
+    statistics = ColumnStatistics.from_arrays(accumulate([latents()]))
+    said = published_misfit(statistics, ops, column="latents")
+    assert bool(said) == is_told
+    if is_told:
+        found = re.search(r"standard deviation is (\S+) where about 1 is expected", said)
+        assert found is not None
+        assert float(found[1]) == pytest.approx(scale, rel=0.02)
+    assert published_misfit(statistics, [], column="latents") == ""

@@ -14,7 +14,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.transform.fused import Figures, FusedTransform, axes_after, fuse
-from latentcache.stats import ColumnStatistics, merge_arrays
+from latentcache.stats import ColumnStatistics, merge_arrays, published_misfit
 from latentcache.store import ColumnView
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,9 @@ def resolve_normalizer(
             )
         ops = tuple(_plain(op) for op in published["ops"])
         source = f"published ({published.get('source', 'unknown')})"
+        measured = ColumnStatistics.from_arrays(merge_arrays(one.statistics() for one in views))
+        if said := published_misfit(measured, ops, column=view.name):
+            logger.warning("%s", said)
         return Normalizer(mode=mode, source=source, axes=axes, ops=ops)
     if mode not in ("auto", "measured", "measured-global"):
         raise ConfigError(

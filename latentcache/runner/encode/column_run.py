@@ -34,7 +34,7 @@ from latentcache.runner.messages.calls import ClusterFacts, Workers
 from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
-from latentcache.stats import merge_arrays
+from latentcache.stats import ColumnStatistics, merge_arrays, published_misfit
 from latentcache.storage import map_ahead
 from latentcache.store import (
     ColumnChange,
@@ -233,8 +233,13 @@ class _ColumnRun:
         snapshot = self._store.publish(
             [change], allow_partial=request.allow_partial, base=self._base
         )
+        view = snapshot.columns[request.column]
+        ops = (view.record.normalizer or {}).get("ops", ())
+        statistics = ColumnStatistics.from_arrays(view.statistics())
+        if said := published_misfit(statistics, ops, column=view.name):
+            self._reporter.message(f"warning: {said}")
         return EncodeResult.from_view(
-            snapshot.columns[request.column],
+            view,
             snapshot=snapshot.number,
             newly_encoded=self._done.num_encoded,
             newly_quarantined=self._done.num_quarantined,
