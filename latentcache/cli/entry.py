@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from latentcache import __version__
+from latentcache.cli.annotate import annotate
 from latentcache.cli.build import build
 from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
@@ -49,6 +50,7 @@ for _command in (
     build,
     plan,
     encode,
+    annotate,
     train,
     recipe,
     status,

@@ -1,3 +1,5 @@
+from .annotate import Revision as Revision
+from .annotate import annotate as annotate
 from .clips import STILL_FRAMES as STILL_FRAMES
 from .clips import Clip as Clip
 from .clips import ClipRules as ClipRules
@@ -51,8 +53,10 @@ __all__ = [
     "ListingTotals",
     "PlanEstimate",
     "PlanOptions",
+    "Revision",
     "ScannedMedia",
     "VideoLength",
+    "annotate",
     "assign",
     "bucket_lines",
     "bucket_table",

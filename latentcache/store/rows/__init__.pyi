@@ -1,3 +1,4 @@
+from .annotations import list_annotations as list_annotations
 from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
@@ -23,6 +24,7 @@ __all__ = [
     "find_key",
     "iter_beside",
     "iter_rows",
+    "list_annotations",
     "read_footer",
     "read_group",
     "read_rejects",
