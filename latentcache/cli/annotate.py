@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.cli.flags import CommandT, json_flag, note
-from latentcache.cli.output import count_text, print_json
 from latentcache.cli.results import leave_if_incomplete
 from latentcache.core.findings import finding_lines
+from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
     from latentcache.plan import Revision

@@ -15,7 +15,7 @@ from latentcache.cli.flags import (
     seed_flag,
 )
 from latentcache.cli.results import print_encode_result, print_plan_result
-from latentcache.terminal import reporting
+from latentcache.terminal import reporting, say_first
 
 
 @click.command(short_help="Plan a corpus, encode it, publish: the main job.")
@@ -36,6 +36,7 @@ def build(context: click.Context, places: tuple[str, ...], as_json: bool) -> Non
     again to finish what was interrupted. CORPUS and STORE may come from --config.
     """
     recipe = recipe_of(context, **corpus_and_store(places))
+    say_first("looking into the corpus")
     from latentcache import runner
 
     with reporting() as reporter:

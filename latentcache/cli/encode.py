@@ -12,7 +12,7 @@ from latentcache.cli.flags import (
     seed_flag,
 )
 from latentcache.cli.results import print_encode_result
-from latentcache.terminal import reporting
+from latentcache.terminal import reporting, say_first
 
 
 @click.command(short_help="Add a column, or swap the encoder of one.")
@@ -30,6 +30,7 @@ def encode(context: click.Context, store: str | None, as_json: bool) -> None:
     Nothing is scanned again. Snapshots that exist stay readable.
     """
     recipe = recipe_of(context, store=store)
+    say_first("opening the store")
     from latentcache import runner
 
     with reporting() as reporter:

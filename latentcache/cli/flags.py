@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from latentcache.cli.values import COLOUR, COUNTS, RESOLUTION, SHARE, dtype_name
+from latentcache.cli.values import COLOUR, COUNTS, RESOLUTION, SHARE
 
 if TYPE_CHECKING:
     from latentcache.runner import Recipe
@@ -148,11 +148,11 @@ def encode_flags(command: CommandT) -> CommandT:
             help="What is stored of a Gaussian posterior.",
         ),
         _option(
-            "--dtype", key="encode.dtype", type=dtype_name, metavar="DTYPE",
+            "--dtype", key="encode.dtype", metavar="DTYPE",
             help="The encoder computes in it.",
         ),
         _option(
-            "--storage-dtype", key="encode.storage_dtype", type=dtype_name, metavar="DTYPE",
+            "--storage-dtype", key="encode.storage_dtype", metavar="DTYPE",
             help="Stored floats are rounded to it.",
         ),
         _option(

@@ -22,7 +22,7 @@ from latentcache.cli.results import (
     plan_sentences,
     print_plan_result,
 )
-from latentcache.terminal import print_json, reporting
+from latentcache.terminal import print_json, reporting, say_first
 
 
 @click.command(short_help="Scan and plan only; --estimate says what it would take.")
@@ -54,6 +54,7 @@ def plan(
         _estimate(context, places, as_json=as_json)
         return
     recipe = recipe_of(context, **corpus_and_store(places))
+    say_first("looking into the corpus")
     from latentcache import runner
 
     with reporting() as reporter:
@@ -67,6 +68,7 @@ def plan(
 
 def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool) -> None:
     recipe = recipe_of(context, **corpora_alone(places))
+    say_first("looking into the corpus")
     from latentcache import runner
 
     encode = recipe.encode if was_given(context, "encode.encoder") else None

@@ -53,3 +53,15 @@ class Field:
             raise ValueError(
                 f"dtype must be one of {known}, got {self.dtype!r} (field {self.name})"
             )
+
+
+DTYPE_NAMES = {
+    "bf16": "bfloat16", "fp16": "float16", "f16": "float16", "half": "float16",
+    "fp32": "float32", "f32": "float32", "float": "float32", "fp8": "float8_e4m3fn",
+}  # fmt: skip
+"""Dtypes as people say them."""
+
+
+def dtype_name(text: str) -> str:
+    """Return the whole name of a dtype; what is none is told by who takes it."""
+    return DTYPE_NAMES.get(text.strip().lower(), text.strip())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.fields import dtype_name
 from latentcache.core.inputs import ALL_PIXELS, parse_input
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 from latentcache.encoders import named_encoder
@@ -45,6 +46,8 @@ class EncodeOptions:
     is_offline: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("dtype", "storage_dtype"):
+            object.__setattr__(self, name, dtype_name(getattr(self, name)))
         if self.policy not in ("moments", "mode", "sample"):
             raise ConfigError(f"posterior must be moments, mode or sample, got {self.policy!r}")
         if not 0 <= self.batch_size <= 4096 or self.batch_size & (self.batch_size - 1):
@@ -167,6 +170,13 @@ class Resources:
     without_ray: int = 2000
 
     def __post_init__(self) -> None:
+        if self.address.startswith(("http://", "https://")):
+            raise ConfigError(
+                "address must be local, auto or HOST:PORT of a Ray head (port 6379 unless told "
+                f"otherwise), got {self.address!r}, the address of a dashboard; name the head, or "
+                f"submit the run: ray job submit --address {self.address} -- python jobs/build.py "
+                "RECIPE"
+            )
         if not 0.0 <= self.max_quarantine <= 1.0:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
         if self.keep_every_s < 0 or self.keep not in ("local", "store"):

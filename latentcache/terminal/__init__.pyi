@@ -8,6 +8,7 @@ from .progress_bar import LineReporter as LineReporter
 from .progress_bar import TerminalReporter as TerminalReporter
 from .progress_bar import facts_of as facts_of
 from .progress_bar import reporting as reporting
+from .progress_bar import say_first as say_first
 
 __all__ = [
     "LineReporter",
@@ -19,5 +20,6 @@ __all__ = [
     "print_json",
     "print_table",
     "reporting",
+    "say_first",
     "size_text",
 ]

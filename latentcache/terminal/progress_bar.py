@@ -129,6 +129,12 @@ def facts_of(progress: "RunProgress") -> list[str]:
     return facts
 
 
+def say_first(text: str) -> None:
+    """Write one line on stderr before what takes seconds, imports included."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 @contextmanager
 def reporting(stream: TextIO | None = None) -> Iterator["Reporter"]:
     """Yield whoever shows a run on ``stream``, by default stderr."""

@@ -3,13 +3,16 @@
 ``python -m tests.benchmarks.lost_work [--kills 20]``. Builds run with two actors of a fake
 encoder that sleeps; each is stopped at a drawn moment, and what the next run takes up is
 counted in the store. Lost is the time since the first unit was given out, less what the safe
-samples take: an upper bound, since it counts waiting for pixels too.
+samples take: an upper bound, since it counts waiting for pixels too. ``--busy`` runs whole builds
+instead, and prints the share of the time in which the encoders worked.
 """
 
 import argparse
 import json
 import random
+import re
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +22,11 @@ from latentcache.testing.drawn import write_drawn_corpus
 from tests.runner.runs import FAKES, start_build, wait_for_line
 
 NUM_ACTORS = 2
-_SHAPES = {1: ("--square",), 5: (), 40: ("--set", "plan.step_px=8", "--set", "plan.min_bucket=1")}
+_SHAPES: dict[int, tuple[str, ...]] = {
+    1: ("--square",),
+    5: (),
+    40: ("--set", "plan.step_px=8", "--set", "plan.min_bucket=1"),
+}
 """Options that cut the drawn corpus into about so many buckets."""
 
 
@@ -30,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep-every", type=float, default=30.0)
     parser.add_argument("--speeds", type=float, nargs="+", default=[0.1, 1.0, 50.0])
     parser.add_argument("--buckets", type=int, nargs="+", default=list(_SHAPES))
+    parser.add_argument("--busy", action="store_true")
     asked = parser.parse_args(arguments)
+    if asked.busy:
+        _print_busy(asked.speeds, asked.buckets)
+        return
     print("| samples/s per actor | buckets | stop | worst loss, s per actor | mean |")
     print("| ---: | ---: | --- | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
@@ -49,21 +60,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(f"| {speed:g} | {buckets} | {stop.name} | {shown} |", flush=True)
 
 
+def _print_busy(speeds: Sequence[float], shapes: Sequence[int]) -> None:
+    print("| samples/s per actor | buckets | samples | encoders busy | whole run, s |")
+    print("| ---: | ---: | ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        write_drawn_corpus(corpus, 400, seed=1, size_px=64)
+        for speed in speeds:
+            for buckets in shapes:
+                num_samples = min(400, max(10, round(100 * speed)))
+                store = Path(folder) / f"store-{speed}-{buckets}"
+                began_s = time.monotonic()
+                run = _start(corpus, store, speed, buckets, "--limit", str(num_samples))
+                _, told = run.communicate()
+                took_s = time.monotonic() - began_s
+                busy = re.findall(r"encoder busy (\d+)%", told)[-1]
+                print(
+                    f"| {speed:g} | {buckets} | {num_samples} | {busy} % | {took_s:.0f} |",
+                    flush=True,
+                )
+
+
+def _batch_of(speed: float) -> int:
+    return 1 if speed <= 1 else 4
+
+
+def _start(
+    corpus: Path, store: Path, speed: float, buckets: int, *options: str
+) -> "subprocess.Popen[str]":
+    batch = _batch_of(speed)
+    return start_build(
+        corpus,
+        store,
+        f"{FAKES}:SlowEncoder:seconds={batch / speed}",
+        *("--batch-size", str(batch), "--actors", str(NUM_ACTORS), "--rows-per-shard", "0"),
+        *_SHAPES[buckets],
+        *options,
+    )
+
+
 def lost_by_one_stop(
     corpus: Path, speed: float, buckets: int, stop: signal.Signals, keep_every_s: float
 ) -> float:
     """Return the encoder seconds per actor that one stop at a drawn moment cost."""
-    batch = 1 if speed < 1 else 2
+    batch = _batch_of(speed)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        run = start_build(
-            corpus,
-            store,
-            f"{FAKES}:SlowEncoder:seconds={batch / speed}",
-            *("--batch-size", str(batch), "--actors", str(NUM_ACTORS)),
-            *("--set", f"resources.keep_every_s={keep_every_s}"),
-            *_SHAPES[buckets],
-        )
+        kept = ("--set", f"resources.keep_every_s={keep_every_s}")
+        run = _start(corpus, store, speed, buckets, *kept)
         wait_for_line(run, "encode:")
         began_s = time.monotonic()
         time.sleep(random.uniform(0.0, max(4.0, min(90.0, 6 * batch / speed))))

@@ -14,7 +14,7 @@ from latentcache.cli.flags import (
 )
 from latentcache.core.errors import ConfigError
 from latentcache.plan.plan_options import PlanOptions
-from latentcache.runner.build_recipe import Recipe
+from latentcache.runner.build_recipe import Recipe, read_recipe
 from latentcache.runner.run_options import EncodeOptions, Resources
 
 
@@ -180,3 +180,15 @@ def test_what_people_say_for_a_dtype_and_a_size_is_understood() -> None:
     )
     assert (found.encode.dtype, found.encode.storage_dtype) == ("bfloat16", "float16")
     assert found.plan.resolution_px == 1024
+
+
+def test_a_recipe_file_understands_short_dtypes(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[encode]\ndtype = "bf16"\nstorage_dtype = "fp16"\n')
+    encode = read_recipe(path).encode
+    assert (encode.dtype, encode.storage_dtype) == ("bfloat16", "float16")
+
+
+def test_the_address_of_a_dashboard_is_refused_before_anything_is_listed() -> None:
+    with pytest.raises(ConfigError, match="the address of a dashboard; name the head, or submit"):
+        read_recipe(None, {"resources.address": "http://127.0.0.1:8265"})

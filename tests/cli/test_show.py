@@ -66,8 +66,9 @@ def test_a_picture_is_no_video(cli: Cli, drawn_store: Store, tmp_path: Path) -> 
     out = tmp_path / "x.mp4"
     done = cli("show", drawn_store.folder.url, "000000.jpg", "-o", out, "--device", "cpu")
     assert done.code == 2
-    assert done.err.startswith("error: output must be a .png for a picture, got ")
-    assert done.err.count("\n") == 1
+    first, told = done.err.splitlines()
+    assert first == "opening the store and its encoder"
+    assert told.startswith("error: output must be a .png for a picture, got ")
     assert not out.exists()
 
 

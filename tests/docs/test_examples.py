@@ -89,3 +89,16 @@ def test_another_language_reads_the_same_values(store: Path) -> None:
         (value,) = fields.values()
         first = float(np.asarray(value).reshape(-1)[0])
         assert float(rest.rsplit(" ", 1)[1]) == pytest.approx(first, rel=1e-5)
+
+
+def test_the_page_s_own_encoder_and_its_contract_run_as_they_stand(tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / "encoders.md").read_text(encoding="utf-8")
+    own, contract = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_encoders.py").write_text(own)
+    (tmp_path / "test_mine.py").write_text(contract)
+    for command in (["my_encoders.py"], ["-m", "pytest", "-q", "-p", "no:cacheprovider"]):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

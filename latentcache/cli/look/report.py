@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.cli.flags import decoding_flags, decoding_of
+from latentcache.terminal import say_first
 
 if TYPE_CHECKING:
     from latentcache.cli.flags import DecodingOptions
@@ -49,6 +50,7 @@ def report(
 
     It holds its pictures, needs no network, and says where something is not as it should be.
     """
+    say_first("opening the store and its encoder")
     from latentcache import open_store
     from latentcache.encoders import list_encoders
     from latentcache.report import store_report

@@ -10,6 +10,7 @@ import click
 
 from latentcache.cli.flags import decoding_flags, decoding_of
 from latentcache.core.errors import ConfigError, MediaError, StoreError
+from latentcache.terminal import say_first
 
 if TYPE_CHECKING:
     from latentcache.evaluate import Pixels, PlannedSample
@@ -52,6 +53,7 @@ def show(
     which stands for a video's first clip.
     """
     _check_output(output)
+    say_first("opening the store and its encoder")
     if key is None:
         _show_some(context, store, output, column, snapshot)
         return

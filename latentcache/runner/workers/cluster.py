@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,14 +19,13 @@ import ray
 
 from latentcache.core.errors import RunError, first_line
 from latentcache.runner.messages.calls import ClusterFacts
+from latentcache.runner.workers.answering import check_answers, no_cluster
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
 logger = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 2 * 2**30
 """Enough for the budget of decoded pixels of one machine; Ray's default takes 30 % of memory."""
-
-_CONNECT_TIMEOUT_S = 10.0
 
 _MAX_STARTS = 2
 
@@ -65,8 +63,7 @@ def ray_at(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
         RunError: No cluster answers at ``address``.
     """
     if address != "local":
-        named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""
-        _check_answers(named or address)
+        check_answers(address)
     if ray.is_initialized():
         yield
         return
@@ -96,7 +93,7 @@ def _start_or_join(address: str, num_cpus: int | None) -> None:
         raise
     except Exception as error:  # noqa: BLE001  Ray has no class of its own for this
         why = first_line(error)
-        raise (_not_started(why) if address == "local" else _no_cluster(address, why)) from None
+        raise (_not_started(why) if address == "local" else no_cluster(address, why)) from None
 
 
 def _init(address: str, settings: dict[str, Any]) -> None:
@@ -136,21 +133,6 @@ def cluster_facts(*, is_local: bool) -> ClusterFacts:
     )
 
 
-def _check_answers(address: str) -> None:
-    """Refuse a ``host:port`` where nothing listens: Ray would wait for minutes.
-
-    Raises:
-        RunError: Nothing listens there.
-    """
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or "://" in address:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise _no_cluster(address, (error.strerror or str(error)).lower()) from None
-
-
 def _not_started(why: str) -> RunError:
     folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     try:
@@ -160,13 +142,6 @@ def _not_started(why: str) -> RunError:
     return RunError(
         f"Ray must start on this machine, got {why!r} ({folder}: {free}); make room there or set "
         "RAY_TMPDIR, and look at memory and limits (ulimit -a)"
-    )
-
-
-def _no_cluster(address: str, why: str) -> RunError:
-    return RunError(
-        f"address must be a running Ray cluster, got {address!r} ({why}); "
-        "start one with infra/start_head.sh, or use --address local"
     )
 
 

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentcache.core.errors import ConfigError, RunError
+from latentcache.core.errors import RunError
 from latentcache.runner.messages.calls import Workers
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
+from latentcache.runner.workers.answering import check_answers
 from latentcache.runner.workers.local_workers import LocalWorkers, num_local_cpus
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
@@ -82,17 +83,11 @@ def prepare_for_ray(address: str) -> None:
     """Set what Ray reads when it is imported or started, and refuse what it would wait for.
 
     Raises:
-        ConfigError: ``address`` is that of a dashboard.
-        RunError: This process may open too few files.
+        RunError: This process may open too few files, or nothing listens at ``address``.
     """
-    if address.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"address must be local, auto or HOST:PORT of a Ray head (port 6379 unless told "
-            f"otherwise), got {address!r}, the address of a dashboard; name the head, or submit "
-            f"the run: ray job submit --address {address} -- python jobs/build.py RECIPE"
-        )
     _allow_files()
     if address != "local":
+        check_answers(address)
         return
     # Under `uv run`, Ray packs the current folder for its workers, at times without end.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
