@@ -2,13 +2,14 @@
 
 ``python -m tests.benchmarks.lost_work [--kills 20]``. Builds run with two actors of a fake
 encoder that sleeps; each is stopped at a drawn moment, and what the next run takes up is
-counted in the store. Lost is the time since the first unit was given out, less what the safe
-samples take: an upper bound, since it counts waiting for pixels too. ``--busy`` runs whole builds
-instead, and prints the share of the time in which the encoders worked.
+counted in the store. Lost is what came out of the encoders, by their own count, and is not safe,
+at their declared speed; the batch in flight is on top, at most its length. ``--busy`` runs whole
+builds instead, and prints the share of the time in which the encoders worked.
 """
 
 import argparse
 import json
+import os
 import random
 import re
 import signal
@@ -17,17 +18,40 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentcache.testing.drawn import write_drawn_corpus
-from tests.runner.runs import FAKES, start_build, wait_for_line
+from latentcache.testing.fakes import SlowEncoder
+from tests.runner.runs import start_build, wait_for_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentcache.encoders import SampleMeta
 
 NUM_ACTORS = 2
+_LOG, _KEY_DIGITS = "LOST_WORK_LOG", 20
 _SHAPES: dict[int, tuple[str, ...]] = {
     1: ("--square",),
     5: (),
     40: ("--set", "plan.step_px=8", "--set", "plan.min_bucket=1"),
 }
 """Options that cut the drawn corpus into about so many buckets."""
+
+
+class CountedEncoder(SlowEncoder):
+    """Writes down each row that it has encoded."""
+
+    def encode(
+        self, pixels: "torch.Tensor", metas: "Sequence[SampleMeta]"
+    ) -> list[dict[str, "torch.Tensor"]]:
+        """Return the fields of each row, late, and count the rows that are samples."""
+        fields = super().encode(pixels, metas)
+        if _LOG in os.environ:
+            keys = [meta.key for meta in metas if len(meta.key) == _KEY_DIGITS]
+            with Path(os.environ[_LOG]).open("a", encoding="ascii") as log:
+                log.write("".join(f"{key}\n" for key in keys))
+        return fields
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,7 +117,7 @@ def _start(
     return start_build(
         corpus,
         store,
-        f"{FAKES}:SlowEncoder:seconds={batch / speed}",
+        f"tests.benchmarks.lost_work:CountedEncoder:seconds={batch / speed}",
         *("--batch-size", str(batch), "--actors", str(NUM_ACTORS), "--rows-per-shard", "0"),
         *_SHAPES[buckets],
         *options,
@@ -108,14 +132,15 @@ def lost_by_one_stop(
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         kept = ("--set", f"resources.keep_every_s={keep_every_s}")
+        os.environ[_LOG] = str(Path(folder) / "log")
         run = _start(corpus, store, speed, buckets, *kept)
         wait_for_line(run, "encode:")
-        began_s = time.monotonic()
         time.sleep(random.uniform(0.0, max(4.0, min(90.0, 6 * batch / speed))))
         run.send_signal(stop)
-        worked_s = time.monotonic() - began_s
         run.communicate()
-        return max(0.0, worked_s - num_safe(store) / (speed * NUM_ACTORS))
+        log = Path(os.environ.pop(_LOG))
+        encoded = set(log.read_text().split()) if log.exists() else set()
+        return max(0, len(encoded) - num_safe(store)) / (speed * NUM_ACTORS)
 
 
 def num_safe(store: Path) -> int:
