@@ -26,6 +26,7 @@ FOREIGN_OPTIONS = {
     "--minutes": "of tests/benchmarks/streaming.py",
     "--rounds": "of tests/benchmarks/decode.py and decode_video.py",
     "--old": "of tests/benchmarks/decode.py and colour.py",
+    "--busy": "of tests/benchmarks/lost_work.py",
     "--large": "of tests/benchmarks/decode.py",
     "--torchcodec": "of tests/benchmarks/decode_video.py",
     "--photos": "of tests/benchmarks/pipeline.py",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
+from latentcache.runner.encode.column_run import remove_if_empty
 from latentcache.runner.forward.encoded_rows import Rows
 from latentcache.runner.kept.batch_log import BatchLog, KeptBatch
 from latentcache.runner.kept.pieces import num_rows, split_last_units
@@ -146,3 +147,13 @@ def test_stops_at_random_moments_cost_batches_and_change_no_byte(
     assert chosen_digests(store) == chosen_digests(reference_store), seed
     assert not [path for path in store.rglob(".tmp.*") if path.is_file()], seed
     Store.open(str(store)).snapshot()
+
+
+def test_a_finished_run_leaves_no_empty_folder_of_kept_batches(tmp_path: Path) -> None:
+    (tmp_path / "open" / "latents").mkdir(parents=True)
+    (tmp_path / "open" / "cond").mkdir()
+    (tmp_path / "open" / "cond" / ".tmp.batch").touch()
+    remove_if_empty(str(tmp_path / "open" / "latents"))
+    remove_if_empty(str(tmp_path / "open" / "cond"))
+    remove_if_empty("s3://bucket/store/open/latents")
+    assert [path.name for path in (tmp_path / "open").rglob("*")] == ["cond", ".tmp.batch"]

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.units import UnitId
@@ -79,6 +80,18 @@ def loaded_pool(store: Store, request: EncodeRequest, workers: Workers) -> Itera
         yield pool
     finally:
         pool.stop()
+        remove_if_empty(setup.kept_url)
+
+
+def remove_if_empty(kept_url: str) -> None:
+    """Remove a local folder of kept batches, and the one above it, where nothing is left in it."""
+    if "://" in kept_url:
+        return
+    for folder in (Path(kept_url), Path(kept_url).parent):
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or not there
+            return
 
 
 def _kept_url(store: Store, request: EncodeRequest) -> str:
