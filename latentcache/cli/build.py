@@ -13,6 +13,7 @@ from latentcache.cli.flags import (
     resource_flags,
     run_flags,
     seed_flag,
+    update_flags,
 )
 from latentcache.cli.results import print_encode_result, print_plan_result
 from latentcache.terminal import reporting, say_first
@@ -21,6 +22,7 @@ from latentcache.terminal import reporting, say_first
 @click.command(short_help="Plan a corpus, encode it, publish: the main job.")
 @places_argument
 @plan_flags
+@update_flags
 @encode_flags
 @seed_flag("plan.seed", "encode.seed")
 @run_flags

@@ -27,13 +27,14 @@ def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
 
 def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
     """Return what was found beside the media, or an empty text if there was nothing to find."""
-    if "annotations" not in totals:
+    if "annotations" not in totals or not num_samples:
         return ""
     counts = dict(totals["annotations"])
     parts = [f"captions {counts.pop('caption', 0):,} of {num_samples:,}"]
     labels = counts.pop("label", 0)
     if "classes" in totals:
-        numbered = f"classes: {len(totals['classes']):,}, numbered in the order of their names"
+        order = "as they came" if "update" in totals else "in the order of their names"
+        numbered = f"classes: {len(totals['classes']):,}, numbered {order}"
         parts.append(f"labels {labels:,} ({numbered})")
         counts.pop("label_name", None)
     elif labels:

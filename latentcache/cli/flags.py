@@ -126,6 +126,20 @@ def plan_flags(command: CommandT) -> CommandT:
     )(command)  # fmt: skip
 
 
+def update_flags(command: CommandT) -> CommandT:
+    """Add the flags that take in what changed in a corpus."""
+    return _all(
+        _option(
+            "--update", key="update", is_flag=True,
+            help="Take in what came, changed or went since the corpus was planned.",
+        ),
+        _option(
+            "--allow-retire", key="allow_retire", is_flag=True,
+            help="Let an update retire more than 5 % of the samples.",
+        ),
+    )(command)  # fmt: skip
+
+
 def seed_flag(*keys: str) -> Callable[[CommandT], CommandT]:
     """Add ``--seed``, which sets ``keys``."""
     return _option(

@@ -14,6 +14,7 @@ from latentcache.cli.flags import (
     recipe_of,
     resource_flags,
     seed_flag,
+    update_flags,
     was_given,
 )
 from latentcache.cli.results import (
@@ -33,6 +34,7 @@ from latentcache.terminal import print_json, reporting, say_first
     help="Write nothing: print samples, buckets, shards, bytes; with --encoder also hours.",
 )
 @plan_flags
+@update_flags
 @seed_flag("plan.seed")
 @encode_flags
 @resource_flags

@@ -17,6 +17,7 @@ from latentcache.cli.flags import (
     resource_flags,
     run_flags,
     seed_flag,
+    update_flags,
 )
 from latentcache.cli.recipe_keys import RecipeKey, recipe_keys, toml_of
 
@@ -49,6 +50,7 @@ _LEAD = (
     help="Print the keys as the page docs/recipe.md instead.",
 )
 @plan_flags
+@update_flags
 @encode_flags
 @seed_flag("plan.seed", "encode.seed")
 @run_flags

@@ -26,10 +26,9 @@ DAMAGED = 3
 def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> None:
     """Print what a plan holds."""
     generation = result.generation
-    shards = count_text(generation.num_shards, "shard")
-    buckets = count_text(len(generation.runs), "bucket")
-    how = "planned" if result.is_new else "already planned"
-    click.echo(f"{how}: {count_text(generation.num_rows, 'sample')} in {buckets}, {shards}")
+    if result.update is not None:
+        click.echo(result.update.sentence)
+    click.echo(f"{'planned' if result.is_new else 'already planned'}: {_size_of(result)}")
     if generation.num_rejects:
         codes = generation.totals.get("rejects_by_code", {}) or dict(result.rejects_by_code)
         why = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
@@ -49,8 +48,24 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
     if with_buckets:
         print_table(
             ("bucket", "samples", "shards"),
-            [(run.bucket.label, run.num_rows, run.num_shards) for run in generation.runs],
+            [
+                (run.bucket.label, run.num_rows, run.num_shards)
+                for each in result.generations
+                for run in each.runs
+            ],
         )
+
+
+def _size_of(result: "PlanResult") -> str:
+    """Return how much a plan holds, in words."""
+    runs = [run for each in result.generations for run in each.runs]
+    num_shards = sum(run.num_shards for run in runs)
+    buckets = count_text(len({run.bucket for run in runs}), "bucket")
+    where = f"in {buckets}, {count_text(num_shards, 'shard')}"
+    if len(result.generations) == 1:
+        return f"{count_text(result.generation.num_rows, 'sample')} {where}"
+    live = count_text(result.num_planned, "live sample")
+    return f"{live} {where}, {count_text(len(result.generations), 'generation')}"
 
 
 def plan_json(result: "PlanResult") -> dict[str, object]:
@@ -60,12 +75,13 @@ def plan_json(result: "PlanResult") -> dict[str, object]:
         "generation": generation.number,
         "digest": generation.digest,
         "new": result.is_new,
-        "planned": generation.num_rows + generation.num_rejects,
+        "planned": result.num_planned,
         "rows": generation.num_rows,
         "refused": generation.num_rejects,
         "shards": generation.num_shards,
         "buckets": {str(run.bucket): run.num_rows for run in generation.runs},
         "corpus": {**corpus_json(generation.totals), "changes": result.changes.as_dict()},
+        "update": result.update.as_dict() if result.update else None,
         "totals": generation.totals,
     }
 
@@ -97,6 +113,7 @@ def print_encode_result(
         if planned is not None:
             changes = planned.changes.as_dict()
             found["corpus"] = {**corpus_json(planned.generation.totals), "changes": changes}
+            found["update"] = planned.update.as_dict() if planned.update else None
         print_json(found)
     else:
         _print_sum(result)

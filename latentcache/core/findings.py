@@ -116,7 +116,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "picture_changed": Kind(
         "samples retired because their file was replaced between two encodings",
-        "build the corpus as it is now into another store to have them",
+        "--update plans them anew, from the files as they are now",
     ),
     "limited": Kind("samples listed because of a limit, the rest not", ""),
 }

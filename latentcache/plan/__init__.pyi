@@ -10,6 +10,10 @@ from .corpus.sources import CorpusKind as CorpusKind
 from .corpus.sources import Listing as Listing
 from .corpus.sources import look_into as look_into
 from .corpus.sources import open_corpus as open_corpus
+from .growth.edited_annotations import write_revisions as write_revisions
+from .growth.growth import Growth as Growth
+from .growth.growth import UpdateCounts as UpdateCounts
+from .growth.known_plan import plan_base as plan_base
 from .listing import ListedMedia as ListedMedia
 from .listing import ListingTotals as ListingTotals
 from .listing import is_named_as_video as is_named_as_video
@@ -21,6 +25,7 @@ from .placement.buckets import bucket_lines as bucket_lines
 from .placement.buckets import bucket_table as bucket_table
 from .placement.buckets import choose_bucket as choose_bucket
 from .placement.buckets import fit as fit
+from .placement.plan_base import PlanBase as PlanBase
 from .placement.scanned import Captioned as Captioned
 from .placement.scanned import ScannedMedia as ScannedMedia
 from .placement.scanned import read_captions as read_captions
@@ -48,13 +53,16 @@ __all__ = [
     "CorpusKind",
     "EncoderCost",
     "EncoderEstimate",
+    "Growth",
     "ListedMedia",
     "Listing",
     "ListingTotals",
+    "PlanBase",
     "PlanEstimate",
     "PlanOptions",
     "Revision",
     "ScannedMedia",
+    "UpdateCounts",
     "VideoLength",
     "annotate",
     "assign",
@@ -70,8 +78,10 @@ __all__ = [
     "open_corpus",
     "open_source",
     "peek_source",
+    "plan_base",
     "read_captions",
     "read_source",
     "read_sources",
     "reject_examples",
+    "write_revisions",
 ]

@@ -56,6 +56,7 @@ class ListedMedia:
         width_px: What a manifest claims, or None; the file itself decides.
         height_px: As ``width_px``.
         sidecar: Name of a text file with its caption, relative to the root; empty without one.
+        sidecar_facts: Its size in bytes and version, where a listing tells them without asking.
         position: Member index in a tar, row in a manifest, 0 for a file.
         is_member: Whether ``position`` also says which samples lie together.
         reject: Why the record cannot be used, if so.
@@ -70,6 +71,7 @@ class ListedMedia:
     width_px: int | None = None
     height_px: int | None = None
     sidecar: str = ""
+    sidecar_facts: tuple[int, str] | None = None
     position: int = 0
     is_member: bool = False
     reject: Reject | None = None

@@ -3,7 +3,7 @@
 Nothing is opened. Sizes and times nominate: a file that was only copied again differs in its time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from latentcache.plan.corpus.metadata import TABLE_FILES
 from latentcache.plan.corpus.sources import Corpus, CorpusPart
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders
 from latentcache.plan.corpus.webdataset import TAR_EXTENSION
+from latentcache.plan.growth.planned_samples import TOUCHED, iter_live
 from latentcache.plan.known_files import Change, Facts, KnownFiles
 from latentcache.plan.listing import extension_of, path_below, portable_path
 from latentcache.plan.plan_options import PlanOptions
@@ -22,9 +23,10 @@ from latentcache.plan.read_sources import locate
 from latentcache.plan.tables.plan_records import MANIFEST_EXTENSIONS
 from latentcache.storage import Folder
 from latentcache.store import Generation
-from latentcache.store.rows import iter_beside, iter_rows, read_rejects
+from latentcache.store.rows import iter_beside
 
 _MEDIUM, _METADATA = "medium", "metadata"
+_TABLES = frozenset({_METADATA, "manifest", "tar"})
 _WORDS = {
     "added": "files added",
     "removed": "files removed",
@@ -77,7 +79,7 @@ class CorpusChanges:
             return ""
         return (
             f"corpus must be as it was planned, got {', '.join(told)}; the store holds what was "
-            "planned: build into another store to take the changes in"
+            "planned: say --update to take the changes in"
         )
 
 
@@ -93,8 +95,8 @@ def corpus_changes(
         generations: Of it.
     """
     media = KnownFiles(lambda: _planned_media(store, generations))
-    captions = KnownFiles(lambda: _planned_beside(store, generations, captions=True))
-    tables = KnownFiles(lambda: _planned_beside(store, generations, captions=False))
+    captions = KnownFiles(lambda: _planned_beside(store, generations, {CAPTION}))
+    tables = KnownFiles(lambda: _planned_beside(store, generations, _TABLES))
     known = {_MEDIUM: media, CAPTION: captions}
     for part in corpus.parts:
         for kind, found in _files_of(part, options):
@@ -121,28 +123,31 @@ def corpus_changes(
 
 
 def _planned_media(store: Folder, generations: Sequence[Generation]) -> Iterator[Facts]:
+    """Yield the files of live samples, each as it was seen last."""
+    touched = {facts[0]: facts for facts in _planned_beside(store, generations, {TOUCHED})}
     columns = ["path", "member", "size_bytes", "version"]
-    for generation in generations:
-        for table in (
-            *iter_rows(store, generation, columns),
-            read_rejects(store, generation).select(columns),
-        ):
-            values = (table[name].to_pylist() for name in columns)
-            for path, member, size_bytes, version in zip(*values, strict=True):
-                if not member:
-                    yield path, size_bytes, version
+    for table in iter_live(store, generations, columns):
+        values = (table[name].to_pylist() for name in columns)
+        for path, member, size_bytes, version in zip(*values, strict=True):
+            if not member:
+                yield touched.get(path, (path, size_bytes, version))
 
 
 def _planned_beside(
-    store: Folder, generations: Sequence[Generation], *, captions: bool
+    store: Folder, generations: Sequence[Generation], kinds: Set[str]
 ) -> Iterator[Facts]:
-    for generation in generations:
+    """Yield files beside the media, as they were seen last, but those that went since."""
+    gone: set[str] = set()
+    for generation in reversed(generations):
         for table in iter_beside(store, generation):
             names = ("path", "kind", "size_bytes", "version")
             values = (table[name].to_pylist() for name in names)
             for path, kind, size_bytes, version in zip(*values, strict=True):
-                if (kind == CAPTION) == captions:
-                    yield path, size_bytes, version
+                if kind in kinds and path not in gone:
+                    if size_bytes < 0:
+                        gone.add(path)
+                    else:
+                        yield path, size_bytes, version
 
 
 def _files_of(part: CorpusPart, options: PlanOptions) -> Iterator[tuple[str, Facts]]:

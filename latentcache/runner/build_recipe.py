@@ -42,6 +42,11 @@ class Recipe:
     changed: Literal["refuse", "retire"] = "refuse"
     """What becomes of samples whose file was replaced since another column was made: ``refuse`` the
     new column, or ``retire`` them from the plan and so from every column."""
+    update: bool = False
+    """Take in what came, changed or went since the corpus was planned: new samples become new
+    shards, those that changed are encoded again, those that are gone are retired."""
+    allow_retire: bool = False
+    """Let an update retire more than 5 % of the samples."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     resources: Resources = field(default_factory=Resources)
@@ -57,6 +62,9 @@ class Recipe:
             corpus_kind=self.corpus_kind,
             options=self.plan,
             resources=self.resources,
+            update=self.update,
+            may_retire=self.allow_retire,
+            retry_refused=self.retry_quarantined,
         )
 
     def encode_request(self) -> "EncodeRequest":

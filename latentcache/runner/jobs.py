@@ -69,10 +69,13 @@ def build(
         store = Store.open_or_create(store_url)
         encode = _with_kept(store, encode, reporter)
         found = check_plan(store, plan)
-        if found is not None:
+        planned: PlanResult | None = None
+        if found is not None and plan.update and plan.resources.address == "local":
+            planned = plan_into(store, plan, workers=None, reporter=reporter)
+        if found is not None and (planned is not None or not plan.update):
             settled = settled_column(store, encode, reporter=reporter)
             if settled is not None:
-                planned = plan_into(store, plan, workers=None, reporter=reporter)
+                planned = planned or plan_into(store, plan, workers=None, reporter=reporter)
                 return planned, settled
         size = _planned_size(store.generations()) if found else listed_size(plan)
     from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
@@ -83,7 +86,7 @@ def build(
         ) as workers,
         loaded_pool(store, encode, workers) as pool,
     ):
-        planned = plan_into(store, plan, workers=workers, reporter=reporter)
+        planned = planned or plan_into(store, plan, workers=workers, reporter=reporter)
         return planned, encode_into(store, encode, pool=pool, reporter=reporter)
 
 

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latentcache.core.errors import StoreError
+import pyarrow as pa
+
+from latentcache.core.errors import ConfigError, StoreError
 from latentcache.core.findings import Findings
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
@@ -15,12 +17,17 @@ from latentcache.plan import (
     BesideTable,
     Corpus,
     CorpusChanges,
+    Growth,
     Listing,
     ListingTotals,
+    PlanBase,
     PlanOptions,
+    UpdateCounts,
     assign,
     corpus_changes,
     open_corpus,
+    plan_base,
+    write_revisions,
 )
 from latentcache.runner.messages.calls import Calls, Workers
 from latentcache.runner.run_options import Resources
@@ -28,7 +35,9 @@ from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
 from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
-from latentcache.store import Generation, GenerationDraft, Store
+from latentcache.stats import merge_arrays
+from latentcache.store import ColumnChange, Generation, GenerationDraft, Store
+from latentcache.store.snapshots import PlanView
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
 
@@ -46,12 +55,18 @@ class PlanRequest:
         corpus_kind: ``folder``, ``webdataset`` or ``manifest``; "" finds out.
         options: Buckets, crops and shards.
         resources: Where the scan runs.
+        update: Take in what came, changed or went since the corpus was planned.
+        may_retire: An update may retire more than a few per cent of the samples.
+        retry_refused: An update looks again at all that planning refused.
     """
 
     corpus_url: str | tuple[str, ...]
     options: PlanOptions
     resources: Resources
     corpus_kind: str = ""
+    update: bool = False
+    may_retire: bool = False
+    retry_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +74,22 @@ class PlanResult:
     """What a plan holds.
 
     Attributes:
-        generation: As written, or as found.
+        generation: As written, or as found: the newest that a listing made.
+        generations: All of the plan.
+        num_planned: Live samples of all of them, those refused while planning included.
         is_new: Whether this run made it.
         rejects_by_code: Samples refused while planning; empty for a plan that was found.
         changes: How the corpus differs by now from a plan that was found.
+        update: What an update found, if one was asked for.
     """
 
     generation: Generation
+    generations: tuple[Generation, ...]
+    num_planned: int
     is_new: bool
     rejects_by_code: Mapping[str, int] = field(default_factory=dict)
     changes: CorpusChanges = field(default_factory=CorpusChanges)
+    update: UpdateCounts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,30 +137,93 @@ def plan_into(
         ConfigError: The corpus is missing, empty or not readable as one.
     """
     newest = check_plan(store, request)
+    if newest is not None and request.update:
+        return _updated(store, request, newest, workers=workers, reporter=reporter)
     if newest is not None:
         corpus = open_corpus(request.corpus_url, request.corpus_kind)
         changes = corpus_changes(corpus, request.options, store.folder, store.generations())
-        reporter.message(
-            f"plan: {newest.num_rows + newest.num_rejects} samples, made before; nothing is scanned"
-        )
-        return PlanResult(
-            generation=newest,
-            is_new=False,
-            changes=changes,
-            rejects_by_code=newest.totals.get("rejects_by_code", {}),
-        )
+        found = _result(store, is_new=False, changes=changes)
+        reporter.message(f"plan: {found.num_planned} samples, made before; nothing is scanned")
+        return found
     with drafted_plan(request, workers=workers, reporter=reporter) as drafted:
-        generation = _write(store, drafted, request.options)
-        return PlanResult(
-            generation=generation, is_new=True, rejects_by_code=drafted.assignment.reject_codes
-        )
+        _write(store, drafted, request.options)
+    return _result(store, is_new=True)
+
+
+def _result(store: Store, **told: Any) -> PlanResult:
+    """Return what the store's plan holds now."""
+    generations = tuple(store.generations())
+    newest = [each for each in generations if not each.only_retires][-1]
+    return PlanResult(
+        generation=newest,
+        generations=generations,
+        num_planned=PlanView.read(store.folder, generations).num_planned,
+        rejects_by_code=newest.totals.get("rejects_by_code", {}),
+        **told,
+    )
+
+
+def _updated(
+    store: Store,
+    request: PlanRequest,
+    newest: Generation,
+    *,
+    workers: Workers | None,
+    reporter: Reporter,
+) -> PlanResult:
+    """Return the generation that takes in what changed, or ``newest`` where nothing did."""
+    generations = store.generations()
+    corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    base = plan_base(store, generations, store.annotation_names())
+    growth = Growth(store, generations, corpus.root, base, retries_all=request.retry_refused)
+    with drafted_plan(
+        request, workers=workers, reporter=reporter, growth=growth, base=base
+    ) as drafted:
+        found, retired = growth.finish(drafted.totals.findings, may_retire=request.may_retire)
+        reporter.message(found.sentence)
+        assigned = drafted.assignment
+        classes = base.all_classes(assigned.classes.names if assigned.classes else ())
+        revisions = growth.revisions(classes)
+        beside = growth.beside(drafted.totals.findings)
+        drafted.beside.add(beside)
+        has_moved = not _is_same_place(corpus.root.url, newest.corpus_url)
+        has_news = assigned.num_rows or assigned.num_rejects or len(retired) or revisions
+        if not (has_news or beside or has_moved):
+            return _result(store, is_new=False, update=found)
+        # Before the generation, which remembers that the captions were read.
+        write_revisions(store, revisions)
+        of_update = {"update": found.as_dict(), **({"classes": list(classes)} if classes else {})}
+        generation = _write(store, drafted, request.options, retired=retired, totals=of_update)
+    if not generation.num_rows:
+        _publish_without_encoding(store)
+    return _result(store, is_new=True, update=found)
+
+
+def _publish_without_encoding(store: Store) -> None:
+    """Serve every column by the plan as it is now: nothing of it waits for an encoder."""
+    columns = store.snapshot().columns.values() if store.snapshots() else ()
+    changes = [ColumnChange(record=view.record, merge_statistics=merge_arrays) for view in columns]
+    if changes:
+        store.publish(changes, allow_partial=True)
 
 
 @contextmanager
 def drafted_plan(
-    request: PlanRequest, *, workers: Workers | None, reporter: Reporter
+    request: PlanRequest,
+    *,
+    workers: Workers | None,
+    reporter: Reporter,
+    growth: Growth | None = None,
+    base: PlanBase | None = None,
 ) -> Iterator[DraftedPlan]:
     """Yield the plan of the corpus; its tables live as long as the context.
+
+    Args:
+        request: What is asked.
+        workers: Read the headers; None for processes of this machine.
+        reporter: Shows the scan.
+        growth: Leaves out what a plan has already.
+        base: What the new samples have to agree with.
 
     Raises:
         ConfigError: The corpus is missing, empty or not readable as one.
@@ -163,9 +247,15 @@ def drafted_plan(
         totals = ScanTotals(findings=Findings(), sidecars=beside.add_captions)
         chunks = listing.chunks(_SCAN_CHUNK)
         scanned = scan(
-            settings, chunks, calls=calls, num_cpus=num_cpus, reporter=reporter, totals=totals
+            settings,
+            growth.to_scan(chunks) if growth else chunks,
+            calls=calls,
+            num_cpus=num_cpus,
+            reporter=reporter,
+            totals=totals,
         )
-        assignment = assign(scanned, request.options, Path(scratch))
+        admitted = growth.admitted(scanned) if growth else scanned
+        assignment = assign(admitted, request.options, Path(scratch), base=base)
         beside.add(listing.totals.tables)
         findings.take(totals.findings)
         findings.take(assignment.findings)
@@ -211,7 +301,14 @@ def _note_unused(
             totals.findings.add("column_absent", f"{option} {given}")
 
 
-def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generation:
+def _write(
+    store: Store,
+    drafted: DraftedPlan,
+    options: PlanOptions,
+    *,
+    retired: pa.Table | None = None,
+    totals: Mapping[str, Any] | None = None,
+) -> Generation:
     assignment = drafted.assignment
     places = list(drafted.corpus.places)
     draft = GenerationDraft(
@@ -222,6 +319,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
         runs=assignment.runs,
         rows=assignment.iter_rows(),
         rejects=assignment.iter_rejects(),
+        retired=[] if retired is None else [retired],
         beside=drafted.beside.tables(),
         annotations={
             name: assignment.iter_values(name) for name in assignment.annotation_schema.names
@@ -235,6 +333,7 @@ def _write(store: Store, drafted: DraftedPlan, options: PlanOptions) -> Generati
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,
             **({"videos": asdict(drafted.videos)} if options.clip_rules else {}),
+            **(totals or {}),
         },
     )
     return store.write_generation(draft)
@@ -249,6 +348,11 @@ def check_plan(store: Store, request: PlanRequest) -> Generation | None:
     generations = store.generations()
     if not generations:
         return None
+    if request.update and request.options.limit:
+        raise ConfigError(
+            f"an update must look at the whole corpus, got --limit {request.options.limit}; leave "
+            "one of the two out"
+        )
     newest = [each for each in generations if not each.only_retires][-1]
     _check_same_plan(newest, request)
     return newest
@@ -266,6 +370,8 @@ def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
             "give the same options, or build into another store"
         )
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    if request.update:
+        return corpus  # it may have moved: the samples tell
     if places := found.totals.get("places"):
         _check_same_places(places, corpus)
         return corpus

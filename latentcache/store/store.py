@@ -193,6 +193,10 @@ class Store:
         """Write the next revision of an annotation; see ``store.annotations``."""
         return annotations.write_annotations(self.folder, generation, name, tables)
 
+    def annotation_names(self) -> list[str]:
+        """Return the names of all annotations, sorted."""
+        return sorted({file.annotation for file in annotations.list_annotations(self.folder)})
+
     def annotation(self, generation: Generation, name: str) -> annotations.Annotation | None:
         """Return the newest revision of an annotation for one generation, or None."""
         return annotations.open_annotation(self.folder, generation, name)

@@ -15,6 +15,7 @@ from latentcache.core.rejects import Reject
 from latentcache.plan.clips import VideoLength
 from latentcache.plan.listing import ListedMedia
 from latentcache.plan.placement.assign import Assignment, assign
+from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.placement.scanned import ScannedMedia
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.store.rows.plan_tables import PLAN_SCHEMA, REJECTS_SCHEMA
@@ -217,7 +218,7 @@ def test_merged_bucket_refuses_what_it_would_cut_too_much(tmp_path: Path) -> Non
 
 def test_shards_continue_after_the_previous_generation(tmp_path: Path) -> None:
     media = [scanned(f"{n}.jpg", size) for n in range(20) for size in [(500 + n, 500)]]
-    plan = assign([media], PlanOptions(rows_per_shard=8), tmp_path, first_shard=7)
+    plan = assign([media], PlanOptions(rows_per_shard=8), tmp_path, base=PlanBase(first_shard=7))
     assert [(run.first_shard, run.num_shards) for run in plan.runs] == [(7, 3)]
 
 

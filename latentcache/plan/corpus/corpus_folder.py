@@ -130,7 +130,14 @@ class _FolderListing:
             version=facts.version,
             annotations=fields,
             sidecar=portable_path(found.path(taken[0])) if taken else "",
+            sidecar_facts=self._facts_of(found, taken),
         )
+
+    def _facts_of(self, found: FoundFolder, captions: list[str]) -> tuple[int, str] | None:
+        if self._root.is_local or not captions:
+            return None  # a look at each is for those who need it
+        facts = found.stat(captions[0])
+        return facts.size_bytes, facts.version
 
     def _count_lost(self, found: FoundFolder, captions: set[str]) -> None:
         for file in sorted(captions):

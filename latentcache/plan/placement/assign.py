@@ -24,6 +24,7 @@ from latentcache.plan.listing import Annotation
 from latentcache.plan.placement.annotation_types import AnnotationTypes
 from latentcache.plan.placement.buckets import bucket_table, choose_bucket, merge_buckets
 from latentcache.plan.placement.classes import LABEL, MAX_CLASSES, ClassCounts, Classes
+from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.placement.scan_table import (
     SCAN_SCHEMA,
     fitted_or_reject,
@@ -108,7 +109,7 @@ def assign(
     options: PlanOptions,
     scratch: Path,
     *,
-    first_shard: int = 0,
+    base: PlanBase | None = None,
     flush_rows: int = FLUSH_ROWS,
 ) -> Assignment:
     """Return every sample's place, or why it has none.
@@ -117,24 +118,26 @@ def assign(
         media: What was scanned, in any order and any chunks.
         options: What decides.
         scratch: An empty local folder that lives as long as the result.
-        first_shard: Number of the first shard: one past the previous generation's last.
+        base: What the plan has already; None for its first generation.
         flush_rows: Rows held in memory before the scratch folder is used.
     """
-    assigner = _Assigner(options, scratch, flush_rows)
+    assigner = _Assigner(options, scratch, flush_rows, base or PlanBase())
     for chunk in media:
         assigner.add(chunk)
-    return assigner.finish(first_shard)
+    return assigner.finish()
 
 
 class _Assigner:
     """Three passes: take everything in, sort and count, place."""
 
-    def __init__(self, options: PlanOptions, scratch: Path, flush_rows: int) -> None:
-        self._options, self._scratch = options, scratch
+    def __init__(
+        self, options: PlanOptions, scratch: Path, flush_rows: int, base: PlanBase
+    ) -> None:
+        self._options, self._scratch, self._base = options, scratch, base
         self._pictures = bucket_table(options)
         self._buckets: list[Bucket] = []  # as they come: whole clips may have any length
         self._index: dict[Bucket, int] = {}
-        self._types = AnnotationTypes()
+        self._types = AnnotationTypes(base)
         self._incoming = Partitioner(scratch, SCAN_SCHEMA, flush_rows=flush_rows)
         self._sorted = TableFile(scratch / "sorted.arrow", SCAN_SCHEMA)
         self._placed = TableFile(scratch / "placed.arrow", SCAN_SCHEMA)
@@ -145,7 +148,7 @@ class _Assigner:
         self._codes: Counter[str] = Counter()
         self._num_bytes = 0
         self._num_with: Counter[str] = Counter()
-        self._classes = ClassCounts()
+        self._classes = ClassCounts(base)
         self._findings = Findings()
 
     def add(self, chunk: Sequence[ScannedMedia]) -> None:
@@ -185,13 +188,15 @@ class _Assigner:
             self._buckets.append(bucket)
         return self._index[bucket]
 
-    def finish(self, first_shard: int) -> Assignment:
+    def finish(self) -> Assignment:
         """Return the places of all that was taken in."""
         for number, partition in enumerate(self._incoming.partitions()):
             self._sort(partition, number)
         self._sorted.close()
-        targets = merge_buckets(self._counts, self._options.min_bucket)
-        runs = tuple(self._iter_placed_runs(targets, first_shard))
+        counts = Counter(self._base.num_rows) + self._counts
+        merged = merge_buckets(counts, self._options.min_bucket)
+        targets = {bucket: merged[bucket] for bucket in self._counts}
+        runs = tuple(self._iter_placed_runs(targets, self._base.first_shard))
         self._placed.close()
         self._rejected.close()
         schema = self._types.schema()

@@ -1,4 +1,7 @@
-"""Labels that are names: numbered in sorted order, so that a class condition can be trained on."""
+"""Labels that are names: numbered in sorted order, so that a class condition can be trained on.
+
+Names that a later generation brings are numbered behind those that are there.
+"""
 
 import json
 from collections import Counter
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+
+from latentcache.plan.placement.plan_base import PlanBase
 
 MAX_CLASSES = 20_000
 """More texts than this are no classes; ImageNet-21k has 21,841 folders of which 19,167 are used."""
@@ -17,7 +22,9 @@ LABEL, LABEL_NAME = "label", "label_name"
 class ClassCounts:
     """Which texts the label was seen with, and how often."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: PlanBase) -> None:
+        """Begin with the classes of ``base``, which keep their numbers."""
+        self._base = base
         self._counts: Counter[str] = Counter()
         self._is_over_limit = False
 
@@ -28,18 +35,22 @@ class ClassCounts:
             self._is_over_limit = len(self._counts) > MAX_CLASSES
 
     def single(self) -> list[str]:
-        """Return the classes that were seen once."""
-        return [name for name, count in self._counts.items() if count == 1]
+        """Return the new classes that were seen once."""
+        known = self._base.classes
+        return [name for name, count in self._counts.items() if count == 1 and name not in known]
 
     def are_too_many(self, schema: pa.Schema) -> bool:
         """Whether the labels are texts, but too many for classes."""
-        return self._is_over_limit and _is_text(schema)
+        return self._is_over_limit and not self._base.classes and _is_text(schema)
 
     def classes(self, schema: pa.Schema) -> "Classes | None":
         """Return the numbering, if the labels are texts and few enough."""
-        if not _is_text(schema) or LABEL_NAME in schema.names or self._is_over_limit:
+        if not _is_text(schema) or LABEL_NAME in schema.names:
             return None
-        return Classes(tuple(sorted(self._counts)))
+        known = self._base.classes
+        if not known and (self._is_over_limit or LABEL in self._base.types):
+            return None
+        return Classes((*known, *sorted({*self._counts, *self._base.new_classes} - set(known))))
 
 
 def _is_text(schema: pa.Schema) -> bool:

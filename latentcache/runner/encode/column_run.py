@@ -308,7 +308,8 @@ def _orders(
             orders.append(
                 UnitOrder(
                     unit=unit,
-                    corpus_url=request.corpus_url or generation.corpus_url,
+                    # An update looked at the whole corpus where it lay then.
+                    corpus_url=request.corpus_url or generations[-1].corpus_url,
                     generation_digest=generation.digest,
                     rev=rev,
                     min_present=min_present,

@@ -124,7 +124,7 @@ def settle_changed(
         raise StoreError(
             f"column {record.column} must be made of the files that the other columns were made "
             f"of, got {told}; put the old files back and run it again, leave these samples out of "
-            "every column with --changed retire, or build the changed corpus into another store"
+            "every column with --changed retire, or plan the changed files anew with build --update"
         )
     num_live = PlanView.read(store.folder, store.generations()).num_rows
     if num_rows == num_live:

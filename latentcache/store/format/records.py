@@ -110,8 +110,8 @@ class Generation(Record):
 
     @property
     def only_retires(self) -> bool:
-        """Whether it has no samples of its own."""
-        return not self.parts and self.rejects is None
+        """Whether it was made without a listing, to take samples of earlier ones out."""
+        return not self.parts and self.rejects is None and "listed" not in self.totals
 
     @property
     def num_shards(self) -> int:

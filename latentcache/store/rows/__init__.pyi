@@ -13,6 +13,8 @@ from .plan_tables import read_group as read_group
 from .plan_tables import read_rejects as read_rejects
 from .plan_tables import read_retired as read_retired
 from .plan_tables import read_rows as read_rows
+from .plan_tables import retired_shard as retired_shard
+from .revisions import revise_annotation as revise_annotation
 
 __all__ = [
     "BESIDE_SCHEMA",
@@ -30,4 +32,6 @@ __all__ = [
     "read_rejects",
     "read_retired",
     "read_rows",
+    "retired_shard",
+    "revise_annotation",
 ]

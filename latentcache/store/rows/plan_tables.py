@@ -75,7 +75,14 @@ RETIRED_SCHEMA = pa.schema(
         _field("reason", pa.string()),
     ]
 )
-"""Rows of earlier generations that are live no more."""
+"""Rows of earlier generations that are live no more; see ``retired_shard`` for rejects."""
+
+
+def retired_shard(generation: int) -> int:
+    """Return the shard that retired rejects of a generation are listed under; their row is the
+    position among its rejects."""
+    return -1 - generation
+
 
 BESIDE_SCHEMA = pa.schema(
     [

@@ -24,7 +24,12 @@ from latentcache.store.format.records import (
     UnitEntry,
 )
 from latentcache.store.format.unit_meta import UnitMeta
-from latentcache.store.rows.plan_tables import read_rejects, read_retired, read_rows
+from latentcache.store.rows.plan_tables import (
+    read_rejects,
+    read_retired,
+    read_rows,
+    retired_shard,
+)
 from latentcache.store.snapshots.snapshot_tables import (
     QUARANTINE_SCHEMA,
     STATISTICS_SCHEMA,
@@ -124,13 +129,17 @@ class PlanView:
     @property
     def num_planned(self) -> int:
         """Live rows, and rows refused while planning."""
-        return self.num_rows + sum(one.num_rejects for one in self.generations)
+        refused = sum(one.num_rejects for one in self.generations)
+        return self.num_rows + refused - self._num_retired(is_reject=True)
 
     @property
     def num_rows(self) -> int:
         """Live rows."""
         listed = sum(one.num_rows for one in self.generations)
-        return listed - sum(len(rows) for rows in self.retired.values())
+        return listed - self._num_retired(is_reject=False)
+
+    def _num_retired(self, *, is_reject: bool) -> int:
+        return sum(len(rows) for shard, rows in self.retired.items() if (shard < 0) == is_reject)
 
     def retired_rows(self, unit: UnitRange) -> Array:
         """Return the rows of ``unit`` that are live no more."""
@@ -138,6 +147,10 @@ class PlanView:
         if rows is None:
             return np.zeros(0, np.int64)
         return rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
+
+    def retired_rejects(self, generation: int) -> set[int]:
+        """Return the positions of a generation's rejects that are live no more."""
+        return set(self.retired.get(retired_shard(generation), np.zeros(0, np.int64)).tolist())
 
 
 def draft_column(
@@ -258,9 +271,12 @@ class _ColumnWriter:
         self._tables["quarantine"].add(row for row in rows if row["row"] not in dead)
 
     def _plan_rejects(self, generation: Generation) -> Iterator[dict[str, Any]]:
-        table = read_rejects(self._plan.folder, generation)
+        table = read_rejects(self._plan.folder, generation).combine_chunks()
+        dead = self._plan.retired_rejects(generation.number)
         for batch in table.to_batches():
             for row, values in enumerate(batch.to_pylist()):
+                if row in dead:
+                    continue
                 reject = Reject(**{name: values[name] for name in Reject.__dataclass_fields__})
                 position = (generation.number, -1, row)
                 yield self._quarantine_row(values, position, reject)

@@ -1,0 +1,305 @@
+"""Growth: a listing divided into what is new, what is as planned, what differs and what is gone.
+
+Sizes and times nominate, the digest of the bytes decides: a corpus that was only copied again, or
+moved as a whole, costs a read and no encoding. What changed or went is retired, never moved.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.findings import MAX_NAMED, Findings
+from latentcache.plan.growth.edited_annotations import AnnotationEdits, Revision
+from latentcache.plan.growth.planned_samples import TOUCHED, Indices, PlannedRow, PlannedSamples
+from latentcache.plan.growth.source_digests import SourceDigests, digest_now
+from latentcache.plan.known_files import Change
+from latentcache.plan.listing import ListedMedia
+from latentcache.plan.placement.plan_base import PlanBase
+from latentcache.plan.placement.scanned import ScannedMedia
+from latentcache.storage import Folder, map_ahead
+from latentcache.store import Generation, Store
+from latentcache.store.rows import RETIRED_SCHEMA
+
+MAX_RETIRED_SHARE = 0.05
+"""An update that would retire more than this stops and asks."""
+
+_TABLE_ROWS = 50_000
+_WORDS = {
+    "added": "added",
+    "changed": "changed",
+    "removed": "removed",
+    "recovered": "that can be read by now",
+    "edited": "with another caption, label or field",
+    "touched": "with another time and the same bytes",
+    "unreadable": "that cannot be read now and stay as they were planned",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCounts:
+    """What an update found, by sample: count and one example each.
+
+    Attributes:
+        added: Samples of sources that the plan did not know.
+        changed: Planned samples whose source has other bytes; retired, and planned anew.
+        removed: Planned samples whose source is gone; retired.
+        recovered: Sources that planning had refused and that can be read by now.
+        edited: Planned samples whose caption, label or fields are others; nothing is encoded.
+        touched: Sources of another time or place whose bytes are as they were.
+        unreadable: Planned samples whose file, folder, tar or table cannot be read now; kept.
+    """
+
+    added: Change = field(default_factory=Change)
+    changed: Change = field(default_factory=Change)
+    removed: Change = field(default_factory=Change)
+    recovered: Change = field(default_factory=Change)
+    edited: Change = field(default_factory=Change)
+    touched: Change = field(default_factory=Change)
+    unreadable: Change = field(default_factory=Change)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return counts and examples, as ``--json`` shows them."""
+        changes = ((name, getattr(self, name)) for name in _WORDS)
+        return {name: {"count": one.count, "example": one.example} for name, one in changes}
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told."""
+        changes = ((words, getattr(self, name)) for name, words in _WORDS.items())
+        told = [
+            f"{one.count:,} {words} (e.g. {one.example})" for words, one in changes if one.count
+        ]
+        return "update: " + (", ".join(told) or "the corpus is as it was planned")
+
+
+class Growth:
+    """One update of a plan: filters the listing before the scan, and the samples after it.
+
+    Use ``to_scan`` around the listing, ``admitted`` around the scan's results; once both have
+    ended, ``finish`` tells what is retired.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        generations: Sequence[Generation],
+        root: Folder,
+        base: PlanBase,
+        *,
+        retries_all: bool,
+    ) -> None:
+        """Read the plan.
+
+        Args:
+            store: That is updated.
+            generations: Of its plan, oldest first.
+            root: Of the corpus as it is now.
+            base: What new samples have to agree with; told of classes that edits bring.
+            retries_all: Look again at everything that planning refused, changed or not.
+        """
+        self._root, self._retries_all = root, retries_all
+        self._planned = PlannedSamples(store.folder, generations)
+        self._digests = SourceDigests(store)
+        self._edits = AnnotationEdits(store, generations, root, self._planned, base)
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+        self._touched: list[tuple[str, str, int, str]] = []
+        self._again: dict[tuple[str, str], Indices] = {}
+        self._touched_sources: set[tuple[str, str]] = set()
+        self._kept: list[tuple[ListedMedia, Indices]] = []
+        self._notes = Findings()
+
+    def _count(self, kind: str, example: str, count: int = 1) -> None:
+        self._counts[kind] += count
+        self._examples.setdefault(kind, example)
+
+    def to_scan(self, chunks: Iterable[list[ListedMedia]]) -> Iterator[list[ListedMedia]]:
+        """Yield of each chunk what has to be looked into."""
+        for chunk in chunks:
+            fresh: list[ListedMedia] = []
+            nominated: list[tuple[ListedMedia, Indices]] = []
+            found = self._planned.of_sources([media.source for media in chunk])
+            for media, samples in zip(chunk, found, strict=True):
+                if not len(samples):
+                    fresh.append(media)
+                elif media.reject is not None:
+                    self._keep_unreadable(media, samples, fresh)
+                elif self._planned.is_as_planned(media, samples):
+                    self._keep(media, samples, fresh)
+                else:
+                    nominated.append((media, samples))
+            is_same = map_ahead(self._has_same_bytes, nominated)
+            for (media, samples), same in zip(nominated, is_same, strict=True):
+                if same:
+                    self._note_touched(media)
+                    self._keep(media, samples, fresh)
+                else:
+                    self._replace(media, samples, fresh)
+            for media in fresh:
+                self._edits.see(media)
+            self._edits.compare(self._kept)
+            self._kept.clear()
+            if fresh:
+                yield fresh
+        self._edits.finish(self._notes)
+
+    def _keep_unreadable(
+        self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]
+    ) -> None:
+        """Keep samples whose file cannot be read today; a record refused before stays so."""
+        if (self._planned.shard[samples] >= 0).any():
+            self._count("unreadable", media.source.label, len(samples))
+            self._planned.seen[samples] = True
+        else:
+            self._look_again(media, samples, fresh)
+
+    def _keep(self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]) -> None:
+        planned = self._planned
+        if media.start_s is not None or media.end_s is not None:
+            fresh.append(media)  # which window of the video it is, only its probe tells
+            return
+        refused = planned.shard[samples] < 0
+        if refused.all() and (self._retries_all or planned.is_transient[samples].any()):
+            self._look_again(media, samples, fresh)
+            return
+        planned.seen[samples] = True
+        self._kept.append((media, samples))
+
+    def _look_again(self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]) -> None:
+        self._again[media.source.path, media.source.member] = samples
+        self._planned.seen[samples] = True
+        fresh.append(media)
+
+    def _has_same_bytes(self, each: tuple[ListedMedia, Indices]) -> bool:
+        media, samples = each
+        planned = self._planned
+        recorded = (
+            self._digests.of_row(int(planned.shard[one]), int(planned.row[one])) for one in samples
+        )
+        known = next((digest for digest in recorded if digest), None)
+        source = media.source
+        # Of a member that lies elsewhere in its tar the planned place is wrong.
+        if known is None or not planned.lies_as_planned(source, samples):
+            return False
+        return digest_now(self._root, source) == known
+
+    def _note_touched(self, media: ListedMedia) -> None:
+        source = media.source
+        if (source.path, source.member) in self._touched_sources:
+            return
+        self._touched_sources.add((source.path, source.member))
+        self._count("touched", source.label)
+        if not source.member:
+            self._touched.append((source.path, TOUCHED, source.size_bytes, media.version))
+
+    def _replace(self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]) -> None:
+        planned = self._planned
+        num_rows = int((planned.shard[samples] >= 0).sum())
+        if num_rows and not planned.changed[samples].all():
+            self._count("changed", media.source.label, num_rows)
+        planned.changed[samples] = True
+        fresh.append(media)
+
+    def admitted(self, chunks: Iterable[list[ScannedMedia]]) -> Iterator[list[ScannedMedia]]:
+        """Yield of each scanned chunk what the plan does not have."""
+        for chunk in chunks:
+            taken = [media for media in chunk if self._is_admitted(media)]
+            if taken:
+                yield taken
+
+    def _is_admitted(self, media: ScannedMedia) -> bool:
+        planned, source = self._planned, media.listed.source
+        again = self._again.get((source.path, source.member))
+        if again is not None:
+            if media.reject is not None:
+                return False  # still refused: the plan says so already
+            if not planned.recovered[again].any():
+                self._count("recovered", source.label)
+            planned.recovered[again] = True
+            return True
+        sample = planned.of_key(media.key)
+        if sample >= 0 and not planned.changed[sample]:
+            planned.seen[sample] = True
+            return False
+        (samples,) = planned.of_sources([source])
+        if not planned.changed[samples].any():
+            self._count("added", source.label)
+        elif (planned.shard[samples] < 0).all() and media.reject is None:
+            self._count("recovered", source.label)
+        return True
+
+    def finish(self, findings: Findings, *, may_retire: bool) -> tuple[UpdateCounts, pa.Table]:
+        """Return what was found and the rows that are live no more.
+
+        Args:
+            findings: Of the listing: what cannot be read today is not gone.
+            may_retire: Allow more than ``MAX_RETIRED_SHARE``.
+
+        Raises:
+            ConfigError: Too many samples would be retired.
+        """
+        planned = self._planned
+        gone = ~(planned.seen | planned.changed)
+        retired: list[tuple[int, int, str]] = []
+        for row in planned.rows(gone):
+            if _is_lost(row, findings):
+                self._count("unreadable", row.label)
+                continue
+            self._count("removed", row.label)
+            retired.append((row.retired_shard, row.row, "removed"))
+        retired += [
+            (row.retired_shard, row.row, "changed") for row in planned.rows(planned.changed)
+        ]
+        num_retired = sum(shard >= 0 for shard, _, _ in retired)
+        retired += [
+            (row.retired_shard, row.row, "recovered") for row in planned.rows(planned.recovered)
+        ]
+        counts = UpdateCounts(
+            **{
+                name: Change(count=self._counts[name], example=self._examples.get(name, ""))
+                for name in _WORDS
+                if name != "edited"
+            },
+            edited=self._edits.change,
+        )
+        if num_retired > max(1, MAX_RETIRED_SHARE * planned.num_rows) and not may_retire:
+            raise ConfigError(
+                f"an update must keep {1 - MAX_RETIRED_SHARE:.0%} of the samples unless told, got "
+                f"{counts.removed.count:,} removed and {counts.changed.count:,} changed of "
+                f"{planned.num_rows:,} (e.g. {counts.removed.example or counts.changed.example}); "
+                "nothing was changed: look whether this is the corpus, and say --allow-retire if so"
+            )
+        columns = zip(*sorted(retired), strict=True) if retired else ([], [], [])
+        arrays = [pa.array(list(values), kind.type) for values, kind in
+                  zip(columns, RETIRED_SCHEMA, strict=True)]  # fmt: skip
+        return counts, pa.table(arrays, schema=RETIRED_SCHEMA)
+
+    def beside(self, findings: Findings) -> list[tuple[str, str, int, str]]:
+        """Return touched files and captions, for the table of what lies beside the media.
+
+        Args:
+            findings: Of the listing.
+        """
+        return [*self._touched, *self._edits.beside(findings)]
+
+    def revisions(self, classes: Sequence[str]) -> list[Revision]:
+        """Return what edited captions, labels and fields make of the annotations.
+
+        Args:
+            classes: Names by number, with those that this update brings.
+        """
+        return self._edits.revisions(classes)
+
+
+def _is_lost(row: PlannedRow, findings: Findings) -> bool:
+    """Whether a sample's source may be there all the same: its container cannot be read."""
+    if findings.num_lost > len(findings.lost) or findings.num_lost >= MAX_NAMED:
+        return True
+    return any(
+        row.path == name or row.path.startswith(name.rstrip("/") + "/") or name == "/"
+        for name in findings.lost
+    )

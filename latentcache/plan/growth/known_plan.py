@@ -1,0 +1,35 @@
+"""What new samples have to agree with, read from a store."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from latentcache.core.media import Bucket
+from latentcache.plan.placement.plan_base import PlanBase
+from latentcache.store import Generation, Store
+
+
+def plan_base(store: Store, generations: Sequence[Generation], names: Sequence[str]) -> PlanBase:
+    """Return the base of the next generation.
+
+    Args:
+        store: That holds the plan.
+        generations: Of the plan, oldest first.
+        names: Annotations that the store has.
+    """
+    counts: Counter[Bucket] = Counter()
+    classes: list[str] = []
+    types = {}
+    for generation in generations:
+        for run in generation.runs:
+            counts[run.bucket] += run.num_rows
+        classes = generation.totals.get("classes") or classes
+        for name in names:
+            found = store.annotation(generation, name)
+            if found is not None:
+                types[name] = found.type
+    return PlanBase(
+        first_shard=sum(generation.num_shards for generation in generations),
+        num_rows=counts,
+        classes=tuple(classes),
+        types=types,
+    )
