@@ -60,19 +60,26 @@ class BatchReducer:
         origin = np.zeros_like(mean)
         if (count * np.square(mean) > MAX_MEAN_SHARE * squares_GC.sum(axis=0)).any():
             origin = mean
-            self._shift(values_NCP.shape[2], origin)
+            self._shift(values_NCP.shape[2], np.broadcast_to(origin, sums_GC.shape))
             squares_GC = self._by_phase(np.einsum("nsck,nsck->nsc", channels, channels))
         offset = mean - origin
         squares = squares_GC.sum(axis=0) - count * np.square(offset)
         moments = _moments(count, mean, squares, lowest_GC.min(axis=0), highest_GC.max(axis=0))
+        comoments = self._comoments(moments, offset) if self.has_covariance else None
         packed = None
         if self.num_phases > 1:
             means_GC = sums_GC / count_per_phase
-            squares_GC = squares_GC - count_per_phase * np.square(means_GC - origin)
+            far_GC = means_GC - origin
+            if (count_per_phase * np.square(far_GC) > MAX_MEAN_SHARE * squares_GC).any():
+                # Phases lie far apart: each is centred by itself. The buffer is read no more.
+                self._shift(values_NCP.shape[2], far_GC)
+                squares_GC = self._by_phase(np.einsum("nsck,nsck->nsc", channels, channels))
+            else:
+                squares_GC = squares_GC - count_per_phase * np.square(far_GC)
             # pixel_unshuffle's order: channel first, then the phase within the patch.
             columns = [array.T.ravel() for array in (means_GC, squares_GC, lowest_GC, highest_GC)]
             packed = _moments(count_per_phase, *columns)
-        return moments, packed, self._comoments(moments, offset) if self.has_covariance else None
+        return moments, packed, comoments
 
     def _load(self, values_NCP: NDArray[np.float32]) -> Floats:
         num_rows, num_channels, num_positions = values_NCP.shape
@@ -92,9 +99,11 @@ class BatchReducer:
             blocks_NSRK[:, num_whole, :num_channels, : rest.shape[2]] = rest
         return blocks_NSRK
 
-    def _shift(self, num_positions: int, origin: Floats) -> None:
+    def _shift(self, num_positions: int, origin_GC: Floats) -> None:
         channels = self._buffer[:, :, : self.num_channels]
-        np.subtract(channels, origin[:, None], out=channels)
+        by_phase = channels.reshape(-1, self.num_phases, *channels.shape[1:])
+        assert np.shares_memory(by_phase, channels), "only the first axis is split"
+        np.subtract(by_phase, origin_GC[:, None, :, None], out=by_phase)
         num_blocks, width = self._blocks_shape[1], self._blocks_shape[3]
         num_whole = num_positions // width
         if num_whole < num_blocks:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentcache.core.fields import Field
 from latentcache.stats import ColumnStatistics, LatentStatistics, UnitStatistics, merge_arrays
+from latentcache.stats.batch_moments import BatchReducer
 
 RNG = np.random.default_rng(7)
 
@@ -172,6 +173,28 @@ def test_packed_channels_are_those_of_pixel_unshuffle(
     assert_allclose(statistics.packed.mean, packed.mean((0, 2, 3)), rtol=1e-11, atol=1e-13)
     assert_allclose(statistics.packed.variance, packed.var((0, 2, 3), correction=0), rtol=1e-11)
     assert_array_equal(statistics.packed.maximum, packed.amax((0, 2, 3)))
+
+
+@given(apart=st.floats(0.0, 1e6), offset=st.floats(-1e4, 1e4), seed=st.integers(0, 99))
+def test_phases_of_a_patch_that_lie_far_apart_lose_no_digits(
+    apart: float, offset: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    phases = np.array([0.0, apart, -apart, 2 * apart], np.float64)
+    values = rng.normal(size=(6, 4, 3, 35)) + phases[:, None, None] + offset
+    values_NCP = values.reshape(24, 3, 35).astype(np.float32)
+    exact = values_NCP.astype(np.float64).reshape(6, 4, 3, 35)
+    reducer = BatchReducer(3, num_phases=4, has_covariance=True)
+    low, high = exact.min(axis=(0, 3)), exact.max(axis=(0, 3))
+    moments, packed, comoments = reducer.reduce(values_NCP, low, high)
+    assert packed is not None
+    assert comoments is not None
+    assert_allclose(packed.std, exact.std(axis=(0, 3)).T.ravel(), rtol=1e-9)
+    assert_allclose(moments.std, exact.std(axis=(0, 1, 3)), rtol=1e-9)
+    flat = exact.transpose(2, 0, 1, 3).reshape(3, -1)
+    scale = np.abs(flat.var(axis=1)).max() * flat.shape[1]
+    expected = np.cov(flat, bias=True) * flat.shape[1]
+    assert_allclose(comoments.comoment, expected, atol=1e-9 * scale)
 
 
 def test_a_latent_that_cannot_be_patchified_is_refused(

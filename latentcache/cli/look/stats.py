@@ -83,6 +83,10 @@ def _print_column(
     click.echo(f"{view.name} ({encoder}, encoding {view.record.fingerprint})")
     for name, value in summary_rows(statistics, ops):
         click.echo(f"  {name}: {value}")
+    counted = statistics.primary.pooled.num_samples if statistics.primary else 0
+    if counted > view.entry.num_encoded > 0:
+        gone = counted - view.entry.num_encoded
+        click.echo(f"  of {counted:,} samples, {gone:,} of which were retired since")
     for header, rows in (
         (TABLE_HEADER, table_rows(statistics, ops)),
         (CODES_HEADER, codes_rows(statistics)),
