@@ -89,6 +89,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "store_in_corpus": Kind("stores of latents in the corpus, left out", ""),
     "column_absent": Kind("columns that were asked for and are in no sample", "check the spelling"),
+    "number_among_names": Kind(
+        "labels that are numbers, where others are names",
+        "they were taken for names; give all samples one kind of label",
+    ),
     "too_many_classes": Kind(
         "label texts, too many to be classes and not numbered",
         "name the column of classes with --set plan.label_column=NAME",

@@ -53,6 +53,7 @@ def fetched(store: Store, selection: dict[str, object], window: int, num_windows
         (stream,) = loader.coverage()
         for _ in itertools.islice(loader, stream.num_rows // BATCH):
             pass
+        loader._cache.wait()  # type: ignore[union-attr]  # what is under way writes into the folder
         progress = loader.cache_progress()
         assert progress is not None
         return max(NUM_SHARDS, progress.num_fetched - window) / NUM_SHARDS

@@ -114,6 +114,31 @@ def test_a_remote_store_gets_a_bounded_cache_of_the_user_s_which_is_said_once(
     assert LoaderOptions(cache_bytes=5).open_cache([store]).max_bytes == 5  # type: ignore[union-attr]
 
 
+def test_a_batch_larger_than_an_epoch_is_said_with_the_way_out(
+    shapes: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        LatentLoader(shapes, global_batch_size=500)
+    (said,) = [one for one in caplog.messages if "fewer samples than a batch" in one]
+    assert "give them a smaller batch" in said
+
+
+def test_a_state_of_a_later_order_version_is_refused(shapes: Store) -> None:
+    loader = LatentLoader(shapes, global_batch_size=4)
+    state = loader.state
+    state["order"] = {**state["order"], "version": 9}
+    with pytest.raises(ConfigError, match="order version must be 1 to 2, got 9"):
+        loader.load_state_dict(state)
+
+
+def test_two_threads_cannot_train_from_one_loader(shapes: Store) -> None:
+    """Each would get half of the batches, and both the wrong state."""
+    loader = LatentLoader(shapes, global_batch_size=4)
+    loader._drawing.acquire()  # as another thread does while it draws
+    with pytest.raises(ConfigError, match="one training at a time, got two threads"):
+        next(iter(loader))
+
+
 def with_classes(path: Path, names: list[str]) -> Store:
     """Return a store that was planned from folders of such names."""
     store = Store.create(path)

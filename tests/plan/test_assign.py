@@ -156,6 +156,16 @@ def test_a_row_that_can_be_used_comes_before_one_that_cannot(tmp_path: Path) -> 
     assert (plan.num_rows, plan.num_rejects) == (1, 0)
 
 
+def test_numbers_among_names_are_taken_for_names_and_said(tmp_path: Path) -> None:
+    labels = [7, "cat", 7, "dog", 12]
+    media = [scanned(f"{n}.jpg", annotations={"label": label}) for n, label in enumerate(labels)]
+    plan = assign([media], PlanOptions(), tmp_path)
+    assert plan.classes is not None
+    assert plan.classes.names == ("12", "7", "cat", "dog")
+    assert plan.findings.counts["number_among_names"] == 3
+    assert plan.findings.examples["number_among_names"] == ["12", "7"]
+
+
 def test_labels_that_are_names_are_numbered_in_sorted_order(tmp_path: Path) -> None:
     labels = ["dog", "cat", None, "dog", "ant"]
     media = [

@@ -222,6 +222,9 @@ class _Assigner:
     def _count_classes(self, schema: pa.Schema, classes: Classes | None) -> None:
         if self._classes.are_too_many(schema):
             self._findings.add("too_many_classes", f"more than {MAX_CLASSES:,}", MAX_CLASSES + 1)
+        if classes:
+            for name, count in sorted(self._classes.numbers().items()):
+                self._findings.add("number_among_names", name, count)
         single = self._classes.single() if classes else []
         if classes and len(single) * 2 > len(classes.names) > 2:
             for name in sorted(single):

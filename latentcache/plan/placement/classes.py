@@ -26,18 +26,26 @@ class ClassCounts:
         """Begin with the classes of ``base``, which keep their numbers."""
         self._base = base
         self._counts: Counter[str] = Counter()
+        self._numbers: Counter[str] = Counter()
         self._is_over_limit = False
 
     def add(self, label: object) -> None:
         """Note one label."""
         if label is not None and not self._is_over_limit and not isinstance(label, list):
-            self._counts[label if isinstance(label, str) else json.dumps(label)] += 1
+            name = label if isinstance(label, str) else json.dumps(label)
+            self._counts[name] += 1
+            if not isinstance(label, str):
+                self._numbers[name] += 1
             self._is_over_limit = len(self._counts) > MAX_CLASSES
 
     def single(self) -> list[str]:
         """Return the new classes that were seen once."""
         known = self._base.classes
         return [name for name, count in self._counts.items() if count == 1 and name not in known]
+
+    def numbers(self) -> dict[str, int]:
+        """Return the labels that came as numbers, and how often."""
+        return dict(self._numbers)
 
     def are_too_many(self, schema: pa.Schema) -> bool:
         """Whether the labels are texts, but too many for classes."""
