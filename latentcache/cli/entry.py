@@ -24,6 +24,7 @@ from latentcache.cli.look.status import status
 from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
 from latentcache.cli.recipe import recipe
+from latentcache.cli.retire import retire
 from latentcache.cli.train import train
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
@@ -59,6 +60,7 @@ for _command in (
     verify,
     show,
     report,
+    retire,
     gc,
     encoders,
     demo,

@@ -122,6 +122,7 @@ KINDS: Mapping[str, Kind] = {
         "samples retired because their file was replaced between two encodings",
         "--update plans them anew, from the files as they are now",
     ),
+    "taken_down": Kind("samples retired by name", "they stay out of every later update"),
     "limited": Kind("samples listed because of a limit, the rest not", ""),
 }
 """By code; codes and counts are in ``plan --json`` and ``status --json``."""

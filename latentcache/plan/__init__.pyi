@@ -14,6 +14,9 @@ from .growth.edited_annotations import write_revisions as write_revisions
 from .growth.growth import Growth as Growth
 from .growth.growth import UpdateCounts as UpdateCounts
 from .growth.known_plan import plan_base as plan_base
+from .growth.planned_samples import TAKEN_DOWN as TAKEN_DOWN
+from .growth.planned_samples import PlannedRow as PlannedRow
+from .growth.planned_samples import iter_planned as iter_planned
 from .listing import ListedMedia as ListedMedia
 from .listing import ListingTotals as ListingTotals
 from .listing import is_named_as_video as is_named_as_video
@@ -43,6 +46,7 @@ from .what_changed import corpus_changes as corpus_changes
 
 __all__ = [
     "STILL_FRAMES",
+    "TAKEN_DOWN",
     "Assignment",
     "BesideTable",
     "Captioned",
@@ -60,6 +64,7 @@ __all__ = [
     "PlanBase",
     "PlanEstimate",
     "PlanOptions",
+    "PlannedRow",
     "Revision",
     "ScannedMedia",
     "UpdateCounts",
@@ -74,6 +79,7 @@ __all__ = [
     "fit",
     "is_cell",
     "is_named_as_video",
+    "iter_planned",
     "look_into",
     "open_corpus",
     "open_source",

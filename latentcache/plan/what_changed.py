@@ -15,7 +15,7 @@ from latentcache.plan.corpus.metadata import TABLE_FILES
 from latentcache.plan.corpus.sources import Corpus, CorpusPart
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders
 from latentcache.plan.corpus.webdataset import TAR_EXTENSION
-from latentcache.plan.growth.planned_samples import TOUCHED, iter_live
+from latentcache.plan.growth.planned_samples import TOUCHED, iter_expected
 from latentcache.plan.known_files import Change, Facts, KnownFiles
 from latentcache.plan.listing import extension_of, path_below, portable_path
 from latentcache.plan.plan_options import PlanOptions
@@ -126,7 +126,7 @@ def _planned_media(store: Folder, generations: Sequence[Generation]) -> Iterator
     """Yield the files of live samples, each as it was seen last."""
     touched = {facts[0]: facts for facts in _planned_beside(store, generations, {TOUCHED})}
     columns = ["path", "member", "size_bytes", "version"]
-    for table in iter_live(store, generations, columns):
+    for table in iter_expected(store, generations, columns):
         values = (table[name].to_pylist() for name in columns)
         for path, member, size_bytes, version in zip(*values, strict=True):
             if not member:

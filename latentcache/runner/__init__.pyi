@@ -15,6 +15,8 @@ from .planning import PlanRequest as PlanRequest
 from .planning import PlanResult as PlanResult
 from .ray_train import submitted_recipe as submitted_recipe
 from .ray_train import train_on_cluster as train_on_cluster
+from .retiring import RetireResult as RetireResult
+from .retiring import retire_samples as retire_samples
 from .run_options import EncodeOptions as EncodeOptions
 from .run_options import Resources as Resources
 from .run_progress import Reporter as Reporter
@@ -32,6 +34,7 @@ __all__ = [
     "Recipe",
     "Reporter",
     "Resources",
+    "RetireResult",
     "RunProgress",
     "RunStoppedError",
     "SilentReporter",
@@ -42,6 +45,7 @@ __all__ = [
     "parse_setting",
     "plan_corpus",
     "read_recipe",
+    "retire_samples",
     "submitted_recipe",
     "train_on_cluster",
 ]

@@ -30,13 +30,13 @@ from latentcache.plan import (
     write_revisions,
 )
 from latentcache.runner.messages.calls import Calls, Workers
+from latentcache.runner.retiring import publish_as_planned
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
 from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
-from latentcache.stats import merge_arrays
-from latentcache.store import ColumnChange, Generation, GenerationDraft, Store
+from latentcache.store import Generation, GenerationDraft, Store
 from latentcache.store.snapshots import PlanView
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -195,16 +195,8 @@ def _updated(
         of_update = {"update": found.as_dict(), **({"classes": list(classes)} if classes else {})}
         generation = _write(store, drafted, request.options, retired=retired, totals=of_update)
     if not generation.num_rows:
-        _publish_without_encoding(store)
+        publish_as_planned(store)
     return _result(store, is_new=True, update=found)
-
-
-def _publish_without_encoding(store: Store) -> None:
-    """Serve every column by the plan as it is now: nothing of it waits for an encoder."""
-    columns = store.snapshot().columns.values() if store.snapshots() else ()
-    changes = [ColumnChange(record=view.record, merge_statistics=merge_arrays) for view in columns]
-    if changes:
-        store.publish(changes, allow_partial=True)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ COMMANDS = (
     "encoders",
     "demo",
     "recipe",
+    "retire",
     "report",
 )
 

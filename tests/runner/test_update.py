@@ -24,6 +24,7 @@ from latentcache.runner import (
     SilentReporter,
     build,
     plan_corpus,
+    retire_samples,
 )
 from latentcache.store import Store, verify_snapshot
 
@@ -321,3 +322,39 @@ def test_training_that_began_before_an_update_keeps_its_order(corpus: Path, stor
     built(corpus, store, update=True)
     again = first_keys(LatentLoader(source, columns=["latents"], global_batch_size=4, seed=3))
     assert again == before
+
+
+def test_samples_taken_down_leave_every_later_snapshot_and_never_come_back(
+    corpus: Path, store: Path
+) -> None:
+    opened = Store.open(store)
+    keys = set(live_latents(store))
+    result = retire_samples(opened, ["cats/3.png", "dogs/4.png", "no/such.png"])
+    assert (result.num_retired, result.unknown, result.snapshot) == (2, ("no/such.png",), 2)
+    assert len(live_latents(store)) == 22
+    plain, _ = built(corpus, store)
+    assert not plain.changes.sentence  # the files are there, and it is known
+    picture(corpus / "cats" / "3.png", 9000)
+    picture(corpus / "cats" / "new.png", 9001)
+    plan, encoded = built(corpus, store, update=True)
+    assert counts(plan) == {"added": 1, "taken_down": 2}
+    assert encoded.newly_encoded == 1
+    left = set(live_latents(store))
+    assert len(left & keys) == 22
+    assert len(left) == 23
+    again = retire_samples(opened, [next(iter(keys - left))])
+    assert (again.num_retired, again.num_before, again.snapshot) == (0, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [([], "must be named"), (["nothing.png"], "no live sample has"), (["all"], "some samples")],
+)
+def test_takedown_of_nothing_or_everything_is_refused(
+    corpus: Path, store: Path, names: list[str], words: str
+) -> None:
+    if names == ["all"]:
+        names = list(live_latents(store))
+    with pytest.raises(ConfigError, match=words):
+        retire_samples(Store.open(store), names)
+    assert Store.open(store).snapshots() == [1]

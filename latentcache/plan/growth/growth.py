@@ -35,6 +35,7 @@ _WORDS = {
     "recovered": "that can be read by now",
     "edited": "with another caption, label or field",
     "touched": "with another time and the same bytes",
+    "taken_down": "that were taken down and stay out",
     "unreadable": "that cannot be read now and stay as they were planned",
 }
 
@@ -50,6 +51,7 @@ class UpdateCounts:
         recovered: Sources that planning had refused and that can be read by now.
         edited: Planned samples whose caption, label or fields are others; nothing is encoded.
         touched: Sources of another time or place whose bytes are as they were.
+        taken_down: Files that are there and were retired by name; they stay out.
         unreadable: Planned samples whose file, folder, tar or table cannot be read now; kept.
     """
 
@@ -59,6 +61,7 @@ class UpdateCounts:
     recovered: Change = field(default_factory=Change)
     edited: Change = field(default_factory=Change)
     touched: Change = field(default_factory=Change)
+    taken_down: Change = field(default_factory=Change)
     unreadable: Change = field(default_factory=Change)
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,6 +129,8 @@ class Growth:
             for media, samples in zip(chunk, found, strict=True):
                 if not len(samples):
                     fresh.append(media)
+                elif self._planned.is_taken_down[samples].all():
+                    self._count("taken_down", media.source.label)
                 elif media.reject is not None:
                     self._keep_unreadable(media, samples, fresh)
                 elif self._planned.is_as_planned(media, samples):
@@ -201,7 +206,7 @@ class Growth:
         num_rows = int((planned.shard[samples] >= 0).sum())
         if num_rows and not planned.changed[samples].all():
             self._count("changed", media.source.label, num_rows)
-        planned.changed[samples] = True
+        planned.changed[samples] = ~planned.is_taken_down[samples]
         fresh.append(media)
 
     def admitted(self, chunks: Iterable[list[ScannedMedia]]) -> Iterator[list[ScannedMedia]]:

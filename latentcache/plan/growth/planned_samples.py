@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from latentcache.core.media import SourceRef
 from latentcache.plan.corpus.beside import CAPTION
@@ -21,6 +22,9 @@ from latentcache.store.rows import (
     read_retired,
     retired_shard,
 )
+
+TAKEN_DOWN = "taken down"
+"""Reason of rows that somebody retired by name: a file that is still there stays out."""
 
 TOUCHED = "touched"
 """Kind, in the table of files beside a plan, of a medium whose bytes proved to be the planned ones
@@ -42,6 +46,8 @@ class PlannedRow:
         row: Of the shard, or among the generation's rejects.
         path: Of its source.
         member: Of its source.
+        key: 20 hex digits.
+        is_taken_down: Whether somebody retired it by name.
     """
 
     generation: int
@@ -49,6 +55,8 @@ class PlannedRow:
     row: int
     path: str
     member: str
+    key: str
+    is_taken_down: bool = False
 
     @property
     def label(self) -> str:
@@ -68,6 +76,7 @@ class PlannedSamples:
     of 3 in 10,000. Indices are into the samples, ordered by source.
 
     Attributes:
+        is_taken_down: Whether somebody retired it by name; it never comes back.
         seen: Whether the listing has the sample, as the bytes that were planned.
         changed: Whether it has its source with other bytes.
         recovered: Whether a file that planning refused can be read by now.
@@ -80,7 +89,8 @@ class PlannedSamples:
         for generation in generations:
             pieces += [_facts_of(table, generation.number) for table in _tables(store, generation)]
         facts = np.concatenate(pieces)
-        facts = facts[~_is_retired(store, generations, facts)]
+        pairs = _as_retired(generations, facts)
+        facts = facts[~np.isin(pairs, _retired_pairs(store, generations, but=TAKEN_DOWN))]
         facts = facts[np.argsort(facts[:, 0], kind="stable")]
         self._sources: Indices = np.ascontiguousarray(facts[:, 0])
         self._keys: Indices = facts[:, 1]
@@ -89,7 +99,9 @@ class PlannedSamples:
         self.is_transient = facts[:, 7] > 0
         self._by_key = np.argsort(self._keys, kind="stable")
         self._later = _later_versions(store, generations)
-        self.seen = np.zeros(len(facts), bool)
+        taken_down = _retired_pairs(store, generations, only=TAKEN_DOWN)
+        self.is_taken_down = np.isin(_as_retired(generations, facts), taken_down)
+        self.seen = self.is_taken_down.copy()
         self.changed = np.zeros(len(facts), bool)
         self.recovered = np.zeros(len(facts), bool)
 
@@ -99,7 +111,7 @@ class PlannedSamples:
     @property
     def num_rows(self) -> int:
         """Live samples with a place."""
-        return int((self.shard >= 0).sum())
+        return int(((self.shard >= 0) & ~self.is_taken_down).sum())
 
     def of_sources(self, sources: Sequence[SourceRef]) -> list[Indices]:
         """Return the samples of each source; none for an unknown one."""
@@ -155,24 +167,41 @@ class PlannedSamples:
                 shards, rows = _positions(table)
                 taken = np.flatnonzero(np.isin(_pairs(shards, rows), wanted))
                 names: list[dict[str, Any]] = (
-                    table.select(["path", "member"]).take(indices(taken)).to_pylist()
+                    table.select(["path", "member", "key"]).take(indices(taken)).to_pylist()
                 )
                 for at, named in zip(taken.tolist(), names, strict=True):
-                    place = (int(shards[at]), int(rows[at]))
-                    yield PlannedRow(generation.number, *place, named["path"], named["member"])
+                    yield PlannedRow(generation.number, int(shards[at]), int(rows[at]), **named)
 
 
-def iter_live(
+def iter_expected(
     store: Folder, generations: Sequence[Generation], columns: Sequence[str]
 ) -> Iterator[pa.Table]:
-    """Yield some columns of the live samples, those that planning refused among them."""
-    retired = _retired_pairs(store, generations)
+    """Yield some columns of the samples that a corpus should have.
+
+    Those are the live ones, those that planning refused, and those taken down.
+    """
+    retired = _retired_pairs(store, generations, but=TAKEN_DOWN)
     for generation in generations:
         for table in _tables(store, generation):
             shards, rows = _positions(table)
             shards = np.where(shards < 0, retired_shard(generation.number), shards)
             is_live = ~np.isin(_pairs(shards, rows), retired)
             yield table.select(list(columns)).filter(pa.array(is_live))
+
+
+def iter_planned(store: Folder, generations: Sequence[Generation]) -> Iterator[PlannedRow]:
+    """Yield the live samples, those that planning refused, and those taken down."""
+    retired = _retired_pairs(store, generations, but=TAKEN_DOWN)
+    taken_down = _retired_pairs(store, generations, only=TAKEN_DOWN)
+    for generation in generations:
+        for table in _tables(store, generation):
+            shards, rows = _positions(table)
+            pairs = _pairs(np.where(shards < 0, retired_shard(generation.number), shards), rows)
+            are_out = np.isin(pairs, taken_down).tolist()
+            named: list[dict[str, Any]] = table.select(["path", "member", "key"]).to_pylist()
+            for at in np.flatnonzero(~np.isin(pairs, retired)).tolist():
+                place = (generation.number, int(shards[at]), int(rows[at]))
+                yield PlannedRow(*place, **named[at], is_taken_down=are_out[at])
 
 
 def _tables(store: Folder, generation: Generation) -> Iterator[pa.Table]:
@@ -216,24 +245,28 @@ def _pairs(shards: Indices, rows: Indices) -> Indices:
     return (shards << 32) + rows
 
 
-def _is_retired(
-    store: Folder, generations: Sequence[Generation], facts: Indices
-) -> npt.NDArray[np.bool_]:
+def _as_retired(generations: Sequence[Generation], facts: Indices) -> Indices:
+    """Return each sample as a table of retired rows would name it."""
     shards = facts[:, 5].copy()
     for generation in generations:
         refused = (facts[:, 4] == generation.number) & (facts[:, 5] < 0)
         shards[refused] = retired_shard(generation.number)
-    is_retired: npt.NDArray[np.bool_] = np.isin(
-        _pairs(shards, facts[:, 6]), _retired_pairs(store, generations)
-    )
-    return is_retired
+    return _pairs(shards, facts[:, 6])
 
 
-def _retired_pairs(store: Folder, generations: Sequence[Generation]) -> Indices:
+def _retired_pairs(
+    store: Folder, generations: Sequence[Generation], *, only: str = "", but: str = ""
+) -> Indices:
+    """Return the retired rows: all, those for one reason, or all but those."""
     pieces = [np.zeros(0, np.int64)]
     for generation in generations:
         if generation.retired is not None:
-            pieces.append(_pairs(*_positions(read_retired(store, generation))))
+            table = read_retired(store, generation)
+            if only:
+                table = table.filter(pc.equal(table["reason"], only))
+            if but:
+                table = table.filter(pc.not_equal(table["reason"], but))
+            pieces.append(_pairs(*_positions(table)))
     return np.concatenate(pieces)
 
 

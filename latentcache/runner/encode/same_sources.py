@@ -15,15 +15,13 @@ import pyarrow as pa
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.findings import MAX_EXAMPLES
 from latentcache.core.units import UnitRange
+from latentcache.runner.retiring import retire_rows
 from latentcache.runner.run_progress import Reporter
-from latentcache.stats import merge_arrays
 from latentcache.storage import map_ahead
 from latentcache.store import (
-    ColumnChange,
     ColumnView,
     CommitRef,
     EncodingRecord,
-    GenerationDraft,
     Store,
     UnitEntry,
 )
@@ -144,8 +142,6 @@ def _told(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> str:
 
 
 def _retire(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> None:
-    """Add a generation that has no rows and retires some, and serve what is served without them."""
-    newest = store.generations()[-1]
     retired = [
         pa.table(
             {
@@ -159,20 +155,7 @@ def _retire(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> None:
     ]
     count = sum(len(table) for table in retired)
     finding = {"kind": "picture_changed", "count": count, "examples": _names(store, changed)}
-    draft = GenerationDraft(
-        corpus_url=newest.corpus_url,
-        corpus_kind=newest.corpus_kind,
-        options=newest.options,
-        seed=newest.seed,
-        runs=(),
-        rows=(),
-        retired=retired,
-        totals={"findings": [finding]},
-    )
-    store.write_generation(draft)
-    served = [view.record for view in store.snapshot().columns.values()]
-    changes = [ColumnChange(record=each, merge_statistics=merge_arrays) for each in served]
-    store.publish(changes, allow_partial=True)
+    retire_rows(store, retired, finding)
 
 
 def _names(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> list[str]:

@@ -1,0 +1,127 @@
+"""Taking samples out of a plan: a generation that only retires, snapshots that leave them out."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from latentcache.core.errors import ConfigError, StoreError
+from latentcache.core.findings import MAX_EXAMPLES
+from latentcache.plan import TAKEN_DOWN, PlannedRow, iter_planned
+from latentcache.stats import merge_arrays
+from latentcache.store import ColumnChange, GenerationDraft, Snapshot, Store
+from latentcache.store.rows import RETIRED_SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireResult:
+    """What a takedown found.
+
+    Attributes:
+        num_retired: Samples that it took out; of one video there may be many clips.
+        num_before: Samples named that had been taken down before.
+        unknown: Names that no sample has.
+        snapshot: The first that leaves the samples out; None if nothing was published yet.
+        older_snapshots: Those that still show them.
+    """
+
+    num_retired: int
+    num_before: int
+    unknown: tuple[str, ...]
+    snapshot: int | None
+    older_snapshots: tuple[int, ...]
+
+
+def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
+    """Take samples out of the plan by key or path, for good.
+
+    The next snapshot leaves them out in every column, and an update does not plan them again.
+    Snapshots of before, and the tars, keep them.
+
+    Args:
+        store: With a plan.
+        names: Keys (20 hex digits), paths relative to the corpus root, or ``tar!member``.
+
+    Raises:
+        StoreError: The store has no plan.
+        ConfigError: No sample has any of the names, or all samples do.
+    """
+    wanted = {name: 0 for name in names if name}
+    if not wanted:
+        raise ConfigError("samples must be named, got none; give keys, paths or --from FILE")
+    if not store.generations():
+        raise StoreError(f"store must have a plan, got none ({store.folder.label})")
+    found: list[PlannedRow] = []
+    num_live = num_before = 0
+    for row in iter_planned(store.folder, store.generations()):
+        num_live += row.shard >= 0 and not row.is_taken_down
+        named = [name for name in (row.key, row.label, row.path) if name in wanted]
+        for name in named:
+            wanted[name] += 1
+        if named and row.is_taken_down:
+            num_before += 1
+        elif named:
+            found.append(row)
+    unknown = tuple(name for name, count in wanted.items() if not count)
+    if len(unknown) == len(wanted):
+        raise ConfigError(
+            f"samples must be the plan's, got {len(unknown):,} names that no live sample has (e.g. "
+            f"{unknown[0]}); give keys, or paths relative to the corpus root"
+        )
+    num_rows = sum(row.shard >= 0 for row in found)
+    if num_rows and num_rows == num_live:
+        raise ConfigError(
+            f"some samples must stay, got all {num_live:,} of the plan; to give the store up, "
+            "delete it"
+        )
+    older = tuple(store.snapshots())
+    snapshot = None
+    if found:
+        rows = sorted((row.retired_shard, row.row) for row in found)
+        columns = [pa.array(values, pa.int32()) for values in zip(*rows, strict=True)]
+        reasons = pa.array([TAKEN_DOWN] * len(rows))
+        examples = [row.label for row in found[:MAX_EXAMPLES]]
+        finding = {"kind": "taken_down", "count": len(found), "examples": examples}
+        snapshot = retire_rows(
+            store, [pa.table([*columns, reasons], schema=RETIRED_SCHEMA)], finding
+        )
+    return RetireResult(
+        num_retired=len(found),
+        num_before=num_before,
+        unknown=unknown,
+        snapshot=snapshot.number if snapshot else None,
+        older_snapshots=older if found else (),
+    )
+
+
+def retire_rows(
+    store: Store, retired: Sequence[pa.Table], finding: dict[str, Any]
+) -> Snapshot | None:
+    """Add a generation that has no rows and retires some; serve what is served without them.
+
+    Args:
+        store: With a plan.
+        retired: Tables of ``RETIRED_SCHEMA``.
+        finding: Kind, count and examples, for ``status``.
+    """
+    newest = store.generations()[-1]
+    draft = GenerationDraft(
+        corpus_url=newest.corpus_url,
+        corpus_kind=newest.corpus_kind,
+        options=newest.options,
+        seed=newest.seed,
+        runs=(),
+        rows=(),
+        retired=retired,
+        totals={"findings": [finding]},
+    )
+    store.write_generation(draft)
+    return publish_as_planned(store)
+
+
+def publish_as_planned(store: Store) -> Snapshot | None:
+    """Serve every column by the plan as it is now; nothing is encoded. None without a snapshot."""
+    columns = store.snapshot().columns.values() if store.snapshots() else ()
+    changes = [ColumnChange(record=view.record, merge_statistics=merge_arrays) for view in columns]
+    return store.publish(changes, allow_partial=True) if changes else None
