@@ -15,6 +15,8 @@ def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
         totals: Of a plan generation.
         num_samples: Planned, refused ones left out.
     """
+    for line in refused_lines(totals):
+        click.echo(f"refused: {line}")
     if line := described_line(totals, num_samples):
         click.echo(line)
     for line in totals.get("chosen", ()):
@@ -23,6 +25,14 @@ def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
         click.echo(f"noted: {line}")
     if sentence := lost_sentence(totals):
         click.echo(f"lost: {sentence}")
+
+
+def refused_lines(totals: Mapping[str, Any]) -> list[str]:
+    """Return a line per kind of refusal, none for older plans."""
+    return [
+        f"{each['count']:,} {each['code']}: {each['reason']} (e.g. {', '.join(each['examples'])})"
+        for each in totals.get("refused", ())
+    ]
 
 
 def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
@@ -53,7 +63,7 @@ def joined_totals(totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def corpus_json(totals: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``--json`` shows of a plan's corpus."""
-    names = ("annotations", "findings", "containers", "chosen", "ignored")
+    names = ("annotations", "refused", "findings", "containers", "chosen", "ignored")
     found = {name: totals[name] for name in names if name in totals}
     if "findings" in found:
         found["notes"] = finding_lines(totals)

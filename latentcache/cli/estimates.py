@@ -25,12 +25,6 @@ def print_estimate(found: "Estimate") -> None:
     shards = count_text(plan.num_shards, "shard")
     source = bytes_text(found.source_bytes)
     click.echo(f"{count_text(plan.num_samples, 'sample')} in {shards} from {source} of sources")
-    if plan.rejects:
-        why = ", ".join(f"{count:,} {code}" for code, count in plan.rejects.items())
-        click.echo(f"refused: {sum(plan.rejects.values()):,} ({why}), for instance")
-        for code, told in found.examples.items():
-            for example in told:
-                click.echo(f"  {code}: {example}")
     print_corpus(found.totals, plan.num_samples)
     print_table(
         ("bucket", "samples", "shards"),
@@ -53,7 +47,6 @@ def estimate_json(found: "Estimate") -> dict[str, Any]:
         measured = {**asdict(found.calibration), "bucket": str(found.calibration.bucket)}
     return {
         **found.plan.as_dict(),
-        "examples": {code: list(told) for code, told in found.examples.items()},
         "source_bytes": found.source_bytes,
         "calibration": measured,
         "corpus": corpus_json(found.totals),

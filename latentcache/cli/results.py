@@ -29,7 +29,7 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
     if result.update is not None:
         click.echo(result.update.sentence)
     click.echo(f"{'planned' if result.is_new else 'already planned'}: {_size_of(result)}")
-    if generation.num_rejects:
+    if generation.num_rejects and "refused" not in generation.totals:
         codes = generation.totals.get("rejects_by_code", {}) or dict(result.rejects_by_code)
         why = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
         click.echo(f"refused: {generation.num_rejects:,} ({why})" if why else "")
@@ -88,7 +88,14 @@ def plan_json(result: "PlanResult") -> dict[str, object]:
 
 def plan_sentences(result: "PlanResult") -> list[str]:
     """Return what keeps a plan from being of the whole corpus as it is now."""
-    return [lost_sentence(result.generation.totals), result.changes.sentence]
+    generation = result.generation
+    empty = ""
+    if not generation.num_rows:
+        empty = (
+            f"a plan must hold samples, got 0 of {generation.num_rejects:,} that are not refused; "
+            "look at the reasons above, mend the corpus and plan into another store"
+        )
+    return [empty, lost_sentence(generation.totals), result.changes.sentence]
 
 
 def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> None:

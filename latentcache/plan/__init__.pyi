@@ -36,11 +36,11 @@ from .plan_estimate import EncoderCost as EncoderCost
 from .plan_estimate import EncoderEstimate as EncoderEstimate
 from .plan_estimate import PlanEstimate as PlanEstimate
 from .plan_estimate import estimate as estimate
-from .plan_estimate import reject_examples as reject_examples
 from .plan_options import PlanOptions as PlanOptions
 from .read_sources import is_cell as is_cell
 from .read_sources import read_source as read_source
 from .read_sources import read_sources as read_sources
+from .refused import refused_kinds as refused_kinds
 from .what_changed import CorpusChanges as CorpusChanges
 from .what_changed import corpus_changes as corpus_changes
 
@@ -88,6 +88,6 @@ __all__ = [
     "read_captions",
     "read_source",
     "read_sources",
-    "reject_examples",
+    "refused_kinds",
     "write_revisions",
 ]

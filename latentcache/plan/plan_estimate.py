@@ -1,18 +1,15 @@
 """What a plan will cost, before anything is spent: arithmetic on its runs, nothing else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latentcache.core.frames import FrameRule
-from latentcache.core.media import Bucket, SourceRef
+from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-NUM_EXAMPLES = 3
-"""Of refused samples, per code."""
+    pass
 
 _BLOCK_BYTES = 512
 _HEADER_BYTES = 200
@@ -135,25 +132,6 @@ def estimate(
         ),
         encoders=tuple(_of_encoder(runs, encoder) for encoder in encoders),
     )
-
-
-def reject_examples(
-    tables: "Iterable[pa.Table]", *, most: int = NUM_EXAMPLES
-) -> dict[str, tuple[str, ...]]:
-    """Return ``source: reason`` of the first ``most`` samples of each code.
-
-    Args:
-        tables: Of ``REJECTS_SCHEMA``.
-        most: Per code.
-    """
-    found: dict[str, list[str]] = {}
-    for table in tables:
-        for row in table.select(["path", "member", "code", "reason"]).to_pylist():
-            told = found.setdefault(row["code"], [])
-            if len(told) < most:
-                source = SourceRef(path=row["path"], member=row["member"])
-                told.append(f"{source.label}: {row['reason']}")
-    return {code: tuple(told) for code, told in sorted(found.items())}
 
 
 def _of_encoder(runs: Sequence[BucketRun], encoder: EncoderCost) -> EncoderEstimate:

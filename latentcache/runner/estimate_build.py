@@ -5,9 +5,9 @@ Nothing is written; what is measured changes the printed hours, never a plan.
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
 from latentcache.encoders import EncoderFacts, check_encoder, list_encoders
-from latentcache.plan import EncoderCost, PlanEstimate, reject_examples
+from latentcache.plan import EncoderCost, PlanEstimate
 from latentcache.plan import estimate as estimate_plan
 from latentcache.runner.decode.batch_collector import decode_rows_of
 from latentcache.runner.decode.decode_tasks import (
@@ -90,14 +90,12 @@ class Estimate:
         source_bytes: Of the listed media.
         calibration: Of the encoder that was asked for, or None.
         totals: What was found beside the samples, as a plan would record it.
-        examples: Some refused samples with their reasons, by code.
     """
 
     plan: PlanEstimate
     source_bytes: int
     calibration: Calibration | None
     totals: dict[str, Any]
-    examples: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Reporter) -> Estimate:
@@ -139,7 +137,6 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
             source_bytes=assignment.num_bytes,
             calibration=calibration,
             totals=drafted.described(),
-            examples=reject_examples(assignment.iter_rejects()),
         )
 
 

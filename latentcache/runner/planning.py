@@ -27,6 +27,7 @@ from latentcache.plan import (
     corpus_changes,
     open_corpus,
     plan_base,
+    refused_kinds,
     write_revisions,
 )
 from latentcache.runner.messages.calls import Calls, Workers
@@ -116,6 +117,7 @@ class DraftedPlan:
             **self.totals.as_dict(),
             "annotations": dict(sorted(self.assignment.num_with.items())),
         }
+        found["refused"] = refused_kinds(self.assignment.iter_rejects())
         if classes := self.assignment.classes:
             found["classes"] = list(classes.names)
         return found

@@ -1,12 +1,11 @@
 import json
 
-import pyarrow as pa
 import pytest
 
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
-from latentcache.plan.plan_estimate import EncoderCost, estimate, reject_examples
+from latentcache.plan.plan_estimate import EncoderCost, estimate
 
 RUNS = (
     BucketRun(bucket=Bucket(1, 512, 512), first_shard=0, num_rows=1000, rows_per_shard=512),
@@ -83,15 +82,3 @@ def test_buckets_that_do_not_fit_are_named() -> None:
     ]
     assert found.encoders[2].bytes == 0
     assert found.encoders[0].hours is None
-
-
-def test_refused_samples_are_shown_by_three_examples_of_a_kind() -> None:
-    rows = [
-        {"path": f"{n}.jpg", "member": "", "code": code, "reason": f"it is {code}"}
-        for n, code in enumerate(["empty"] * 2 + ["too_small"] * 9)
-    ]
-    tables = [pa.Table.from_pylist(rows[:5]), pa.Table.from_pylist(rows[5:])]
-    assert reject_examples(tables) == {
-        "empty": ("0.jpg: it is empty", "1.jpg: it is empty"),
-        "too_small": tuple(f"{n}.jpg: it is too_small" for n in (2, 3, 4)),
-    }
