@@ -53,6 +53,10 @@ def _wait_for_commits(run: subprocess.Popen[bytes], store: Path) -> None:
 
 def workers_below(root: int) -> list[int]:
     """Return the pids of all workers below ``root``, Ray's or our own."""
+    return [pid for pid in _below(root) if title_of(pid).startswith(("ray::", "lc-"))]
+
+
+def _below(root: int) -> list[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -67,7 +71,7 @@ def workers_below(root: int) -> list[int]:
         ancestor = pid
         while ancestor in parents and ancestor != root:
             ancestor = parents[ancestor]
-        if ancestor == root and pid != root and title_of(pid).startswith(("ray::", "lc-")):
+        if ancestor == root and pid != root:
             found.append(pid)
     return found
 
@@ -121,6 +125,69 @@ def test_a_killed_worker_changes_no_byte(
     _wait_for_commits(run, store)
     _kill_worker(run, title)
     _, stderr = run.communicate(timeout=_DEADLINE_S)
+    assert run.returncode == 0, stderr.decode()
+    assert b"Traceback" not in stderr
+    assert chosen_digests(store) == chosen_digests(reference_store)
+
+
+def _kill_part_of_ray(run: subprocess.Popen[bytes], program: str) -> None:
+    found = [pid for pid in _below(run.pid) if f"/{program}" in title_of(pid).partition(" ")[0]]
+    assert found, f"no {program}"
+    os.kill(found[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_a_lost_ray_is_one_sentence_and_the_next_run_goes_on(
+    program: str,
+    drawn_corpus: Path,
+    reference_store: Path,
+    chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    run = _start(drawn_corpus, store, _SLOWER, *_WITH_RAY)
+    _wait_for_commits(run, store)
+    _kill_part_of_ray(run, program)
+    _, stderr = run.communicate(timeout=_DEADLINE_S)
+    assert run.returncode == 1, stderr.decode()
+    *_, last = stderr.decode().splitlines()
+    assert last.startswith("error: Ray must live as long as the run, got no answer from the ")
+    assert b"Traceback" not in stderr
+    again = _start(drawn_corpus, store, f"{_FAKES}:FakeEncoder")
+    _, stderr = again.communicate(timeout=_DEADLINE_S)
+    assert again.returncode == 0, stderr.decode()
+    assert chosen_digests(store) == chosen_digests(reference_store)
+
+
+def test_a_lost_node_costs_no_sample(
+    drawn_corpus: Path,
+    reference_store: Path,
+    chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 16)
+    store = tmp_path / "store"
+    nodes = subprocess.Popen(
+        [sys.executable, "-m", "tests.runner.two_nodes"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert nodes.stdin is not None
+    assert nodes.stdout is not None
+    try:
+        said = (line.split() for line in nodes.stdout)
+        address = next(words[1] for words in said if words[:1] == ["address"])
+        run = _start(drawn_corpus, store, _SLOW, "--address", address, num_actors=2)
+        _wait_for_commits(run, store)
+        nodes.stdin.write("kill\n")
+        nodes.stdin.flush()
+        _, stderr = run.communicate(timeout=_DEADLINE_S)
+    finally:
+        nodes.communicate(timeout=_DEADLINE_S)
     assert run.returncode == 0, stderr.decode()
     assert b"Traceback" not in stderr
     assert chosen_digests(store) == chosen_digests(reference_store)
