@@ -187,6 +187,7 @@ def load_autoencoder(facts: EncoderFacts, options: EncoderOptions) -> Autoencode
         forbidden_dtypes=forbidden,
         weights_digest=model.digest,
         former_digests=model.former_digests,
+        notes=model.notes,
         normalizer=normalizer,
         knobs={**_pinned_whole(module, declared, knobs), **family.set_knobs(module, knobs)},
     )

@@ -127,6 +127,7 @@ class EncoderSpec:
         weights_digest: SHA-256 over the state dict, buffers included; "" if weight-free.
         former_digests: What earlier releases took for ``weights_digest``; not hashed, and looked
             for in stores that they wrote.
+        notes: What was found beside the weights that has no effect; said once by a run, not hashed.
         weights_licence: As far as known, for ``latentcache encoders``.
     """
 
@@ -157,6 +158,7 @@ class EncoderSpec:
     forbidden_dtypes: frozenset[str] = frozenset()
     knobs: Mapping[str, PLAIN_SCALAR] = field(default_factory=dict)
     former_digests: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     weights_licence: str = "unknown"
 
     def refusal(self, bucket: Bucket) -> str | None:

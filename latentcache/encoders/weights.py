@@ -5,10 +5,11 @@ everything that could be wrong with a folder is refused here, in one sentence.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:  # a folder is checked where torch is not wanted yet
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS_GLOB = "diffusion_pytorch_model*.safetensors"
+
+_ENCODING_HALF = ("encoder.", "quant_conv.", "quantize.", "bn.")
+"""What names of its tensors begin with, in all classes that there are presets for."""
 
 _CONFIG_WITHOUT_EFFECT = frozenset(
     {
@@ -76,12 +80,14 @@ class LoadedModel:
         config: What ``config.json`` says, without the defaults of its class.
         digest: Of the state dict and of the config that changes values, defaults filled in.
         former_digests: By the rule of earlier releases, the config as it is written.
+        notes: What a folder holds that has no effect, a sentence each.
     """
 
     module: Any
     config: Mapping[str, Any]
     digest: str
     former_digests: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedModel:
@@ -96,10 +102,11 @@ def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedMod
     Raises:
         EncoderError: There is nothing there, or not what was promised.
     """
+    notes: tuple[str, ...] = ()
     if is_single_file(location):
         module, config = load_single_file(class_name, location)
     else:
-        module, config = _load_folder(class_name, location, is_offline=is_offline)
+        module, config, notes = _load_folder(class_name, location, is_offline=is_offline)
     module.eval().requires_grad_(False)
     # Saved with the defaults of its class written out or left out, a model is the same.
     filled = _counted({**module.config, **config})
@@ -107,7 +114,7 @@ def load_model(class_name: str, location: str, *, is_offline: bool) -> LoadedMod
     digest, *former = weights_digests(
         module, [filled] if filled == written else [filled, written], label=location
     )
-    return LoadedModel(module, config, digest, tuple(former))
+    return LoadedModel(module, config, digest, tuple(former), notes)
 
 
 def asks_no_hub(is_offline: bool) -> bool:
@@ -118,14 +125,47 @@ def asks_no_hub(is_offline: bool) -> bool:
 
 def _load_folder(
     class_name: str, location: str, *, is_offline: bool
-) -> tuple[Any, Mapping[str, Any]]:
+) -> tuple[Any, Mapping[str, Any], tuple[str, ...]]:
     import diffusers  # noqa: PLC0415  takes seconds, and dct does without
 
     model_class = getattr(diffusers, class_name)
     source = find_weights(location, is_offline=asks_no_hub(is_offline))
     source, config = read_config(model_class, source)
     _check_class(config, class_name, source)
-    return _load_module(model_class, source), config
+    module, unexpected = _load_module(model_class, source)
+    notes = (*_unknown_keys(model_class, config), *_unused_tensors(unexpected, class_name, source))
+    return module, config, notes
+
+
+def _unknown_keys(model_class: Any, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is to be said of a config's keys that diffusers passes over without a word."""
+    known = inspect.signature(model_class.__init__).parameters
+    unknown = [key for key in config if key not in known and not key.startswith("_")]
+    if unknown:
+        yield (
+            f"config.json has {len(unknown)} keys that {model_class.__name__} does not know (e.g. "
+            f"{unknown[0]}): they have no effect"
+        )
+
+
+def _unused_tensors(names: Sequence[str], class_name: str, source: WeightsSource) -> Iterator[str]:
+    """Yield what is to be said of tensors that the model has no place for.
+
+    Raises:
+        EncoderError: They are of the half that encodes: the latents would be another model's.
+    """
+    of_encoder = [name for name in names if name.startswith(_ENCODING_HALF)]
+    if of_encoder:
+        raise EncoderError(
+            f"weights must be those of the model that config.json describes, got {len(of_encoder)} "
+            f"tensors that it has no place for in the half that encodes ({source.label}: "
+            f"{of_encoder[0]}); correct config.json, or download the folder again"
+        )
+    if names:
+        yield (
+            f"weights hold {len(names)} tensors that {class_name} has no place for (e.g. "
+            f"{names[0]}): they are not used"
+        )
 
 
 def check_folder(location: str, *, class_name: str) -> None:
@@ -229,7 +269,8 @@ def _check_class(config: Mapping[str, Any], class_name: str, source: WeightsSour
         )
 
 
-def _load_module(model_class: Any, source: WeightsSource) -> Any:
+def _load_module(model_class: Any, source: WeightsSource) -> tuple[Any, list[str]]:
+    """Return the model, and the names of tensors that it has no place for."""
     import torch  # noqa: PLC0415  see above
     from safetensors import SafetensorError  # noqa: PLC0415  comes with diffusers
 
@@ -253,7 +294,7 @@ def _load_module(model_class: Any, source: WeightsSource) -> Any:
             f"weights must be complete, got {len(missing)} tensors missing ({source.label}: "
             f"{missing[0]} ...); they would be random, download the weights again"
         )
-    return module
+    return module, sorted(report["unexpected_keys"])
 
 
 def weights_digest(module: "torch.nn.Module", config: Mapping[str, Any], *, label: str) -> str:

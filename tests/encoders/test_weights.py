@@ -169,3 +169,22 @@ def test_force_upcast_forbids_fp16(kl_folder: Path) -> None:
 def test_unknown_knob_is_refused_before_looking_for_weights() -> None:
     with pytest.raises(ConfigError, match="did you mean 'allow_tf32'"):
         load_encoder("kl:/no/such/folder", EncoderOptions(knobs={"alow_tf32": True}))
+
+
+def test_tensors_that_the_encoding_half_has_no_place_for_are_refused(kl_folder: Path) -> None:
+    change_config(kl_folder, use_quant_conv=False)
+    sentence = refusal("sd", kl_folder)
+    assert "no place for in the half that encodes" in sentence
+    assert "quant_conv.bias" in sentence
+
+
+def test_what_has_no_effect_is_told(kl_folder: Path) -> None:
+    quiet = load_encoder(f"sd:{kl_folder}", CPU).spec
+    assert quiet.notes == ()
+    change_config(kl_folder, use_quantum_conv=False)
+    change_weights(kl_folder, lambda all_: all_.update({"loss.logvar": torch.zeros(1)}))
+    spec = load_encoder(f"sd:{kl_folder}", CPU).spec
+    assert [note.split(":")[0] for note in spec.notes] == [
+        "config.json has 1 keys that AutoencoderKL does not know (e.g. use_quantum_conv)",
+        "weights hold 1 tensors that AutoencoderKL has no place for (e.g. loss.logvar)",
+    ]

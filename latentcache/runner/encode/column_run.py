@@ -184,6 +184,8 @@ class _ColumnRun:
         request = self._request
         self._pool.wait_until_loaded()
         description = self._pool.describe(planned_buckets(self._generations))
+        for note in description.spec["notes"]:
+            self._reporter.message(f"{request.encode.encoder}: {note}")
         check_buckets(description, request.encode)
         asked = encoding_record(request, description, self._generations)
         if request.expected_fingerprint not in ("", asked.fingerprint):
