@@ -1,6 +1,6 @@
 """Reading a batch: gather, move to the device, draw from the posterior, normalize."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -48,6 +48,7 @@ class Recipe:
         columns: Names asked for, in order.
         latents: The column that is drawn from its posterior and normalized.
         normalizer: Of that column.
+        others: Of further columns, by name.
         posterior: ``sample`` draws where a log-variance is stored, ``mode`` never does.
         seed: Of all draws.
         order_version: Draws are keyed by the stream and the replaced row since 2.
@@ -58,6 +59,7 @@ class Recipe:
     columns: tuple[str, ...]
     latents: str
     normalizer: Normalizer
+    others: Mapping[str, Normalizer]
     posterior: Posterior
     seed: int
     device: torch.device | None
@@ -106,7 +108,7 @@ class BatchReader:
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
         self._cuda = CudaStream(device) if device is not None and device.type == "cuda" else None
-        self._fits: dict[tuple[int, ...], FusedTransform] = {}
+        self._fits: dict[tuple[str, tuple[int, ...]], FusedTransform] = {}
 
     def read(
         self,
@@ -145,15 +147,16 @@ class BatchReader:
         column = stream.columns[name]
         assert not column.is_varying, "samples of many shapes make a list"
         stored = column.field(primary_field(column.view).name).shape
-        if name != self._recipe.latents:
+        if name != self._recipe.latents and name not in self._recipe.others:
             return (batch_size, *stored)
-        return (batch_size, *self._fused(stored).shape)
+        return (batch_size, *self._fused(name, stored).shape)
 
-    def _fused(self, stored: tuple[int, ...]) -> FusedTransform:
-        found = self._fits.get(stored)
+    def _fused(self, name: str, stored: tuple[int, ...]) -> FusedTransform:
+        found = self._fits.get((name, stored))
         if found is None:
-            device = self._recipe.device
-            found = self._fits[stored] = self._recipe.normalizer.fused(stored, device)
+            recipe = self._recipe
+            normalizer = recipe.normalizer if name == recipe.latents else recipe.others[name]
+            found = self._fits[name, stored] = normalizer.fused(stored, recipe.device)
         return found
 
     def _tensors(self, stream: Stream, located: Located) -> dict[str, Any]:
@@ -166,6 +169,11 @@ class BatchReader:
                 values[name] = [
                     _usable(one if self._is_here else one.to(device), kind) for one in samples
                 ]
+                if name in self._recipe.others:
+                    apply = self._recipe.others[name].apply
+                    values[name] = [apply(one[None])[0] for one in values[name]]
+            elif name in self._recipe.others:
+                values[name] = self._normalized(column, places)
             elif name == self._recipe.latents:
                 values[name] = self._latents(column, places, partial(self._seeds, stream, located))
             else:
@@ -186,17 +194,26 @@ class BatchReader:
             latents = sample_posterior(latents, logvar, seeds().to(latents.device))
         elif not self._recipe.normalizer.ops:
             return latents
-        fused = self._fused(tuple(latents.shape[1:]))
+        fused = self._fused(column.view.name, tuple(latents.shape[1:]))
         out = latents.new_empty((len(latents), *fused.shape), dtype=torch.float32)
         starts = None if places.starts is None else places.starts.to(latents.device)
         return fused.write(latents, out, starts)
+
+    def _normalized(self, column: StreamColumn, places: Places) -> torch.Tensor:
+        """Return a further column's field by its own figures, float32."""
+        name = column.view.name
+        stored = self._field(column, places, primary_field(column.view).name)
+        fused = self._fused(name, tuple(stored.shape[1:]))
+        out = stored.new_empty((len(stored), *fused.shape), dtype=torch.float32)
+        starts = None if places.starts is None else places.starts.to(stored.device)
+        return fused.write(stored, out, starts)
 
     def _latents_here(
         self, column: StreamColumn, places: Places, seeds: torch.Tensor | None
     ) -> torch.Tensor:
         """Return latents drawn and normalized a piece at a time, in the processor's cache."""
         stored = column.field(primary_field(column.view).name)
-        fused = self._fused(stored.shape)
+        fused = self._fused(column.view.name, stored.shape)
         shape = (len(places), *fused.shape)
         out = self._buffers.take(column.view.name, shape, torch.float32)
         row_bytes = stored.stop - stored.start

@@ -26,7 +26,6 @@ from latentcache.loader.latent_batch import Batch
 from latentcache.loader.loader_options import (
     LoaderOptions,
     column_names,
-    normalize_mode,
     refuse_unknown,
 )
 from latentcache.loader.loader_text import as_text
@@ -46,7 +45,8 @@ from latentcache.loader.run_state import (
 from latentcache.loader.select.classes import find_classes
 from latentcache.loader.select.source import Sources, Split, as_sources, held_out_as
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
-from latentcache.loader.transform.normalizer import NormalizeMode, Normalizer
+from latentcache.loader.transform.column_modes import Mode, modes_of
+from latentcache.loader.transform.normalizer import Normalizer
 from latentcache.store import Pin
 
 
@@ -74,7 +74,7 @@ class LatentLoader:
         rank: int | None = None,
         world_size: int | None = None,
         device: str | torch.device | None = None,
-        normalize: bool | NormalizeMode | Sequence[Mapping[str, Any]] = True,
+        normalize: bool | Mode | Mapping[str, bool | Mode] = True,
         split: Split | None = None,
         one_pass: bool = False,
         options: LoaderOptions | None = None,
@@ -93,7 +93,7 @@ class LatentLoader:
             world_size: Data-parallel ranks.
             device: Where tensors go.
             normalize: True takes published figures, else measured ones; False gives raw
-                fields; or a mode or operations, see ``resolve_normalizer``.
+                fields; or a mode or operations, see ``resolve_normalizer``; or one by column.
             split: ``train`` or ``val``, of all sources; see ``Source``.
             one_pass: Every selected row once, the same batches in each pass, for validation.
             options: The rest.
@@ -120,7 +120,7 @@ class LatentLoader:
             ranks=self._ranks,
             rule=chosen.order_rule(seed, is_one_pass=one_pass),
             posterior=chosen.posterior,
-            normalize=normalize_mode(normalize),
+            normalize=modes_of(normalize),
             device=place,
             num_ahead=self._depth,
             window_frames=chosen.window_frames,
@@ -159,6 +159,12 @@ class LatentLoader:
     def normalizer(self) -> Normalizer:
         """What is done to the latents: keep it beside the model's weights."""
         return self._run.recipe.normalizer
+
+    @property
+    def normalizers(self) -> Mapping[str, Normalizer]:
+        """What is done to each column that is normalized, the latents first."""
+        recipe = self._run.recipe
+        return {recipe.latents: recipe.normalizer, **recipe.others}
 
     @property
     def micro_batches(self) -> int:

@@ -157,11 +157,6 @@ def _folder_of(store: str | Path | Store) -> Folder:
     return store.folder if isinstance(store, Store) else Folder.open(store)
 
 
-def normalize_mode(given: Any) -> Any:
-    """Return what ``normalize`` stands for: a mode, or operations."""
-    return {True: "auto", False: "none"}[given] if given in (True, False) else given
-
-
 def refuse_unknown(given: Mapping[str, Any]) -> None:
     """Refuse keywords that a loader does not have, each with what was probably meant.
 

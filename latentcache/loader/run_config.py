@@ -21,12 +21,8 @@ from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
 from latentcache.loader.streams.stream_column import share_maps
-from latentcache.loader.transform.normalizer import (
-    NormalizeMode,
-    Normalizer,
-    primary_field,
-    resolve_normalizer,
-)
+from latentcache.loader.transform.column_modes import Mode, latents_mode, resolve_others
+from latentcache.loader.transform.normalizer import Normalizer, primary_field, resolve_normalizer
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ class Request:
         ranks: Who shares them.
         rule: Of the order.
         posterior: ``sample`` or ``mode``.
-        normalize: A mode or operations.
+        normalize: A mode or operations by column.
         device: Where tensors go.
         num_ahead: Batches that are made before they are taken.
         window_frames: Latent frames taken of each clip that has as many; 0 takes all.
@@ -53,7 +49,7 @@ class Request:
     ranks: Ranks
     rule: OrderRule
     posterior: Posterior
-    normalize: NormalizeMode | Sequence[Mapping[str, Any]]
+    normalize: Mapping[str, Mode]
     device: torch.device | None
     num_ahead: int = 0
     window_frames: int = 0
@@ -129,7 +125,9 @@ class RunConfig:
         self.side = SideValues(opened, rest, rule=request.rule)
         self.reader = BatchReader(self.recipe, self.side, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
-            self.reader.shape(stream, self.recipe.latents, 1)
+            for name in (self.recipe.latents, *self.recipe.others):
+                if not stream.columns[name].is_varying:
+                    self.reader.shape(stream, name, 1)
         self.mixture = self._make_mixture(self._make_sizes(state))
         members = self.mixture.members
         check_cache_holds_windows(self.streams, members, request.rule, request.ranks)
@@ -166,18 +164,25 @@ class RunConfig:
                     f"{latents} must have one shape in bucket {stream.bucket} to be trained on, "
                     f"got samples of many; add a column of latents before it"
                 )
-        views = [one.snapshot.columns[latents] for one in self.opened]
+        beside = {
+            name: [one.snapshot.columns[name] for one in self.opened] for name in self._encoded
+        }
+        views = beside[latents]
         fields = [field.name for field in views[0].record.fields]
         is_float = "float" in primary_field(views[0]).dtype
         found = resolve_normalizer(
             views,
-            request.normalize if is_float else "none",
+            latents_mode(request.normalize, latents) if is_float else "none",
             is_sampled=is_sampled(fields, request.posterior),
         )
+        others = resolve_others(beside, request.normalize, latents)
+        if state is not None:
+            others = _kept_others(state.get("normalizers_beside", {}), others)
         return Recipe(
             columns=request.columns,
             latents=latents,
             normalizer=found if state is None else _kept_normalizer(state["normalizer"], found),
+            others=others,
             posterior=request.posterior,
             seed=request.rule.seed,
             device=request.device,
@@ -226,12 +231,14 @@ class RunConfig:
 
     def _make_static(self) -> dict[str, Any]:
         request = self._request
+        others = {name: each.to_json() for name, each in self.recipe.others.items()}
         return {
             "format": STATE_FORMAT,
             "order": request.order_json(),
             "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
             "posterior": request.posterior,
             "normalizer": self.recipe.normalizer.to_json(),
+            **({"normalizers_beside": others} if others else {}),
             "sources": [_source_json(one) for one in self.opened],
             "streams": {
                 stream.place.name: {
@@ -276,6 +283,16 @@ def _kept_normalizer(state: Mapping[str, Any], ours: Normalizer) -> Normalizer:
             f"{theirs.to_json()}; pass the run's operations, or start a new run"
         )
     return theirs
+
+
+def _kept_others(state: Mapping[str, Any], ours: Mapping[str, Normalizer]) -> dict[str, Normalizer]:
+    """Return the normalizers of the run's further columns; refuse others than it had."""
+    if set(state) != set(ours):
+        raise ConfigError(
+            f"normalize must name the columns of the run ({', '.join(sorted(state)) or 'none'} "
+            f"besides the latents), got {', '.join(sorted(ours)) or 'none'}; pass the same"
+        )
+    return {name: _kept_normalizer(state[name], ours[name]) for name in ours}
 
 
 def _small_buckets(small: Sequence[tuple[int, str, int]]) -> str:
