@@ -40,6 +40,25 @@ def with_edits(data: bytes, edits: Sequence[tuple[int, int]]) -> bytes:
     return bytes(changed)
 
 
+def with_aperture(data: bytes, values: Sequence[int]) -> bytes:
+    """Return an MP4 file whose first track has a ``clap`` box, behind its sample entry's others.
+
+    Args:
+        data: The file; what follows ``moov`` must not move.
+        values: Width, height, offset to the right and down, as numerator and denominator each.
+    """
+    path = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    places = [box_at(data, *path[: depth + 1]) for depth in range(len(path))]
+    entry = places[-1] + 16
+    clap = struct.pack(">I4s8i", 40, b"clap", *values)
+    end = entry + int.from_bytes(data[entry : entry + 4], "big")
+    changed = bytearray(data[:end] + clap + data[end:])
+    for place in (*places, entry):
+        size = int.from_bytes(data[place : place + 4], "big") + len(clap)
+        changed[place : place + 4] = size.to_bytes(4, "big")
+    return bytes(changed)
+
+
 def with_matrix(data: bytes, matrix: tuple[int, int, int, int]) -> bytes:
     """Return an MP4 file whose display matrix has these numbers that turn."""
     a, b, c, d = (value * 65536 for value in matrix)

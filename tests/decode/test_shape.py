@@ -11,7 +11,7 @@ from PIL import Image
 
 from latentcache.core.errors import MediaError
 from latentcache.decode.video.matroska_crop import Crop, read_crop
-from tests.decode.boxes import with_matrix
+from tests.decode.boxes import with_aperture, with_matrix
 from tests.decode.clips import decode, draw_numbered, encode_clip, probe, whole_clip
 
 
@@ -131,6 +131,32 @@ def test_what_matroska_crops_is_not_shown(is_behind: bool) -> None:
     clips = decode(data, whole_clip(1, start_s=0.12, size_px=(120, 48), source_px=(120, 48)))
     (clip,) = (each for each in clips if not isinstance(each, MediaError))
     assert np.abs(clip[0].astype(int) - draw_numbered(3)[16:, 8:]).max() < 60
+
+
+@pytest.mark.parametrize(
+    ("values", "crop"),
+    [
+        pytest.param((120, 1, 48, 1, 4, 1, 8, 1), Crop(8, 16), id="to-the-right-and-down"),
+        pytest.param((120, 1, 48, 1, -4, 1, -16, 2), Crop(right=8, bottom=16), id="left-and-up"),
+        pytest.param((240, 2, 64, 1, 0, 1, 0, 1), Crop(left=4, right=4), id="in-the-middle"),
+        pytest.param((128, 1, 64, 1, 0, 1, 0, 1), Crop(), id="whole"),
+        pytest.param((130, 1, 64, 1, 0, 1, 0, 1), Crop(), id="larger-than-frames"),
+        pytest.param((120, 1, 48, 1, 40, 1, 0, 1), Crop(), id="beyond-an-edge"),
+        pytest.param((120, 0, 48, 1, 0, 1, 0, 1), Crop(), id="no-number"),
+        pytest.param((0, 1, 48, 1, 0, 1, 0, 1), Crop(), id="nothing"),
+    ],
+)
+def test_the_clean_aperture_of_mp4_is_what_is_shown(
+    film: bytes, values: tuple[int, ...], crop: Crop
+) -> None:
+    data = with_aperture(film, values)
+    info = probe(data)
+    size = crop.size_px(128, 64)
+    assert (info.width_px, info.height_px) == size
+    (clip,) = decode(data, whole_clip(1, size_px=size, source_px=size))
+    assert not isinstance(clip, MediaError), clip
+    rows, columns = slice(crop.top, 64 - crop.bottom), slice(crop.left, 128 - crop.right)
+    assert np.abs(clip[0].astype(int) - draw_numbered(0b00010110)[rows, columns]).max() < 60
 
 
 def test_a_track_without_a_crop_and_another_container_are_shown_whole() -> None:

@@ -102,9 +102,9 @@ def _half(ticks: Ticks, at: int) -> float:
 
 def _edits_of(file: BinaryIO, start: int, end: int, track: int, ticks_per_s: float) -> list[Edit]:
     film_ticks_per_s, is_fragmented, found = 0, False, b""
-    for kind, begin, stop in _boxes(file, start + 8, end):
+    for kind, begin, stop in inner_boxes(file, start + 8, end):
         if kind == b"mvhd":
-            film_ticks_per_s = _header_number(file, begin, at_v0=12, at_v1=20)
+            film_ticks_per_s = header_number(file, begin, at_v0=12, at_v1=20)
         elif kind == b"mvex":
             is_fragmented = True
         elif kind == b"trak":
@@ -123,11 +123,11 @@ def _edits_of(file: BinaryIO, start: int, end: int, track: int, ticks_per_s: flo
 def _track(file: BinaryIO, start: int, end: int) -> tuple[int, bytes]:
     """Return a track's number and the content of its edit list."""
     number, found = 0, b""
-    for kind, begin, stop in _boxes(file, start, end):
+    for kind, begin, stop in inner_boxes(file, start, end):
         if kind == b"tkhd":
-            number = _header_number(file, begin, at_v0=12, at_v1=20)
+            number = header_number(file, begin, at_v0=12, at_v1=20)
         elif kind == b"edts":
-            for inner, inner_begin, inner_stop in _boxes(file, begin, stop):
+            for inner, inner_begin, inner_stop in inner_boxes(file, begin, stop):
                 if inner == b"elst":
                     file.seek(inner_begin)
                     found = file.read(min(inner_stop - inner_begin, 8 + 20 * _MAX_EDITS))
@@ -146,7 +146,7 @@ def _entries(content: bytes) -> Iterator[tuple[int, int, float]]:
         yield start, length, max(rate, 0.0)
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def inner_boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, begin and end of the content of the boxes within another."""
     while start + 8 <= end:
         file.seek(start)
@@ -163,7 +163,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
         start = stop
 
 
-def _header_number(file: BinaryIO, begin: int, *, at_v0: int, at_v1: int) -> int:
+def header_number(file: BinaryIO, begin: int, *, at_v0: int, at_v1: int) -> int:
     """Return a number of a full box, whose place depends on its version."""
     file.seek(begin)
     head = file.read(32)

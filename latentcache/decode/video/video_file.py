@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
+from latentcache.decode.video.clean_aperture import read_clean_aperture
 from latentcache.decode.video.edit_list import Edit, read_edits
 from latentcache.decode.video.first_picture import from_first_whole
 from latentcache.decode.video.matroska_crop import Crop, read_crop
@@ -187,10 +188,16 @@ class VideoFile:
     def crop(self) -> Crop:
         """What of the track's frames is not shown."""
         tracks = [each.index for each in self.container.streams.video]
+        size_px = (self.decoder.width, self.decoder.height)
         with _place_kept(self._file):
-            place = tracks.index(self.stream.index)
-            crop = read_crop(self._file, self._size_bytes, track=place)
-        left_px = min(crop.size_px(self.decoder.width, self.decoder.height))
+            if self.container.format.name == _MOV:
+                crop = read_clean_aperture(
+                    self._file, self._size_bytes, track=self.stream.id, size_px=size_px
+                )
+            else:
+                place = tracks.index(self.stream.index)
+                crop = read_crop(self._file, self._size_bytes, track=place)
+        left_px = min(crop.size_px(*size_px))
         return crop if left_px > 0 else Crop()
 
     def _edits(self) -> list[Edit]:
