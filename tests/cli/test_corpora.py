@@ -39,6 +39,9 @@ def test_a_lost_tar_is_named_and_the_run_does_not_end_in_0(cli: Cli, tmp_path: P
     assert again.json["corpus"]["containers"]["names"][0]["name"] == "b.tar"
     status = cli("status", store)
     assert (status.code, "lost: " in status.out) == (0, True)
+    (row,) = cli("status", store, "--quarantined", "--json").json
+    assert (row["source"], row["stage"], row["key"]) == ("b.tar", "list", "")
+    assert row["reason"].startswith("not read whole: it is damaged")
     found = cli("status", store, "--json").json["corpus"]
     assert found["findings"] == [
         {"kind": "member_without_picture", "count": 1, "examples": ["a.tar!9.txt"]}

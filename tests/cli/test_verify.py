@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_damage_leaves_with_3_and_names_the_unit(cli: Cli, own_store: Store) -> 
 def test_a_lost_tar_is_damage(cli: Cli, own_store: Store) -> None:
     tars(own_store)[0].unlink()
     assert cli("verify", own_store.folder.url).code == 3
+
+
+def of_another_number(root: Path) -> None:
+    record = root / "snapshots/1.json"
+    (root / "snapshots/2.json").write_bytes(record.read_bytes())
+
+
+def cut_short(root: Path) -> None:
+    record = root / "snapshots/1.json"
+    record.chmod(0o644)
+    record.write_bytes(record.read_bytes()[:-9])
+
+
+def encoding_of_another_folder(root: Path) -> None:
+    (record,) = root.glob("encodings/latents/*/encoding.json")
+    digits = record.parent.name
+    record.chmod(0o644)
+    record.write_text(record.read_text().replace(digits, digits[::-1]))
+
+
+@pytest.mark.parametrize("harm", [of_another_number, cut_short, encoding_of_another_folder])
+def test_a_record_that_cannot_be_believed_is_damage(
+    harm: Callable[[Path], None], cli: Cli, own_store: Store
+) -> None:
+    harm(Path(own_store.folder.url))
+    found = cli("verify", own_store.folder.url, "--json")
+    assert (found.code, found.json["ok"], len(found.json["damaged"])) == (3, False, 1)
+    assert "restore it from a copy" in cli("verify", own_store.folder.url).out
+    assert cli("verify", own_store.folder.url, "--snapshot", "7").code == 1
 
 
 def test_a_damaged_plan_is_no_matter_for_repair(cli: Cli, own_store: Store) -> None:

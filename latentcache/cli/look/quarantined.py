@@ -1,5 +1,6 @@
 """What was left out of a store, and why: the quarantine as ``status`` and ``plan`` show it."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,17 +12,36 @@ if TYPE_CHECKING:
 
 
 def read_quarantine(store: "Store", number: int | None, column: str | None) -> list[dict[str, Any]]:
-    """Return the rows left out, once each though every column has the refused ones."""
+    """Return what was left out: tars, tables and folders that were lost, then samples.
+
+    Samples are there once though every column has the refused ones.
+    """
     from latentcache.store import unpublished_rejects
 
+    lost = [each for one in store.generations() for each in lost_containers(one.totals)]
     if number is None and not store.snapshots():
-        return [quarantine_json(row) for row in unpublished_rejects(store, column)]
+        refused = unpublished_rejects(store, column)
+        return [*lost, *(quarantine_json(row) for row in refused)]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for view in _views(store.snapshot(number), column):
         for row in view.quarantine().to_pylist():
             shown = quarantine_json(row)
             rows.setdefault((row["key"], f"{row['stage']} {row['reason']}"), shown)
-    return list(rows.values())
+    return [*lost, *rows.values()]
+
+
+def lost_containers(totals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the containers that a plan could not read whole as rows without a key."""
+    return [
+        {
+            "key": "",
+            "source": each["name"],
+            "stage": "list",
+            "reason": f"not read whole: {each['reason']}",
+            "transient": False,
+        }
+        for each in totals.get("containers", {}).get("names", ())
+    ]
 
 
 def quarantine_json(row: dict[str, Any]) -> dict[str, Any]:

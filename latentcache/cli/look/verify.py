@@ -17,6 +17,7 @@ from latentcache.cli.flags import (
     note,
 )
 from latentcache.cli.results import DAMAGED
+from latentcache.core.errors import StoreError
 from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
@@ -68,7 +69,14 @@ def verify(
 
     opened = Store.open(store)
     number: int | None = context.meta["snapshot"]
-    found = opened.snapshot(number)
+    try:
+        found = opened.snapshot(number)
+    except StoreError as error:
+        if number not in (None, *opened.snapshots()) or not opened.snapshots():
+            raise
+        # A record that is damaged or another's: what it names cannot be told.
+        _show(_only(error), [], {}, as_json=as_json)
+        context.exit(DAMAGED)
     if repair and number not in (None, opened.snapshots()[-1]):
         raise click.UsageError("--repair mends the newest snapshot; leave out --snapshot")
     columns = [found.column(column).name] if column else None
@@ -83,12 +91,30 @@ def verify(
     fidelity = {}
     if num_decoded and report.ok:
         fidelity = _measure(found, columns, num_decoded, decoding_of(context))
+    _show(report, repaired, fidelity, as_json=as_json)
+    if not report.ok:
+        context.exit(DAMAGED)
+
+
+def _show(
+    report: "VerifyReport",
+    repaired: list[str],
+    fidelity: "dict[str, FidelityReport]",
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         print_json(_verify_json(report, repaired, fidelity))
     else:
         _print_report(report, repaired, fidelity)
-    if not report.ok:
-        context.exit(DAMAGED)
+
+
+def _only(error: StoreError) -> "VerifyReport":
+    """Return the report of a snapshot that cannot be opened."""
+    from latentcache.store import Damage, VerifyReport
+
+    damage = Damage(column="", unit=None, key=None, what=str(error))
+    return VerifyReport(num_shards=0, num_samples=0, damaged=(damage,))
 
 
 def _verify(snapshot: "Snapshot", columns: Sequence[str] | None) -> "VerifyReport":
