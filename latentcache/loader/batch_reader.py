@@ -66,6 +66,11 @@ class Recipe:
     window_frames: int = 0
     order_version: int = ORDER_VERSION
 
+    @property
+    def normalizers(self) -> dict[str, Normalizer]:
+        """Of each column that is normalized, the latents first."""
+        return {self.latents: self.normalizer, **self.others}
+
 
 def find_device(given: str | torch.device | None) -> torch.device | None:
     """Return the device of a name, once something could be put there.

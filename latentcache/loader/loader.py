@@ -23,11 +23,7 @@ from latentcache.loader.distributed import (
 )
 from latentcache.loader.find_snapshot import pins_of_run
 from latentcache.loader.latent_batch import Batch
-from latentcache.loader.loader_options import (
-    LoaderOptions,
-    column_names,
-    refuse_unknown,
-)
+from latentcache.loader.loader_options import LoaderOptions, column_names, refuse_unknown
 from latentcache.loader.loader_text import as_text
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks
 from latentcache.loader.order.mixture import Cursor
@@ -163,8 +159,7 @@ class LatentLoader:
     @property
     def normalizers(self) -> Mapping[str, Normalizer]:
         """What is done to each column that is normalized, the latents first."""
-        recipe = self._run.recipe
-        return {recipe.latents: recipe.normalizer, **recipe.others}
+        return self._run.recipe.normalizers
 
     @property
     def micro_batches(self) -> int:
