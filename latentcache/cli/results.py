@@ -90,7 +90,7 @@ def plan_sentences(result: "PlanResult") -> list[str]:
     """Return what keeps a plan from being of the whole corpus as it is now."""
     generation = result.generation
     empty = ""
-    if not generation.num_rows:
+    if generation.number == 0 and not generation.num_rows:
         empty = (
             f"a plan must hold samples, got 0 of {generation.num_rejects:,} that are not refused; "
             "look at the reasons above, mend the corpus and plan into another store"
