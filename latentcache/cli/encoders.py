@@ -56,7 +56,7 @@ def _facts_json(facts: "EncoderFacts") -> dict[str, Any]:
 
 
 def _table_row(row: dict[str, Any]) -> tuple[Any, ...]:
-    frames = "images"
+    frames = {"text": "texts"}.get(row["modality"], "images")
     if row["modality"] == "video":
         first, step = row["frames"]["first"], row["frames"]["step"]
         frames = f"{first} + k * {step}" if step > 1 else "any"

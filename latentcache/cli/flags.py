@@ -200,6 +200,10 @@ def run_flags(command: CommandT) -> CommandT:
             help="Publish the column though rows are missing.",
         ),
         _option(
+            "--negative", key="negative", metavar="TEXT",
+            help="Of a column of texts: encode this text too, once.",
+        ),
+        _option(
             "--replace", key="replace", is_flag=True,
             help="Let another encoder take the place of the one that serves the column.",
         ),

@@ -15,6 +15,9 @@ EXTRA_OF = {
     "ray": "encode",
     "simplejpeg": "encode",
     "s3fs": "s3",
+    "sentencepiece": "text",
+    "tokenizers": "text",
+    "transformers": "text",
 }
 """Each package that may be absent, by the name it is imported under."""
 

@@ -39,6 +39,7 @@ from .spec import PosteriorPolicy as PosteriorPolicy
 from .spec import QuantizingEncoder as QuantizingEncoder
 from .spec import SampleMeta as SampleMeta
 from .spec import StreamingEncoder as StreamingEncoder
+from .spec import TextEncoder as TextEncoder
 
 __all__ = [
     "PLAIN_SCALAR",
@@ -59,6 +60,7 @@ __all__ = [
     "QuantizingEncoder",
     "SampleMeta",
     "StreamingEncoder",
+    "TextEncoder",
     "apply_policy",
     "check_batch",
     "check_can_feed",

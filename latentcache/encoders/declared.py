@@ -21,6 +21,8 @@ class EncoderFacts:
     """What it is, in a few words."""
     family: str = ""
     """File in ``families`` that reads its diffusers class; "" of one without weights."""
+    loader: str = ""
+    """Module with ``load_preset`` and ``check_files``, where it is no diffusers class."""
     is_float32_on_gpu: bool = False
     """Defaults to float32 on a GPU, where others use bfloat16."""
 
@@ -32,7 +34,7 @@ class EncoderFacts:
     @property
     def needs_weights(self) -> bool:
         """A folder or hub id must be given."""
-        return bool(self.family)
+        return bool(self.family or self.loader)
 
     @property
     def class_name(self) -> str:

@@ -17,7 +17,9 @@ from latentcache.encoders.dct_declared import (
     dct_video_spec,
 )
 from latentcache.encoders.declared import NO_FP16, EncoderFacts, posterior_fields
+from latentcache.encoders.features.feature_presets import feature_facts
 from latentcache.encoders.spec import EncoderSpec, Posterior
+from latentcache.encoders.text.text_presets import text_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,7 +377,10 @@ def known_encoders() -> dict[str, EncoderFacts]:
         ),
     )
     autoencoders = (row.facts() for row in _AUTOENCODERS)
-    return {facts.name: facts for facts in (*weight_free, *autoencoders)}
+    return {
+        facts.name: facts
+        for facts in (*weight_free, *autoencoders, *text_facts(), *feature_facts())
+    }
 
 
 def preset_of(name: str) -> EncoderFacts | None:

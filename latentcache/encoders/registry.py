@@ -76,6 +76,9 @@ def _load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
         from latentcache.encoders.autoencoder import load_autoencoder  # noqa: PLC0415  torch
 
         return load_autoencoder(facts, options)
+    if facts.loader:
+        encoder: Encoder = importlib.import_module(facts.loader).load_preset(facts, options)
+        return encoder
     return _factory(_WEIGHT_FREE[facts.name], facts.name)(options)
 
 
@@ -129,9 +132,14 @@ def check_encoder(text: str, asked: str | None = None) -> None:
     facts = declared_facts(text)
     if facts is not None and asked is not None:
         check_can_feed(facts.spec, asked)
-    if facts is not None and facts.needs_weights:
-        location, _ = _split_argument(facts, text.partition(":")[2])
-        check_folder(location, class_name=facts.class_name)
+    if facts is None or not facts.needs_weights:
+        return
+    location, knobs = _split_argument(facts, text.partition(":")[2])
+    if facts.loader:
+        options = EncoderOptions(location=location, knobs=knobs)
+        importlib.import_module(facts.loader).check_files(facts, options)
+        return
+    check_folder(location, class_name=facts.class_name)
 
 
 def declared_facts(text: str) -> EncoderFacts | None:
@@ -142,6 +150,8 @@ def declared_facts(text: str) -> EncoderFacts | None:
 def warm_up(text: str) -> None:
     """Import what loading ``text`` will need; whatever is wrong is told by the load itself."""
     facts = declared_facts(text)
+    if facts is not None and facts.loader:
+        importlib.import_module("transformers")
     if facts is not None and facts.family:
         importlib.import_module(f"{__package__}.families.{facts.family}")
         # The package is lazy: asking for a class imports what takes seconds.

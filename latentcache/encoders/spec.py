@@ -163,11 +163,16 @@ class EncoderSpec:
 
     def refusal(self, bucket: Bucket) -> str | None:
         """Return why ``bucket`` cannot be encoded, or None if it can."""
+        if self.modality == "text":
+            return None  # whatever the size of the medium that a text belongs to
         if self.modality == "image" and bucket.num_frames != 1:
             return f"{bucket} has {bucket.num_frames} frames, {self.name} takes single images"
         if not self.frame_rule.admits(bucket.num_frames):
             rule = f"{self.frame_rule.first} + k * {self.frame_rule.step}"
             return f"{bucket} has {bucket.num_frames} frames, {self.name} takes {rule}"
+        return self._size_refusal(bucket)
+
+    def _size_refusal(self, bucket: Bucket) -> str | None:
         size = (bucket.height_px, bucket.width_px)
         if self.fixed_size is not None and size != self.fixed_size:
             only = f"{self.fixed_size[0]}x{self.fixed_size[1]}"
@@ -254,6 +259,54 @@ class DecodingEncoder(Encoder, Protocol):
         Args:
             fields: Stored fields with a leading batch axis.
         """
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """An encoder of texts.
+
+    What a text gives must depend on it and on the shape of its batch alone.
+    """
+
+    spec: EncoderSpec
+    device: "torch.device"
+
+    def tokens(self, texts: Sequence[str]) -> "Sequence[Tokenized]":
+        """Return the tokens of each text, cut at the encoder's maximum."""
+        ...
+
+    def padded_length(self, num_tokens: int) -> int:
+        """Return the padded length that so many tokens are encoded at."""
+        ...
+
+    def encode(
+        self, texts: Sequence[str], metas: Sequence[SampleMeta]
+    ) -> "list[dict[str, torch.Tensor]]":
+        """Return ``z`` [N, C], ``lengths`` [1] and what else is declared of each text.
+
+        Args:
+            texts: All of one padded length; "" for filler rows.
+            metas: One per text.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Drop all mutable state; called after every error."""
+        ...
+
+
+class Tokenized(Protocol):
+    """One text as its model reads it."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Numbers of its tokens."""
+        ...
+
+    @property
+    def num_cut(self) -> int:
+        """Tokens left out because it is longer than the encoder takes."""
         ...
 
 

@@ -9,6 +9,7 @@ import torch
 
 from latentcache.core.errors import EncoderError, StoreError
 from latentcache.core.fields import Field
+from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.encoders import DecodingEncoder, EncoderOptions, load_encoder
 from latentcache.store import EncodingRecord, TensorBytes
 
@@ -35,6 +36,12 @@ def load_recorded_encoder(
         EncoderError: It cannot be loaded, or cannot decode.
         StoreError: It is another one; both are shown.
     """
+    asked = recorded_input(record.transform)
+    if parse_input(asked).modality != "pixels":
+        raise StoreError(
+            f"column must be of pixels to be looked at, got one of {asked}; name another with "
+            "--column"
+        )
     text = encoder or record.spec.get("source") or record.spec.get("name", "")
     recorded = record.identity["encoder"]
     options = EncoderOptions(

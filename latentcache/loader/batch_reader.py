@@ -18,6 +18,7 @@ from latentcache.loader.order.epoch_order import ORDER_VERSION
 from latentcache.loader.streams.sample_picks import Located
 from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.loader.streams.stream_column import StreamColumn
+from latentcache.loader.text.text_columns import TextColumns
 from latentcache.loader.transform.cuda_stream import CudaStream
 from latentcache.loader.transform.fused import FusedTransform
 from latentcache.loader.transform.noise import noise_seeds, sample_posterior
@@ -100,15 +101,18 @@ def is_sampled(fields: Collection[str], posterior: Posterior) -> bool:
 class BatchReader:
     """Turns located rows into a batch; used by one thread at a time."""
 
-    def __init__(self, recipe: Recipe, side: SideValues, *, num_ahead: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, side: SideValues, texts: TextColumns, *, num_ahead: int = 0
+    ) -> None:
         """Read nothing yet.
 
         Args:
             recipe: What a batch holds.
             side: Reads what is no tensor.
+            texts: Reads columns of texts.
             num_ahead: Batches that wait to be taken.
         """
-        self._recipe, self._side = recipe, side
+        self._recipe, self._side, self._texts = recipe, side, texts
         self._buffers = Buffers(num_ahead + _NUM_HELD)
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
@@ -138,6 +142,8 @@ class BatchReader:
             else partial(self._side.read, name, stream, picked)
             for name in self._recipe.columns
         }
+        for name in values:  # masks and the like, beside their column
+            pending.setdefault(name, partial(values.__getitem__, name))
         pending["row"] = lambda: torch.from_numpy(stream.numbers(picked.rows))
         pending["key"] = partial(stream.keys, picked.rows)
         pending["noise_seed"] = partial(self._seeds, stream, located)
@@ -168,7 +174,10 @@ class BatchReader:
         values: dict[str, Any] = {}
         for name, column in stream.columns.items():
             places = located.places[name]
-            if column.is_varying:
+            if name in self._texts:
+                found = self._texts.read(name, column, places, stream, located.picked)
+                values.update({key: self._there(value) for key, value in found.items()})
+            elif column.is_varying:
                 samples = column.varying.samples(places, primary_field(column.view).name)
                 device, kind = self._recipe.device, primary_field(column.view).kind
                 values[name] = [
@@ -185,6 +194,9 @@ class BatchReader:
                 primary = primary_field(column.view)
                 values[name] = _usable(self._field(column, places, primary.name), primary.kind)
         return values
+
+    def _there(self, value: torch.Tensor) -> torch.Tensor:
+        return value if self._is_here else value.to(self._recipe.device, non_blocking=True)
 
     def _latents(
         self, column: StreamColumn, places: Places, seeds: Callable[[], torch.Tensor]

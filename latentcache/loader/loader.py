@@ -41,6 +41,7 @@ from latentcache.loader.run_state import (
 from latentcache.loader.select.classes import find_classes
 from latentcache.loader.select.source import Sources, Split, as_sources, held_out_as
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
+from latentcache.loader.text.text_columns import TextFields
 from latentcache.loader.transform.column_modes import Mode, modes_of
 from latentcache.loader.transform.normalizer import Normalizer
 from latentcache.store import Pin
@@ -121,17 +122,15 @@ class LatentLoader:
             num_ahead=self._depth,
             window_frames=chosen.window_frames,
             is_one_pass=one_pass,
+            text_drop=chosen.text_drop,
         )
-        self._verify = chosen.verify
+        self._verify, self._num_iterators, self.wait_s = chosen.verify, 0, 0.0
         self._cache = chosen.open_cache([one.store for one in self._sources])
-        self._num_iterators = 0
         self._is_collective, self._process = chosen.is_collective, os.getpid()
-        self.wait_s = 0.0
         self._ahead: Prefetcher[Batch, Position] | None = None
         self._resumed: Mapping[str, Any] | None = None
         self._begun: Ranks | None = None
-        self._pass_number, self._pass_start = 0, Position()
-        self._drawing = Lock()
+        self._pass_number, self._pass_start, self._drawing = 0, Position(), Lock()
         self._resolve(self._open([None] * len(self._sources)))
         self._go_to(Position())
         self._agree()
@@ -278,6 +277,10 @@ class LatentLoader:
         """Return, by bucket, the shape in a batch of every encoded column that has one."""
         self._settle_ranks()
         return self._run.shapes(self._ranks)
+
+    def empty_text(self, name: str) -> TextFields | None:
+        """Return the empty text's fields of a column of texts, None of another column."""
+        return self._run.texts.empty(name) if name in self._run.texts else None
 
     def cache_progress(self) -> CacheProgress | None:
         """Return what this process has fetched so far, None without a cache."""

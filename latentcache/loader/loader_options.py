@@ -74,6 +74,9 @@ class LoaderOptions:
             length. 0 takes clips whole.
         prefetch: Batches that a thread makes ahead; None is 2 for a CUDA device and 0 for the
             CPU, where the thread would take the training's cores.
+        text_drop: Share of samples whose embedded texts are the empty one's, drawn by sample and
+            epoch, the same for all columns of one annotation. A training that drops conditions
+            itself leaves it at 0.
     """
 
     posterior: Posterior = "sample"
@@ -86,10 +89,13 @@ class LoaderOptions:
     is_collective: bool = True
     window_frames: int = 0
     prefetch: int | None = None
+    text_drop: float = 0.0
 
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
+        if not 0 <= self.text_drop <= 1:
+            raise ConfigError(f"text_drop must be from 0 to 1, got {self.text_drop}")
         whole(self.prefetch or 0, name="prefetch", least=0)
         whole(self.window_frames, name="window_frames", least=0)
 

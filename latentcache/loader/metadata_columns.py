@@ -10,7 +10,6 @@ import pyarrow as pa
 import torch
 
 from latentcache.core.errors import ConfigError
-from latentcache.core.seeds import keyed_uint64
 from latentcache.loader.index.frame_times import seconds_of_spans
 from latentcache.loader.index.plan_texts import TEXT_FIELDS, PlanTexts
 from latentcache.loader.index.plan_values import PlanValues
@@ -19,6 +18,7 @@ from latentcache.loader.order.feistel import Indices
 from latentcache.loader.select.selection import PAIRS
 from latentcache.loader.streams.open_sources import OpenSource
 from latentcache.loader.streams.stream import Picked, Stream
+from latentcache.loader.text.text_draws import text_draws
 from latentcache.store import Annotation
 from latentcache.store.format import numbers
 from latentcache.store.rows import PLAN_SCHEMA
@@ -130,16 +130,10 @@ class SideValues:
 
     def _chosen(self, name: str, several: list[Any], stream: Stream, picked: Picked) -> list[Any]:
         """Return one of each sample's values, another in each epoch."""
-        names = ["choice", name]
-        ends: list[tuple[int, ...]] = [(draw,) for draw in picked.draws.tolist()]
-        if self._rule.version > 1:
-            names.append(stream.place.name)
-            ends = list(zip(picked.draws.tolist(), picked.replaced().tolist(), strict=True))
+        draws = text_draws(self._rule, "choice", name, stream, picked)
         return [
-            values[keyed_uint64(self._rule.seed, *names, key, *end) % len(values)]
-            if values
-            else None
-            for values, key, end in zip(several, stream.keys(picked.rows), ends, strict=True)
+            values[draw % len(values)] if values else None
+            for values, draw in zip(several, draws, strict=True)
         ]
 
     def _plan_values(self, field: str, stream: Stream, rows: Indices) -> Any:

@@ -21,6 +21,7 @@ from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
 from latentcache.loader.streams.stream_column import share_maps
+from latentcache.loader.text.text_columns import TextColumns, text_columns
 from latentcache.loader.transform.column_modes import Mode, latents_mode, resolve_others
 from latentcache.loader.transform.normalizer import Normalizer, primary_field, resolve_normalizer
 
@@ -42,6 +43,7 @@ class Request:
         num_ahead: Batches that are made before they are taken.
         window_frames: Latent frames taken of each clip that has as many; 0 takes all.
         is_one_pass: Every row once, without stand-ins.
+        text_drop: Share of samples that are given the empty text.
     """
 
     columns: tuple[str, ...]
@@ -54,6 +56,7 @@ class Request:
     num_ahead: int = 0
     window_frames: int = 0
     is_one_pass: bool = False
+    text_drop: float = 0.0
 
     def __post_init__(self) -> None:
         if self.is_one_pass and self.ranks.micro_batches != 1:
@@ -81,6 +84,7 @@ class Request:
             "window_shards": self.rule.window_blocks,
             **({"window_frames": self.window_frames} if self.window_frames else {}),
             **({"one_pass": True} if self.is_one_pass else {}),
+            **({"text_drop": self.text_drop} if self.text_drop else {}),
         }
 
 
@@ -94,6 +98,7 @@ class RunConfig:
         recipe: What is done to tensors.
         side: What comes beside tensors.
         reader: Makes batches.
+        texts: Columns of embedded texts.
         static: The part of the state that does not move.
     """
 
@@ -123,7 +128,11 @@ class RunConfig:
         if LABEL in rest:
             find_classes([one.snapshot for one in opened])
         self.side = SideValues(opened, rest, rule=request.rule)
-        self.reader = BatchReader(self.recipe, self.side, num_ahead=request.num_ahead)
+        self.texts = TextColumns(
+            text_columns(self._encoded), rule=request.rule, drop=request.text_drop
+        )
+        self.texts.check_as_stored(self.recipe.others)
+        self.reader = BatchReader(self.recipe, self.side, self.texts, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             for name in (self.recipe.latents, *self.recipe.others):
                 if not stream.columns[name].is_varying:

@@ -37,6 +37,9 @@ class Recipe:
     """Publish a column that still has missing rows."""
     retry_quarantined: bool = False
     """Try again what was quarantined for a reason that may pass."""
+    negative: str = ""
+    """Of a column of texts: a text that is encoded once and kept under the name ``negative``, as
+    the empty one always is under ``empty``."""
     replace: bool = False
     """Serve another encoding under the name of a column that is served already."""
     changed: Literal["refuse", "retire"] = "refuse"
@@ -80,6 +83,7 @@ class Recipe:
             given=self.given,
             may_replace=self.replace,
             changed=self.changed,
+            negative=self.negative,
         )
 
 

@@ -29,6 +29,7 @@ class EncodeRequest:
         corpus_url: Where the corpus lies now, if not where it was planned; "" if it does.
         changed: What becomes of samples whose file was replaced since another column was made:
             ``refuse`` the column, or ``retire`` them from the plan and so from every column.
+        negative: Of a column of texts: one more text that is encoded once, by this name.
     """
 
     column: str
@@ -42,6 +43,7 @@ class EncodeRequest:
     may_replace: bool = True
     corpus_url: str = ""
     changed: Changed = "refuse"
+    negative: str = ""
 
     def __post_init__(self) -> None:
         if self.changed not in get_args(Changed):

@@ -14,6 +14,7 @@ from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.planning import PlanRequest, PlanResult, check_plan, plan_into
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.settled import settled_column
+from latentcache.runner.text.text_source import TextSource
 from latentcache.runner.workers.starting import RunSize, RunStoppedError, run_workers, stopping
 from latentcache.store import Generation, Store
 
@@ -42,6 +43,7 @@ def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter)
         settled = settled_column(store, request, reporter=reporter)
         if settled is not None:
             return settled
+        TextSource.newest(store, request.encode.input)  # an annotation that is not there
     from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
 
     size = _planned_size(store.generations())

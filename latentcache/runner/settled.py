@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentcache.core.fingerprint import fingerprint
+from latentcache.core.inputs import parse_input
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
 from latentcache.runner.encode.guards import final_limit_sentence
 from latentcache.runner.encode.result import EncodeResult
@@ -29,6 +30,8 @@ def settled_column(
     may_change = request.rerun or request.retry_quarantined or request.changed != "refuse"
     if may_change or not store.snapshots():
         return None
+    if parse_input(request.encode.input).modality != "pixels":
+        return None  # texts may have been revised
     snapshot = store.snapshot()
     view = snapshot.columns.get(request.column)
     if view is None or view.entry.published is not None:

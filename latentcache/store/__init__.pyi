@@ -6,6 +6,7 @@ from .format.records import BatchRule as BatchRule
 from .format.records import Commit as Commit
 from .format.records import EncodingRecord as EncodingRecord
 from .format.records import Generation as Generation
+from .format.records import NamedText as NamedText
 from .format.records import Published as Published
 from .format.records import UnitEntry as UnitEntry
 from .format.spilled_tensor import SpilledTensor as SpilledTensor
@@ -49,6 +50,7 @@ __all__ = [
     "GcReport",
     "Generation",
     "GenerationDraft",
+    "NamedText",
     "Pin",
     "Provenance",
     "Published",

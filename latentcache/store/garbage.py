@@ -243,6 +243,7 @@ def _need_snapshot(
         needed.names.update(ref.name for ref in (entry.units, entry.quarantine, entry.statistics))
         encoding = layout.encoding_folder(column, entry.fingerprint)
         needed.names.add(f"{encoding}/encoding.json")
+        needed.names.update(text.fields.name for text in entry.texts)
         writes = needed.writes.setdefault(encoding, set())
         revs = served.setdefault(encoding, {})
         for unit in read_units(folder, entry.units):

@@ -15,6 +15,7 @@ from latentcache.store.format.object_names import encoding_folder
 from latentcache.store.format.records import (
     AnnotationEntry,
     Generation,
+    ObjectRef,
     PlanPart,
     TableRef,
     UnitEntry,
@@ -162,7 +163,7 @@ def _plan_objects(generation: Generation) -> list[PlanPart | TableRef]:
     return [*generation.parts, *tables]
 
 
-def _object_damage(folder: Folder, ref: PlanPart | TableRef | AnnotationEntry) -> str:
+def _object_damage(folder: Folder, ref: ObjectRef | PlanPart | TableRef | AnnotationEntry) -> str:
     try:
         sha256 = object_sha256(folder, ref.name)
     except FileNotFoundError:
@@ -178,6 +179,9 @@ def _column_damage(view: ColumnView) -> Iterator[Damage]:
             read()
         except (ShardCorruptError, FileNotFoundError) as error:
             yield Damage(column=view.name, unit=None, key=None, what=f"snapshot table: {error}")
+    for text in view.entry.texts:
+        if what := _object_damage(view.folder, text.fields):
+            yield Damage(column=view.name, unit=None, key=None, what=f"text {text.name}: {what}")
     entry = view.entry
     total = entry.num_encoded + entry.num_quarantined + entry.num_missing
     if total != entry.num_planned or entry.quarantine.num_rows != entry.num_quarantined:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.transform import keyed_normal
@@ -23,11 +23,13 @@ class Conditioning:
         column: Of the batch; None tells the model nothing.
         num_classes: Labels are below it, and it is "no label"; None where it is text.
         text_dim: Width of text embeddings; None where it is labels.
+        empty_text: The embedding that stands for a dropped text, [N, D]; None drops all tokens.
     """
 
     column: str | None
     num_classes: int | None
     text_dim: int | None
+    empty_text: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.column is not None and self.num_classes is None and self.text_dim is None:
@@ -52,7 +54,7 @@ class Conditioning:
         values = batch[self.column]
         if self.num_classes is not None:
             return self._labels(values, batch).to(device, non_blocking=True)
-        return self._text(values, device)
+        return self._text(values, batch.get(f"{self.column}.mask"), device)
 
     def drop(self, condition: Condition | None, is_dropped: Tensor) -> Condition | None:
         """Return the condition with that of some samples, bool [B], left out."""
@@ -60,7 +62,9 @@ class Conditioning:
             return None
         if isinstance(condition, tuple):
             text, mask = condition
-            return text, mask & ~is_dropped[:, None]
+            if self.empty_text is None:
+                return text, mask & ~is_dropped[:, None]
+            return _emptied(text, mask, is_dropped, self.empty_text)
         assert self.num_classes is not None, "labels come from a model with classes"
         return condition.masked_fill(is_dropped, self.num_classes)
 
@@ -98,7 +102,7 @@ class Conditioning:
             )
         return labels.to(torch.int64)
 
-    def _text(self, values: Any, device: torch.device) -> Condition:
+    def _text(self, values: Any, mask: Tensor | None, device: torch.device) -> Condition:
         if not isinstance(values, Tensor) or values.ndim != 3 or values.shape[2] != self.text_dim:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ConfigError(
@@ -106,8 +110,24 @@ class Conditioning:
                 f"encode the text, or give the model what the column holds"
             )
         text = values.to(device, non_blocking=True)
+        if mask is not None:
+            return text, mask.to(device, non_blocking=True)
         # Encoders pad with zeros; no token that says something is all zero.
         return text, (text != 0).any(dim=2)
+
+
+def _emptied(text: Tensor, mask: Tensor, is_dropped: Tensor, empty: Tensor) -> Condition:
+    """Return texts [B, L, D] and their mask with some samples' replaced by the empty text's."""
+    length = max(text.shape[1], len(empty))
+    text = nn.functional.pad(text, (0, 0, 0, length - text.shape[1]))
+    mask = nn.functional.pad(mask, (0, length - mask.shape[1]))
+    stand_in = text.new_zeros(length, text.shape[2])
+    stand_in[: len(empty)] = empty.to(text)
+    seen = torch.arange(length, device=mask.device) < len(empty)
+    return (
+        torch.where(is_dropped[:, None, None], stand_in, text),
+        torch.where(is_dropped[:, None], seen, mask),
+    )
 
 
 def draw_drops(noise_seeds: Tensor, share: float, *, stream: int = DROP_STREAM) -> Tensor:

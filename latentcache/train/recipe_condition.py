@@ -25,6 +25,9 @@ def told_by(condition: str, loader: LatentLoader, dit: Mapping[str, Any]) -> dic
     if not condition:
         return {}
     kind = loader.kind_of(condition)
+    empty = loader.empty_text(condition)
+    if empty is not None:
+        return {"text_dim": empty.states.shape[-1]}
     if kind == "encoded":
         width = next(iter(loader.shapes().values())).get(condition, (0,))[-1]
         return {"text_dim": width} if width else {}

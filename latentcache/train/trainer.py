@@ -100,6 +100,7 @@ class Trainer:
             column=condition,
             num_classes=getattr(model, "num_classes", None),
             text_dim=getattr(model, "text_dim", None),
+            empty_text=_empty_text(loader, condition),
         )
         self._latents = latents_column(model, loader)
         shapes = next(iter(loader.shapes().values()))
@@ -378,6 +379,12 @@ def _sample_losses(
             batch["key"], losses.tolist(), times.tolist(), drops.tolist(), strict=True
         )
     ]
+
+
+def _empty_text(loader: LatentLoader, condition: str | None) -> Tensor | None:
+    """Return the embedding that a column of texts has for the empty one, [N, D]."""
+    found = None if condition is None else loader.empty_text(condition)
+    return None if found is None else found.states[: found.num_valid]
 
 
 def _moved(condition: Condition, device: torch.device) -> Condition:

@@ -7,6 +7,7 @@ def test_encoders_are_listed_with_what_is_declared(cli: Cli) -> None:
     assert rows["sdxl"]["usage"] == "sdxl:PATH_OR_HUB_ID"
     assert (rows["sdxl"]["channels"], rows["sdxl"]["spatial_factor"]) == (4, [8, 8])
     assert rows["tiny"]["channels"] is None
+    assert (rows["qwen"]["modality"], rows["qwen-text"]["modality"]) == ("video", "text")
     assert (rows["wan"]["streaming"], rows["hunyuan"]["streaming"]) == ("exact", "none")
     assert rows["wan"]["frames"] == {"first": 1, "step": 4}
 

@@ -21,6 +21,8 @@ from latentcache.encoders import (
     registry,
     warm_up,
 )
+from latentcache.encoders.presets import ALIASES
+from latentcache.encoders.text.text_presets import tower_families
 from latentcache.testing.fakes import FakeEncoder
 
 CPU = EncoderOptions(device="cpu")
@@ -80,8 +82,9 @@ def test_every_listed_encoder_is_one_that_can_be_loaded(facts: EncoderFacts) -> 
     if not facts.needs_weights:
         assert load_encoder(facts.name, CPU).spec.name == facts.name
         return
-    family = importlib.import_module(f"latentcache.encoders.families.{facts.family}").FAMILY
-    assert set(family.preset_normalizers) <= {one.name for one in list_encoders()}
+    if facts.family:
+        family = importlib.import_module(f"latentcache.encoders.families.{facts.family}").FAMILY
+        assert set(family.preset_normalizers) <= {one.name for one in list_encoders()}
     warm_up(facts.name)
     with pytest.raises(EncoderError, match="no such folder"):
         load_encoder(f"{facts.name}:/no/such/folder", CPU)
@@ -92,6 +95,12 @@ def test_folder_may_have_a_question_mark_in_its_name(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(EncoderError, match=r"must hold config.json, got .*weights\?keep=4"):
         load_encoder(f"sdxl:{folder}", CPU)
+
+
+def test_no_two_presets_have_one_name() -> None:
+    towers, others = set(tower_families()), {one.name for one in list_encoders() if not one.loader}
+    assert len(list_encoders()) == len(towers) + len(others)
+    assert not towers & (others | set(ALIASES))
 
 
 @pytest.mark.parametrize(("device", "sentence"), [("gpu", "use auto"), ("cuda:99", "use cpu")])

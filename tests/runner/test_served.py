@@ -59,7 +59,7 @@ def serve(store: Store, **spec: Any) -> None:
         record,
         fingerprint="0123456789abcdef",
         spec={**record.spec, **spec},
-        transform={"background": [0, 0, 0], "input": "pixels"},
+        transform={"background": [0, 0, 0]},
         digest="",
     )
     pinned = store.write_encoding(made)

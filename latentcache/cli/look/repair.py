@@ -9,6 +9,7 @@ import click
 
 from latentcache.cli.flags import DecodingOptions, decoding_of, recipe_of
 from latentcache.core.fields import FLOAT_DTYPES
+from latentcache.core.inputs import recorded_input
 from latentcache.core.units import UnitId
 from latentcache.terminal import reporting
 
@@ -61,8 +62,9 @@ def recorded_options(record: "EncodingRecord", options: DecodingOptions) -> "Enc
         # With several dtypes the encoder chose them itself, and will again.
         storage_dtype=floats.pop() if len(floats) == 1 else "auto",
         batch_size=identity.get("batch", {}).get("size", 0),
-        background=tuple(record.transform["background"]),
+        background=tuple(record.transform.get("background", (255, 255, 255))),
         hdr=record.transform.get("hdr", "tone_map"),
+        input=recorded_input(record.transform),
         seed=identity.get("seed", 0),
         is_offline=options.is_offline,
     )

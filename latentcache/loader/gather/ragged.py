@@ -6,6 +6,7 @@ gather and right for what is a few kilobytes a sample.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -75,7 +76,11 @@ class VaryingGather:
 
     def samples(self, places: Places, name: str) -> list[torch.Tensor]:
         """Return one field of some samples as fresh tensors, in order."""
-        return [self._sample(*place, name) for place in self._each(places)]
+        return [each[name] for each in self.fields(places, [name])]
+
+    def fields(self, places: Places, names: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        """Return some fields of some samples as fresh tensors, in order."""
+        return [self._sample(*place, names) for place in self._each(places)]
 
     def keys(self, places: Places) -> torch.Tensor:
         """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
@@ -89,7 +94,7 @@ class VaryingGather:
     def _each(self, places: Places) -> list[tuple[int, int]]:
         return list(zip(places.units.tolist(), places.at.tolist(), strict=True))
 
-    def _sample(self, number: int, slot: int, name: str) -> torch.Tensor:
+    def _sample(self, number: int, slot: int, names: Sequence[str]) -> dict[str, torch.Tensor]:
         unit = self._unit(number)
         start, size = unit.ranges[slot].tolist()
         member = unit.tar[start : start + size]
@@ -99,9 +104,7 @@ class VaryingGather:
         if fields is None:  # lengths come again: a header is parsed once for each
             entries = read_header(memoryview(header), where=f"{number}/{slot}").entries
             fields = self._headers[header] = {entry.name: entry for entry in entries}
-        entry = fields[name]
-        payload = member[length + entry.start : length + entry.stop].clone()
-        return payload.view(getattr(torch, entry.dtype)).reshape(entry.shape)
+        return {name: _copied(member[length:], fields[name]) for name in names}
 
     def _unit(self, number: int) -> _Unit:
         with self._lock:
@@ -119,3 +122,8 @@ class VaryingGather:
         size_bytes = entry.tar.size_bytes
         tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))
         return _Unit(tar, np.asarray(member_ranges(read_unit_meta(self._folder, entry))))
+
+
+def _copied(payloads: torch.Tensor, entry: TensorEntry) -> torch.Tensor:
+    payload = payloads[entry.start : entry.stop].clone()
+    return payload.view(getattr(torch, entry.dtype)).reshape(entry.shape)

@@ -103,7 +103,10 @@ class StreamColumn:
                 f"it, or leave the bucket out with filter='bucket != \"{run.bucket}\"'"
             )
         found = cls(view, grid, sample_layout, access)
-        found.is_varying = may_vary(view) and varies(view.folder, grid, stride=sample_layout.stride)
+        # A text is padded to its batch, whether or not those of a bucket happen to be as long.
+        found.is_varying = view.record.spec.get("modality") == "text" or (
+            may_vary(view) and varies(view.folder, grid, stride=sample_layout.stride)
+        )
         return found
 
     @cached_property

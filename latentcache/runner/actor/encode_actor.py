@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.fingerprint import canonical_json
-from latentcache.core.inputs import encoded_bucket
+from latentcache.core.inputs import encoded_bucket, parse_input
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitRange
 from latentcache.decode import MediaTransform
@@ -36,7 +36,7 @@ from latentcache.runner.forward.device import (
     fitting_pixels,
     software_facts,
 )
-from latentcache.runner.forward.encoder_probe import check_same_probe, probe
+from latentcache.runner.forward.encoder_probe import ProbeResult, check_same_probe, probe
 from latentcache.runner.messages.actor_setup import (
     ActorProgress,
     ActorSetup,
@@ -44,6 +44,9 @@ from latentcache.runner.messages.actor_setup import (
 )
 from latentcache.runner.messages.calls import ActorCalls
 from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
+from latentcache.runner.text.named_texts import TEXTS_PER_BATCH, encoded_texts, measured_text
+from latentcache.runner.text.text_run import TextRun
+from latentcache.runner.text.text_source import text_identity
 from latentcache.runner.units.unit_run import UnitRun
 from latentcache.runner.units.unit_tools import UnitTools
 from latentcache.storage import Folder
@@ -109,6 +112,8 @@ class EncodeWorker:
         """
         spec = self._encoder.encoder.spec
         encode = self._setup.encode
+        if self._is_of_text:
+            return self._described(measured_text(self._encoder), {}, buckets=[])
         measured = probe(self._encoder)
         seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
         refusals = {
@@ -119,27 +124,38 @@ class EncodeWorker:
         batched = [
             bucket for text, bucket in seen.items() if refusals[text] is None and not buckets[text]
         ]
+        return self._described(measured, refusals, buckets=batched)
+
+    def _described(
+        self, measured: ProbeResult, refusals: dict[str, str | None], *, buckets: list[Bucket]
+    ) -> EncoderDescription:
+        spec, encode = self._encoder.encoder.spec, self._setup.encode
+        transform = text_identity(encode.input) if self._is_of_text else self._transform.identity()
+        max_batch = 1 if spec.is_batch_coupled else spec.max_batch
+        if self._is_of_text and not encode.batch_size:
+            max_batch = min(max_batch or TEXTS_PER_BATCH, TEXTS_PER_BATCH)
         return EncoderDescription(
             identity=encoding_identity(
                 spec,
                 policy=encode.policy,
                 storage_dtype=self._storage_dtype,
-                transform_identity=self._transform.identity(),
+                transform_identity=transform,
                 seed=encode.seed,
                 batch={"size": encode.batch_size} if encode.batch_size else {},
             ),
             spec=json.loads(canonical_json(spec)),
             fields=self._encoder.policy.fields,
             normalizer=None if spec.normalizer is None else asdict(spec.normalizer),
-            transform=self._transform.identity(),
+            transform=transform,
             probe=measured.values,
             bytes_per_pixel=measured.bytes_per_pixel,
-            max_batch=1 if spec.is_batch_coupled else spec.max_batch,
-            pixels_per_batch=self._pixels_per_batch(batched),
+            max_batch=max_batch,
+            pixels_per_batch=self._pixels_per_batch(buckets),
             refusals={name: reason for name, reason in refusals.items() if reason},
             device_type=self._encoder.encoder.device.type,
             device_name=device_name(self._encoder.encoder.device),
             former_digests=spec.former_digests,
+            bytes_per_sample=measured.bytes_per_sample,
         )
 
     def seconds_per_sample(self, decoded: DecodedRows) -> float:
@@ -160,7 +176,7 @@ class EncodeWorker:
         An error is kept for the units, whose outcome the driver waits for.
         """
         try:
-            measured = probe(self._encoder)
+            measured = measured_text(self._encoder) if self._is_of_text else probe(self._encoder)
             dtype = self._encoder.encoder.spec.compute_dtype
             check_same_probe(record.probe, measured.values, dtype=dtype)
             self._store = Store.open(self._setup.store_url)
@@ -176,6 +192,9 @@ class EncodeWorker:
         if self._begin_error is not None:
             raise self._begin_error
         table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
+        if self._is_of_text:
+            generation = self._store.generations()[order.unit.generation]
+            return TextRun(order, table, generation, self._tools).run()
         seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
         is_streamed = order.unit.is_long and seen.num_frames > 1
         if is_streamed and can_stream(self._encoder.encoder.spec):
@@ -183,6 +202,10 @@ class EncodeWorker:
 
             return ClipRun(order, table, self._tools).run()
         return UnitRun(order, table, self._tools).run()
+
+    def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
+        """Return what texts give as tensor files, each as a row of that text would be stored."""
+        return encoded_texts(self._encoder, texts, size=self._tools.record.batch.max)
 
     def progress(self) -> ActorProgress:
         """Return the running totals."""
@@ -208,11 +231,7 @@ class EncodeWorker:
             store=self._store.folder,
             record=record,
             encoder=self._encoder,
-            settings=DecodeSettings(
-                transform=self._transform,
-                limits=self._setup.limits,
-                time_limit_s=self._setup.time_limit_s,
-            ),
+            settings=None if self._is_of_text else self._settings(),
             budget=self._budget,
             cancelled=self._cancelled,
             counters=self._counters,
@@ -223,6 +242,17 @@ class EncodeWorker:
             kept=Folder.open(self._setup.kept_url),
             keep_every_s=self._setup.keep_every_s,
         )
+
+    def _settings(self) -> DecodeSettings:
+        return DecodeSettings(
+            transform=self._transform,
+            limits=self._setup.limits,
+            time_limit_s=self._setup.time_limit_s,
+        )
+
+    @cached_property
+    def _is_of_text(self) -> bool:
+        return parse_input(self._setup.encode.input).modality == "text"
 
     def _note(self, unit: UnitRange, place: str) -> None:
         """Say what runs next, and wait until it is known; that nothing runs need not be."""

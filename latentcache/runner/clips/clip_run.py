@@ -53,7 +53,7 @@ class ClipRun:
         """
         (self._row,) = decode_rows_of(table)
         self._order, self._tools = order, tools
-        self._input = tools.settings.transform.input
+        self._input = tools.pixels.transform.input
         self._bucket = encoded_bucket(order.unit.bucket, self._input)
         self._statistics = self._empty_statistics()
         self._tally = UnitTally(tools.counters, order)
@@ -197,7 +197,7 @@ class ClipRun:
             corpus=Folder.open(self._order.corpus_url),
             bucket=bucket,
             rows=(self._row,),
-            settings=tools.settings,
+            settings=tools.pixels,
             frame_numbers=frame_numbers(self._order.unit.bucket, self._input),
         )
         return ClipFrames(

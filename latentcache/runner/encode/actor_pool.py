@@ -114,6 +114,14 @@ class ActorPool:
         description: EncoderDescription = self.workers.get(handle.call("describe", buckets))
         return description
 
+    def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
+        """Return the fields of some texts as tensor files, from an actor that has its encoding."""
+        while not self.ready():
+            self.wait_until_ready(timeout_s=1.0)
+        handle = self.ready()[0].handle
+        found: list[bytes] = self.workers.get(handle.call("encode_texts", texts))
+        return found
+
     def use_threads(self, threads: int) -> None:
         """Start all actors anew with ``threads`` torch threads each."""
         for actor in self.actors:

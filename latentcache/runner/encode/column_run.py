@@ -1,7 +1,7 @@
 """From a plan to a column: describe the encoder, pin the encoding, run what is missing, publish."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from latentcache.runner.encode.pinning import (
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
 from latentcache.runner.encode.served import asked_figures, check_replaces, same_column
+from latentcache.runner.encode.text_columns import TextColumn
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.messages.actor_setup import ActorSetup
 from latentcache.runner.messages.calls import ClusterFacts, Workers
@@ -135,6 +136,7 @@ class _ColumnRun:
                 f"store must have a plan, got none ({store.folder.label}); "
                 "run `latentcache plan CORPUS STORE` first"
             )
+        self._texts = TextColumn.of(store, request)
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
         self._elapsed_s = 0.0
@@ -151,18 +153,25 @@ class _ColumnRun:
             sentence = final_limit_sentence(self._store, number, request)
             return EncodeResult.from_view(view, snapshot=number, limit_sentence=sentence)
         record = self._pinned_record(asked)
-        # What was made of files that are put back by now is made again.
-        changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
-        orders = _orders(self._store, record, self._generations, self._request, changed=changed)
+        if self._texts is not None:
+            changed = self._texts.stale_units(record, self._reporter)
+        else:  # what was made of files that are put back by now is made again
+            changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
+        orders = self._placed(
+            record,
+            _orders(self._store, record, self._generations, self._request, changed=changed),
+            changed - self._request.rerun,
+        )
         _announce(self._reporter, record, orders, len(self._store.units(record)))
         self._encode(record, orders)
         check_swap(self._store, record, self._request, self._generations)
         if not self._done.num_encoded:
             check_not_empty(self._store, record, self._generations)
-        may_retire = self._request.changed == "retire"
-        self._num_retired = settle_changed(
-            self._store, record, may_retire=may_retire, reporter=self._reporter
-        )
+        if self._texts is None:
+            may_retire = self._request.changed == "retire"
+            self._num_retired = settle_changed(
+                self._store, record, may_retire=may_retire, reporter=self._reporter
+            )
         if self._num_retired:
             self._base = max(self._store.snapshots())
         try:
@@ -176,8 +185,13 @@ class _ColumnRun:
             f"{record.column}: {len(broken)} units have lost their files and are encoded again"
         )
         orders = _orders(self._store, record, self._generations, self._request, broken=broken)
-        self._encode(record, orders)
+        self._encode(record, self._placed(record, orders))
         return self._publish(record)
+
+    def _placed(
+        self, record: EncodingRecord, orders: list[UnitOrder], stale: Collection[UnitId] = ()
+    ) -> list[UnitOrder]:
+        return orders if self._texts is None else self._texts.placed(record, orders, stale)
 
     def _asked_record(self) -> EncodingRecord:
         """Return the encoding that this request asks for; nothing is written."""
@@ -215,7 +229,8 @@ class _ColumnRun:
     def _encode(self, record: EncodingRecord, orders: list[UnitOrder]) -> None:
         if not orders:
             return
-        check_corpora(orders)
+        if self._texts is None:
+            check_corpora(orders)
         dispatcher = Dispatcher(
             self._store,
             record,
@@ -242,8 +257,9 @@ class _ColumnRun:
 
     def _publish(self, record: EncodingRecord) -> EncodeResult:
         request = self._request
+        texts = () if self._texts is None else self._texts.named_texts(record, self._pool)
         change = ColumnChange(
-            record=record, merge_statistics=merge_arrays, published=self._published
+            record=record, merge_statistics=merge_arrays, published=self._published, texts=texts
         )
         snapshot = self._store.publish(
             [change], allow_partial=request.allow_partial, base=self._base
@@ -253,6 +269,7 @@ class _ColumnRun:
         statistics = ColumnStatistics.from_arrays(view.statistics())
         if said := published_misfit(statistics, ops, column=view.name):
             self._reporter.message(f"warning: {said}")
+        self._note_texts(record)
         return EncodeResult.from_view(
             view,
             snapshot=snapshot.number,
@@ -263,6 +280,16 @@ class _ColumnRun:
             num_actors=self._num_actors,
             limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
         )
+
+    def _note_texts(self, record: EncodingRecord) -> None:
+        if self._done.num_cut:
+            self._reporter.message(
+                f"{record.column}: {self._done.num_cut:,} samples have a text longer than "
+                f"{record.spec['knobs'].get('max_length')} tokens, and what comes after is left "
+                "out; give the encoder ?max_length=N for more"
+            )
+        if self._texts is not None:
+            self._texts.note_revised(record, self._reporter)
 
 
 def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:

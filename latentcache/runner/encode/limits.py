@@ -22,6 +22,7 @@ class DispatchResult:
         num_by_option: Of those, left out by the plan's own options.
         rejects: The others, by code word.
         kept_units: Left as they were, because again they would have held fewer samples.
+        num_cut: Samples with a text that is longer than the encoder takes.
     """
 
     num_encoded: int = 0
@@ -29,6 +30,7 @@ class DispatchResult:
     num_by_option: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     kept_units: int = 0
+    num_cut: int = 0
 
     def merge(self, other: "DispatchResult") -> None:
         """Count what ``other`` did too."""
@@ -37,6 +39,7 @@ class DispatchResult:
         self.num_by_option += other.num_by_option
         self.rejects.update(other.rejects)
         self.kept_units += other.kept_units
+        self.num_cut += other.num_cut
 
     def add(self, outcome: "UnitOutcome") -> None:
         """Count ``outcome``."""
@@ -47,6 +50,7 @@ class DispatchResult:
         self.num_quarantined += outcome.num_rejected
         self.num_by_option += outcome.num_by_option
         self.rejects.update(outcome.rejects)
+        self.num_cut += outcome.num_cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

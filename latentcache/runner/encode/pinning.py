@@ -15,6 +15,8 @@ from latentcache.store import BatchRule, EncodingRecord, Generation, Store
 MAX_TAR_BYTES = 2**30
 _MAX_ROWS_PER_UNIT = 8192
 _MAX_BATCH = 64
+_ANY_PIXELS = 2**62
+"""Of a batch that is the same for all buckets."""
 
 
 _SHOWN_REFUSALS = 5
@@ -48,6 +50,9 @@ def encoding_record(
     if description.max_batch is not None:
         max_batch = min(max_batch, description.max_batch)
     pixels = largest * encode.batch_size if encode.batch_size else description.pixels_per_batch
+    row_bytes = description.bytes_per_pixel * largest
+    if description.bytes_per_sample is not None:  # the size of its medium is nothing to a text
+        pixels, row_bytes = _ANY_PIXELS, description.bytes_per_sample
     return EncodingRecord(
         write_id=new_write_id(),
         column=request.column,
@@ -58,7 +63,7 @@ def encoding_record(
         normalizer=description.normalizer,
         policy=encode.policy,
         transform=description.transform,
-        rows_per_unit=_rows_per_unit(description.bytes_per_pixel * largest),
+        rows_per_unit=_rows_per_unit(row_bytes),
         batch=BatchRule(pixels=pixels, max=max_batch),
         threads=request.resources.threads,
         device_type=description.device_type,

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.findings import MAX_EXAMPLES
+from latentcache.core.inputs import FRAMES, recorded_input
 from latentcache.core.units import UnitRange
 from latentcache.runner.retiring import retire_rows
 from latentcache.runner.run_progress import Reporter
@@ -64,6 +65,8 @@ def _differing(
     plan = PlanView.read(store.folder, store.generations())
     known: dict[int, list[UnitEntry]] = {}
     for view in views:
+        if recorded_input(view.record.transform) not in FRAMES:
+            continue  # what a text's digest tells is nothing about files
         for entry in view.units():
             known.setdefault(entry.unit.unit.shard, []).append(entry)
     mine = served.units() if served is not None else ()

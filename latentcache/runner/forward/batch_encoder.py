@@ -42,6 +42,7 @@ from latentcache.runner.forward.encoded_rows import (
     scaled_pixels,
     without_rows,
 )
+from latentcache.runner.forward.fed_batch import FedBatch
 from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
 
 Note = Callable[[bool], None]
@@ -62,7 +63,7 @@ OVERFLOWN = Reject(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeBatch:
-    """What goes in.
+    """What goes in, of pixels.
 
     Attributes:
         pixels_BTHWC: uint8, mid-grey where a row has no pixels.
@@ -75,6 +76,30 @@ class EncodeBatch:
     keys: tuple[str, ...]
     num_zero_frames: int = 0
     frame_rates_fps: tuple[float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What is encoded, for sentences."""
+        return str(self.pixels_BTHWC.shape)
+
+    def only(self, positions: Sequence[int]) -> "EncodeBatch":
+        """Return the batch with every row but ``positions`` grey."""
+        pixels = np.full_like(self.pixels_BTHWC, MID_GREY)
+        keys = [""] * len(self.keys)
+        for position in positions:
+            pixels[position] = self.pixels_BTHWC[position]
+            keys[position] = self.keys[position]
+        return replace(self, pixels_BTHWC=pixels, keys=tuple(keys))
+
+    def encoded_by(self, encoder: Encoder, *, seed: int) -> Sequence[Mapping[str, torch.Tensor]]:
+        """Return what ``encoder`` gives of each row."""
+        pixels = scaled_pixels(self.pixels_BTHWC, encoder)
+        if self.num_zero_frames:
+            # Zeros of the model's, which are no grey that 8 bits could hold.
+            zeros = pixels.new_zeros((*pixels.shape[:2], self.num_zero_frames, *pixels.shape[3:]))
+            pixels = torch.cat([pixels[:, :, :1], zeros, pixels[:, :, 1:]], dim=2)
+        metas = make_metas(self.keys, self.frame_rates_fps, seed=seed)
+        return encoder.encode(pixels, metas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +178,14 @@ class BatchEncoder:
         started_s = self._batch_started_s
         return 0.0 if started_s is None else time.monotonic() - started_s
 
-    def submit(self, batch: EncodeBatch, *, note: Note | None = None) -> "Future[EncodedBatch]":
+    def submit(self, batch: FedBatch, *, note: Note | None = None) -> "Future[EncodedBatch]":
         """Return a future of ``batch``, encoded in the order of submission.
 
         Args:
             batch: What to encode.
             note: Called on the encode thread with True just before, with False just after.
         """
-        return self.call(
-            lambda: self._encode(batch), where=str(batch.pixels_BTHWC.shape), note=note
-        )
+        return self.call(lambda: self._encode(batch), where=batch.label, note=note)
 
     def call(
         self, work: Callable[[], ResultT], *, where: str, note: Note | None = None
@@ -177,10 +200,10 @@ class BatchEncoder:
         return self._thread.submit(self._timed, work, where, note)
 
     def submit_alone(
-        self, batch: EncodeBatch, position: int, *, note: Note | None = None
+        self, batch: FedBatch, position: int, *, note: Note | None = None
     ) -> "Future[EncodedBatch]":
         """Return a future of one row of ``batch`` with all others blanked."""
-        return self.submit(_only(batch, [position]), note=note)
+        return self.submit(batch.only([position]), note=note)
 
     def close(self) -> None:
         """Stop the thread after its current batch."""
@@ -215,7 +238,7 @@ class BatchEncoder:
             self._batch_started_s = None
             self.busy_s += time.monotonic() - started_s
 
-    def _encode(self, batch: EncodeBatch) -> EncodedBatch:
+    def _encode(self, batch: FedBatch) -> EncodedBatch:
         positions = [index for index, key in enumerate(batch.keys) if key]
         if not positions:
             return EncodedBatch(positions=(), fields={}, logvar=None)
@@ -232,7 +255,7 @@ class BatchEncoder:
         kept = [position for position in positions if position not in rejects]
         return self._stored(raw, batch.keys, kept, rejects)
 
-    def _forward_twice(self, batch: EncodeBatch) -> Raw:
+    def _forward_twice(self, batch: FedBatch) -> Raw:
         """Return raw fields; after an error the same batch once more on a reset encoder."""
         try:
             return self._forward(self.encoder, batch)
@@ -244,21 +267,16 @@ class BatchEncoder:
             self.encoder.reset()
             raise
 
-    def _forward(self, encoder: Encoder, batch: EncodeBatch) -> Raw:
-        pixels = scaled_pixels(batch.pixels_BTHWC, encoder)
-        if batch.num_zero_frames:
-            # Zeros of the model's, which are no grey that 8 bits could hold.
-            zeros = pixels.new_zeros((*pixels.shape[:2], batch.num_zero_frames, *pixels.shape[3:]))
-            pixels = torch.cat([pixels[:, :, :1], zeros, pixels[:, :, 1:]], dim=2)
-        metas = make_metas(batch.keys, batch.frame_rates_fps, seed=self.policy.seed)
-        return checked_rows(encoder.spec, encoder.encode(pixels, metas), len(metas))
+    def _forward(self, encoder: Encoder, batch: FedBatch) -> Raw:
+        raw = batch.encoded_by(encoder, seed=self.policy.seed)
+        return checked_rows(encoder.spec, raw, len(batch.keys))
 
-    def _encode_one_by_one(self, batch: EncodeBatch, positions: Sequence[int]) -> EncodedBatch:
+    def _encode_one_by_one(self, batch: FedBatch, positions: Sequence[int]) -> EncodedBatch:
         """Return the batch's rows each encoded alone in the batch's shape; failures rejected."""
         rejects: dict[int, Reject] = {}
         rows: Raw = [{} for _ in batch.keys]
         for position in positions:
-            alone = _only(batch, [position])
+            alone = batch.only([position])
             try:
                 raw = self._forward(self.encoder, alone)
             except torch.OutOfMemoryError:
@@ -274,23 +292,23 @@ class BatchEncoder:
         kept = [position for position in positions if position not in rejects]
         return self._stored(rows, batch.keys, kept, rejects)
 
-    def _check_alive(self, batch: EncodeBatch, error: Exception) -> None:
+    def _check_alive(self, batch: FedBatch, error: Exception) -> None:
         """Refuse to blame a sample for what happens with plain grey too.
 
         Raises:
             EncoderBrokenError: It does.
         """
         try:
-            self._forward(self.encoder, _only(batch, []))
+            self._forward(self.encoder, batch.only([]))
         except Exception:  # noqa: BLE001  any failure on grey is the encoder's own
             raise fails_on_grey(error) from None
 
     def _repair_non_finite(
-        self, batch: EncodeBatch, raw: Raw, bad: Sequence[int]
+        self, batch: FedBatch, raw: Raw, bad: Sequence[int]
     ) -> dict[int, Reject]:
         """Encode ``bad`` rows again in float32, in place; return those that stay non-finite."""
         if self.encoder.spec.compute_dtype != "float32":
-            again = self._forward(self.float32_encoder(), _only(batch, bad))
+            again = self._forward(self.float32_encoder(), batch.only(bad))
             for position in bad:
                 raw[position] = {
                     name: values.to(raw[position][name].dtype)
@@ -332,16 +350,6 @@ class BatchEncoder:
         return without_rows(result, overflown, OVERFLOWN) if overflown else result
 
 
-def _only(batch: EncodeBatch, positions: Sequence[int]) -> EncodeBatch:
-    """Return ``batch`` with every row but ``positions`` blanked."""
-    pixels = np.full_like(batch.pixels_BTHWC, MID_GREY)
-    keys = [""] * len(batch.keys)
-    for position in positions:
-        pixels[position] = batch.pixels_BTHWC[position]
-        keys[position] = batch.keys[position]
-    return replace(batch, pixels_BTHWC=pixels, keys=tuple(keys))
-
-
 def reset(encoder: Encoder) -> None:
     """Drop what an encoder keeps after an error, and memory that torch keeps of a GPU."""
     encoder.reset()
@@ -352,7 +360,7 @@ def reset(encoder: Encoder) -> None:
 def fails_on_grey(error: Exception) -> EncoderBrokenError:
     """Return what to raise where plain grey fails like the sample: no sample is to blame."""
     return EncoderBrokenError(
-        "encoder must encode plain grey, got the same failure "
+        "encoder must encode a filler, plain grey or the empty text, got the same failure "
         f"({type(error).__name__}: {first_line(error)})"
     )
 

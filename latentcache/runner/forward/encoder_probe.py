@@ -29,10 +29,12 @@ class ProbeResult:
     Attributes:
         values: JSON for ``encoding.json``: per field its shape, norm and a few values.
         bytes_per_pixel: Stored bytes of all fields per source pixel.
+        bytes_per_sample: Most that a sample stores, where pixels do not decide it; else None.
     """
 
     values: dict[str, Any]
     bytes_per_pixel: float
+    bytes_per_sample: int | None = None
 
 
 def probe_bucket(spec: EncoderSpec) -> Bucket:
@@ -68,7 +70,7 @@ def probe(encoder: BatchEncoder) -> ProbeResult:
     return ProbeResult(
         values={
             "bucket": str(bucket),
-            "fields": {name: _summary(values[0]) for name, values in fields.items()},
+            "fields": {name: summary(values[0]) for name, values in fields.items()},
         },
         bytes_per_pixel=num_bytes / bucket.num_pixels,
     )
@@ -118,7 +120,8 @@ def _picture(bucket: Bucket) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def _summary(values: torch.Tensor) -> dict[str, Any]:
+def summary(values: torch.Tensor) -> dict[str, Any]:
+    """Return shape, norm and a few values of a tensor, as JSON keeps them."""
     flat = values.to(torch.float64).flatten()
     index = torch.linspace(0, flat.numel() - 1, min(_NUM_VALUES, flat.numel())).long()
     return {

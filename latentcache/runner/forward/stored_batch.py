@@ -15,6 +15,8 @@ def row_payloads(values: torch.Tensor | list[torch.Tensor]) -> list[TensorBytes]
         return []
     dtype = str(values.dtype).removeprefix("torch.")
     shape = tuple(values.shape[1:])
+    if not values.numel():
+        return [TensorBytes(dtype, shape, b"")] * len(values)
     data = values.reshape(values.shape[0], -1).contiguous().view(torch.uint8).numpy()
     return [TensorBytes(dtype, shape, memoryview(row)) for row in data]
 

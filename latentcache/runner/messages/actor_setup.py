@@ -54,6 +54,7 @@ class EncoderDescription:
         refusals: Per bucket that does not fit, why.
         device_name: For people.
         former_digests: What earlier releases took for ``weights_digest``.
+        bytes_per_sample: Most that a sample stores, where pixels do not decide it; else None.
     """
 
     identity: dict[str, Any]
@@ -69,6 +70,7 @@ class EncoderDescription:
     device_type: str
     device_name: str
     former_digests: tuple[str, ...] = ()
+    bytes_per_sample: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
+from latentcache.store import CommitRef
 
 DEATHS_ALONE = 2
 """Deaths on one row alone before it is to blame: one may be a lost node."""
@@ -30,6 +31,8 @@ class UnitOrder:
         batches: First and last (not included) of those to encode and keep, with no commit; None
             for the whole unit.
         is_joining: All batches were kept as pieces; what is left is to commit them.
+        texts_of: File of the annotation that a column of texts is made of; "" for one of pixels.
+        previous: Commit whose rows are taken over where their texts are the same; or None.
     """
 
     unit: UnitRange
@@ -41,6 +44,8 @@ class UnitOrder:
     deaths: dict[str, int] = field(default_factory=dict)
     batches: tuple[int, int] | None = None
     is_joining: bool = False
+    texts_of: str = ""
+    previous: CommitRef | None = None
 
     @property
     def log_name(self) -> str:
@@ -55,6 +60,7 @@ class UnitOutcome:
     Attributes:
         rejects: Rejected rows by code word, those left out by option not counted.
         is_committed: Whether it was; not if it holds fewer samples than what it should replace.
+        num_cut: Samples with a text that is longer than the encoder takes.
     """
 
     unit: UnitRange
@@ -63,6 +69,7 @@ class UnitOutcome:
     num_by_option: int
     rejects: dict[str, int]
     is_committed: bool = True
+    num_cut: int = 0
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ class UnitRun:
         self._tools = tools
         self._rows = decode_rows_of(table)
         assert len(self._rows) == order.unit.num_rows
-        self._input = tools.settings.transform.input
+        self._input = tools.pixels.transform.input
         unit = order.unit
         bucket = encoded_bucket(unit.bucket, self._input)
         self._batch_size = 1 if unit.is_long else tools.record.batch_size(bucket)
@@ -137,7 +137,7 @@ class UnitRun:
             corpus=Folder.open(self._order.corpus_url),
             bucket=bucket,
             rows=(),
-            settings=self._tools.settings,
+            settings=self._tools.pixels,
             frame_numbers=frame_numbers(self._order.unit.bucket, self._input),
         )
         stream = PixelStream(

@@ -32,6 +32,7 @@ class UnitTools:
     """What all units of one actor share.
 
     Attributes:
+        settings: How pixels are made; None for a column of texts.
         note: Tells the driver which place runs next, on the encode thread; "" for none.
         calls: Runs decode calls.
         kept: Where encoded batches of open units are kept.
@@ -41,7 +42,7 @@ class UnitTools:
     store: Folder
     record: EncodingRecord
     encoder: "BatchEncoder"
-    settings: DecodeSettings
+    settings: DecodeSettings | None
     budget: ByteBudget
     cancelled: threading.Event
     counters: UnitCounters
@@ -51,6 +52,12 @@ class UnitTools:
     scratch: Path | None
     kept: Folder
     keep_every_s: float
+
+    @property
+    def pixels(self) -> DecodeSettings:
+        """How pixels are made."""
+        assert self.settings is not None, "a column of texts asks for no pixels"
+        return self.settings
 
     def log(self, order: UnitOrder) -> BatchLog:
         """Return the kept batches of the unit of ``order``."""
@@ -62,6 +69,7 @@ class UnitTools:
             "rows": [order.unit.first_row, order.unit.num_rows],
             "corpus": order.corpus_url,
             "software": self.software,
+            **({"texts": order.texts_of} if order.texts_of else {}),
         }
         return BatchLog(self.kept, order.log_name, identity, every_s=self.keep_every_s)
 
@@ -165,14 +173,16 @@ class UnitTally:
             self._counters.kept[self._name] = self._num_kept
             self._counters.under_way[self._name] = float(self._num_seen - self._num_kept)
 
-    def committed(self, writer: UnitWriter, statistics: UnitStatistics) -> UnitOutcome:
+    def committed(
+        self, writer: UnitWriter, statistics: UnitStatistics, *, num_cut: int = 0
+    ) -> UnitOutcome:
         """Commit the unit, unless it holds fewer samples than what it should replace."""
         is_enough = self.num_present >= self._order.min_present
         if is_enough:
             writer.finish(statistics.arrays())
-        return self.outcome(is_committed=is_enough)
+        return self.outcome(is_committed=is_enough, num_cut=num_cut)
 
-    def outcome(self, *, is_committed: bool) -> UnitOutcome:
+    def outcome(self, *, is_committed: bool, num_cut: int = 0) -> UnitOutcome:
         """Return what the driver is told."""
         return UnitOutcome(
             unit=self._order.unit,
@@ -181,4 +191,5 @@ class UnitTally:
             num_by_option=self._num_by_option,
             rejects=dict(self._rejects),
             is_committed=is_committed,
+            num_cut=num_cut,
         )

@@ -5,6 +5,7 @@ from .object_names import STORE_NAME as STORE_NAME
 from .object_names import TableKind as TableKind
 from .object_names import UnitObject as UnitObject
 from .object_names import encoding_folder as encoding_folder
+from .object_names import named_text_name as named_text_name
 from .object_names import plan_name as plan_name
 from .object_names import snapshot_name as snapshot_name
 from .object_names import snapshot_table_name as snapshot_table_name
@@ -21,6 +22,8 @@ from .tar import MemberLayout as MemberLayout
 from .tar import member_layout as member_layout
 from .tensor_file import TensorEntry as TensorEntry
 from .tensor_file import read_header as read_header
+from .tensor_file import read_tensors as read_tensors
+from .tensor_file import write_tensors as write_tensors
 from .tensors import as_tensor_bytes as as_tensor_bytes
 from .unit_meta import SOURCE_DIGEST_BYTES as SOURCE_DIGEST_BYTES
 from .unit_meta import read_meta as read_meta
@@ -45,11 +48,14 @@ __all__ = [
     "encoding_folder",
     "indices",
     "member_layout",
+    "named_text_name",
     "numbers",
     "plan_name",
     "read_header",
     "read_meta",
+    "read_tensors",
     "snapshot_name",
     "snapshot_table_name",
     "unit_object_name",
+    "write_tensors",
 ]

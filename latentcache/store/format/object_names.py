@@ -39,6 +39,7 @@ _COLLECTABLE_PATTERNS = (
     re.compile(r"encodings/[^/]+/[^/]+/encoding\.json"),
     re.compile(r"encodings/[^/]+/[^/]+/shards/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.tar"),
     re.compile(r"encodings/[^/]+/[^/]+/meta/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.safetensors"),
+    re.compile(r"encodings/[^/]+/[^/]+/texts/[a-z0-9_]+\.[0-9a-f]{16}\.safetensors"),
     re.compile(r"encodings/[^/]+/[^/]+/commits/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.json"),
     re.compile(r"snapshots/\d+\.[a-z0-9_]+-[a-z]+\.[0-9a-f]{16}\.parquet"),
     re.compile(r"plan/\d+/(part-\d+|rejects|retired|beside)\.[0-9a-f]{16}\.parquet"),
@@ -105,6 +106,11 @@ def unit_object_name(
     folder = encoding_folder(column, fingerprint)
     suffix = UNIT_SUFFIX[kind]
     return f"{folder}/{kind}/{written.unit}.{written.rev}.{written.write_id}.{suffix}"
+
+
+def named_text_name(column: str, fingerprint: str, name: str, write_id: str) -> str:
+    """Return the name of the fields of a text that is encoded once for an encoding."""
+    return f"{encoding_folder(column, fingerprint)}/texts/{name}.{write_id}.safetensors"
 
 
 def parse_unit_object(name: str) -> UnitObject | None:

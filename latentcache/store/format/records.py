@@ -287,12 +287,28 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedText:
+    """A text that is encoded once for a whole column, and stored apart from its rows.
+
+    Attributes:
+        name: ``empty`` for the text that a dropped caption stands for; others as they were asked.
+        text: The text.
+        fields: A tensor file of its stored fields.
+    """
+
+    name: str
+    text: str
+    fields: ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnEntry:
     """One column of a snapshot: which encoding serves it, its tables, and the sum that adds up.
 
     ``num_encoded + num_quarantined + num_missing = num_planned``, the live rows and the
     rows refused while planning, of the first ``num_generations`` generations. ``num_bytes``
-    counts tars. ``published`` is written only where figures were corrected after encoding.
+    counts tars. ``published`` is written only where figures were corrected after encoding,
+    ``texts`` only of a column of texts.
     """
 
     fingerprint: str
@@ -307,6 +323,7 @@ class ColumnEntry:
     num_missing: int
     num_bytes: int
     published: Published | None = None
+    texts: tuple[NamedText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,13 +359,13 @@ class SnapshotRecord(Record):
     created: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record's own keys; ``published`` only where there is one."""
+        """Return the record's own keys; ``published`` and ``texts`` only where there are any."""
         values = Record.to_json(self)
         values["columns"] = {
             name: {
                 item.name: getattr(entry, item.name)
                 for item in fields(entry)
-                if item.name != "published" or entry.published is not None
+                if item.name not in ("published", "texts") or getattr(entry, item.name)
             }
             for name, entry in self.columns.items()
         }

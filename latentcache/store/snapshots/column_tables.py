@@ -20,6 +20,7 @@ from latentcache.store.format.records import (
     ColumnEntry,
     EncodingRecord,
     Generation,
+    NamedText,
     Published,
     UnitEntry,
 )
@@ -57,11 +58,13 @@ class ColumnChange:
         record: The encoding, as it is in the store.
         merge_statistics: Folds units' statistics, in unit order, from the left.
         published: Normalization that the snapshot is to name; None leaves what is named.
+        texts: Texts encoded once that it is to name; () leaves those that are named.
     """
 
     record: EncodingRecord
     merge_statistics: MergeStatistics
     published: Published | None = None
+    texts: tuple[NamedText, ...] = ()
 
     def named(self, parent: ColumnEntry | None) -> Published | None:
         """Return the figures that differ from the encoding's own, or None."""
@@ -182,7 +185,8 @@ def draft_column(
     else:
         writer = _ColumnWriter(plan, record, parent, scratch)
         entry = writer.write(choices, _continues(entries, choices), change.merge_statistics, number)
-    entry = replace(entry, published=change.named(parent))
+    texts = change.texts or (parent.texts if parent else ())
+    entry = replace(entry, published=change.named(parent), texts=texts)
     problem = next((choice.problem for choice in choices if choice.problem), "")
     return ColumnDraft(entry=entry, num_units_missing=len(missing), problem=problem)
 

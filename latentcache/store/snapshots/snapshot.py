@@ -21,6 +21,7 @@ from latentcache.store.format.records import (
     SnapshotRecord,
     UnitEntry,
 )
+from latentcache.store.format.tensor_file import read_tensors
 from latentcache.store.rows.annotations import Annotation, AnnotationFile
 from latentcache.store.rows.plan_tables import find_key
 from latentcache.store.snapshots.numbers import Pin, pin_of
@@ -31,6 +32,8 @@ from latentcache.store.units.unit_reader import (
     SampleFields,
     UnitSample,
     iter_unit,
+    public_fields,
+    read_object,
     read_row,
     read_unit_meta,
 )
@@ -105,6 +108,23 @@ class ColumnView:
     def statistics(self) -> dict[str, Array]:
         """Return the merged statistics of all units."""
         return read_statistics(self.folder, self.entry.statistics)
+
+    def text_fields(self, name: str) -> SampleFields:
+        """Return the fields of a text that was encoded once, such as ``empty``.
+
+        Raises:
+            StoreError: The column has none of that name; those that it has are shown.
+            ShardCorruptError: Its bytes differ from what was recorded.
+        """
+        for text in self.entry.texts:
+            if text.name == name:
+                data = read_object(self.folder, text.fields)
+                return public_fields(read_tensors(data, where=text.fields.name))
+        known = ", ".join(text.name for text in self.entry.texts) or "none"
+        raise StoreError(
+            f"text must be one of {known}, got {name!r} (column {self.name}); encode it with "
+            f"--negative, or encode the column with this version"
+        )
 
     def iter_samples(self) -> Iterator[tuple[str, UnitId, int, SampleFields]]:
         """Yield (key, unit, row, fields) in (shard, row) order; memory holds one sample.

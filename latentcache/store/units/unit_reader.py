@@ -1,7 +1,7 @@
 """Reading one unit: its meta, its samples one by one, or all of them as one strided view."""
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,11 +139,15 @@ def _parse_member(
             f"run latentcache verify --repair"
         )
     tensors = reader.read(memoryview(block)[BLOCK_BYTES:], where=f"row {row} of {where}")
-    return UnitSample(row, key, {name: _public(tensor) for name, tensor in tensors.items()})
+    return UnitSample(row, key, public_fields(tensors))
 
 
-def _public(tensor: TensorBytes) -> Array | TensorBytes:
-    return tensor if tensor.dtype in RAW_DTYPES else tensor.to_numpy()
+def public_fields(tensors: Mapping[str, TensorBytes]) -> SampleFields:
+    """Return tensors as numpy arrays, but for those whose dtype numpy lacks."""
+    return {
+        name: tensor if tensor.dtype in RAW_DTYPES else tensor.to_numpy()
+        for name, tensor in tensors.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Text towers of transformers: what is declared of them, their files, their tokens, themselves."""

@@ -1,0 +1,168 @@
+"""Columns of embedded texts: one text a sample, padded to the batch, dropped to the empty one.
+
+Dimension letters: B batch, L tokens with padding, N tokens, C channels, K texts of a sample.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.inputs import parse_input, recorded_input
+from latentcache.loader.gather.unit_gather import Places
+from latentcache.loader.order.epoch_order import OrderRule
+from latentcache.loader.streams.stream import Picked, Stream
+from latentcache.loader.streams.stream_column import StreamColumn
+from latentcache.loader.text.text_draws import text_draws
+from latentcache.store import ColumnView, TensorBytes
+
+EMPTY = "empty"
+
+_FIELDS = ("z", "lengths", "pooled")
+_ODDS = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class TextFields:
+    """One text of one sample.
+
+    Attributes:
+        states: [N, C].
+        num_valid: Tokens of N that are the text's; fewer where padding is stored.
+        pooled: [C], or None.
+    """
+
+    states: torch.Tensor
+    num_valid: int
+    pooled: torch.Tensor | None
+
+
+def is_text(view: ColumnView) -> bool:
+    """Return whether a column holds embedded texts."""
+    return view.record.spec.get("modality") == "text"
+
+
+def text_columns(views: Mapping[str, ColumnView]) -> dict[str, ColumnView]:
+    """Return those columns that hold embedded texts."""
+    return {name: view for name, view in views.items() if is_text(view)}
+
+
+class TextColumns:
+    """Makes tensors of embedded texts; reads the empty text of a column when it is first needed."""
+
+    def __init__(self, views: Mapping[str, ColumnView], *, rule: OrderRule, drop: float) -> None:
+        """Keep what is asked.
+
+        Args:
+            views: Columns of texts, by name.
+            rule: Keys the draws.
+            drop: Share of samples that are given the empty text.
+
+        Raises:
+            ConfigError: Samples shall be dropped, and a column has no empty text.
+        """
+        self._views, self._rule, self._drop = dict(views), rule, drop
+        self._empty: dict[str, TextFields] = {}
+        for name, view in views.items():
+            if drop and not any(text.name == EMPTY for text in view.entry.texts):
+                raise ConfigError(
+                    f"text_drop must be 0 for a column without an empty text, got {drop} (column "
+                    f"{name}); encode it with this version"
+                )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._views
+
+    def check_as_stored(self, normalized: Collection[str]) -> None:
+        """Refuse columns of texts among those that are to be normalized.
+
+        Raises:
+            ConfigError: One is.
+        """
+        for name in self._views:
+            if name in normalized:
+                raise ConfigError(
+                    f"normalize must leave out columns of texts, which are given as they are stored, "
+                    f"got {name!r}; normalize its tensors in the training"
+                )
+
+    def empty(self, name: str) -> TextFields:
+        """Return what a column has for the empty text.
+
+        Raises:
+            StoreError: It has none.
+        """
+        if name not in self._empty:
+            fields = {
+                key: _tensor(value) for key, value in self._views[name].text_fields(EMPTY).items()
+            }
+            (self._empty[name],) = self._texts(name, fields)
+        return self._empty[name]
+
+    def read(
+        self, name: str, column: StreamColumn, places: Places, stream: Stream, picked: Picked
+    ) -> dict[str, Any]:
+        """Return the tensors of a batch.
+
+        ``NAME`` [B, L, C] as stored, zeros where there is no token; ``NAME.mask`` bool [B, L];
+        ``NAME.dropped`` bool [B]; ``NAME.pooled`` [B, C] where it is stored. A sample without a
+        text has the empty one, as one that is dropped.
+        """
+        record = self._views[name].record
+        annotation = parse_input(recorded_input(record.transform)).annotation
+        names = [field for field in _FIELDS if field in column.fields]
+        samples = column.varying.fields(places, names)
+        texts = [self._texts(name, fields) for fields in samples]
+        if any(len(each) > 1 for each in texts):
+            draws = text_draws(self._rule, "choice", annotation, stream, picked)
+        else:
+            draws = [0] * len(texts)
+        dropped = [False] * len(texts)
+        if self._drop:
+            odds = text_draws(self._rule, "drop", annotation, stream, picked)
+            dropped = [each < self._drop * _ODDS for each in odds]
+        chosen = [
+            self.empty(name) if is_dropped or not each else each[draw % len(each)]
+            for each, draw, is_dropped in zip(texts, draws, dropped, strict=True)
+        ]
+        states, mask = padded(chosen)
+        found: dict[str, Any] = {name: states, f"{name}.mask": mask}
+        found[f"{name}.dropped"] = torch.tensor(dropped)
+        pooled = [each.pooled for each in chosen if each.pooled is not None]
+        if pooled:
+            found[f"{name}.pooled"] = torch.stack(pooled)
+        return found
+
+    def _texts(self, name: str, fields: Mapping[str, torch.Tensor]) -> list[TextFields]:
+        """Return the texts that a sample holds, one after the other."""
+        lengths = fields["lengths"].tolist()
+        states, pooled = fields["z"], fields.get("pooled")
+        if not lengths:
+            return []
+        sizes = lengths
+        if self._views[name].record.spec["knobs"].get("keep_padding"):
+            sizes = [len(states) // len(lengths)] * len(lengths)
+        parts = torch.split(states, sizes)
+        vectors = [None] * len(lengths) if pooled is None else list(pooled)
+        return [TextFields(*each) for each in zip(parts, lengths, vectors, strict=True)]
+
+
+def padded(texts: Sequence[TextFields]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return states [B, L, C] with zeros after them, and which are a text's tokens, bool [B, L]."""
+    length = max(len(each.states) for each in texts)
+    first = texts[0].states
+    states = first.new_zeros((len(texts), length, first.shape[1]))
+    mask = torch.zeros((len(texts), length), dtype=torch.bool)
+    for row, each in enumerate(texts):
+        states[row, : len(each.states)] = each.states
+        mask[row, : each.num_valid] = True
+    return states, mask
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    if not isinstance(value, TensorBytes):
+        return torch.from_numpy(value.copy())
+    flat = torch.frombuffer(bytearray(value.data), dtype=torch.uint8)
+    return flat.view(getattr(torch, value.dtype)).reshape(value.shape)

@@ -1,0 +1,1 @@
+"""Texts for an encoder: read from annotations, each distinct one of a unit encoded once."""

@@ -1,0 +1,155 @@
+"""Where a column's texts come from: an annotation, one revision of it for a whole run.
+
+A row's text is digested as a file is: the meta keeps 16 bytes of each row, so that a caption that
+was revised makes that row stale and no other.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from latentcache.core.errors import ConfigError
+from latentcache.core.inputs import parse_input
+from latentcache.core.units import UnitId, UnitRange
+from latentcache.storage import Folder, map_ahead
+from latentcache.store import (
+    Annotation,
+    AnnotationFile,
+    CommitRef,
+    EncodingRecord,
+    Generation,
+    Store,
+)
+from latentcache.store.format import SOURCE_DIGEST_BYTES, read_meta
+from latentcache.store.rows import list_annotations
+
+TEXT_VERSION = 1
+"""Raised when the rule from an annotation to what a tower is given changes."""
+
+Texts = tuple[str, ...]
+"""The texts of a sample; () where it has none."""
+
+
+def text_identity(asked: str) -> dict[str, Any]:
+    """Return how an annotation becomes texts, as plain data for the fingerprint."""
+    return {"kind": "text", "version": TEXT_VERSION, "input": asked, "revision": "newest"}
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource:
+    """One revision of an annotation, by generation.
+
+    Attributes:
+        name: Of the annotation.
+        files: Its file of each generation that has any.
+    """
+
+    name: str
+    files: Mapping[int, str]
+
+    @classmethod
+    def newest(cls, store: Store, asked: str) -> "TextSource | None":
+        """Return the newest revision of what ``asked`` names, None if that is no text.
+
+        Raises:
+            ConfigError: There is no such annotation, or it holds something else than texts.
+        """
+        name = parse_input(asked).annotation
+        if not name:
+            return None
+        files = {}
+        for generation in store.generations():
+            annotation = store.annotation(generation, name)
+            if annotation is not None:
+                _check_is_text(name, annotation)
+                files[generation.number] = annotation.file.name
+        if not files:
+            known = sorted({file.annotation for file in list_annotations(store.folder)})
+            raise ConfigError(
+                f"annotation must be one of {', '.join(known) or 'none yet'}, got {name!r} (input "
+                f"{asked}); plan a corpus that has it, or name another"
+            )
+        return cls(name, files)
+
+    def file_of(self, unit: UnitRange) -> str:
+        """Return the annotation's file for a unit, "" where its generation has none."""
+        return self.files.get(unit.generation, "")
+
+
+def read_texts(folder: Folder, generation: Generation, file: str, unit: UnitRange) -> list[Texts]:
+    """Return the texts of each row of a unit.
+
+    Args:
+        folder: The store.
+        generation: The unit's.
+        file: Of the annotation; "" gives no texts.
+        unit: Whose rows.
+    """
+    if not file:
+        return [()] * unit.num_rows
+    parsed = AnnotationFile.parse(file)
+    assert parsed is not None, f"{file} was found as an annotation"
+    annotation = Annotation(folder, generation, parsed)
+    rows = np.arange(unit.first_row, unit.first_row + unit.num_rows)
+    values = annotation.take(np.full(unit.num_rows, unit.unit.shard), rows)
+    return [_texts(value) for value in values.to_pylist()]
+
+
+def text_digest(texts: Texts) -> bytes:
+    """Return the 16 bytes that tell a row's texts from others; zeros where it has none."""
+    if not texts:
+        return bytes(SOURCE_DIGEST_BYTES)
+    data = texts[0] if len(texts) == 1 else json.dumps(texts)
+    return blake2b(data.encode("utf-8", "surrogatepass"), digest_size=SOURCE_DIGEST_BYTES).digest()
+
+
+def stale_rows(
+    store: Store, record: EncodingRecord, source: TextSource
+) -> dict[UnitId, npt.NDArray[np.int64]]:
+    """Return the committed units that hold rows of other texts than there are now, and these rows.
+
+    Args:
+        store: The store.
+        record: An encoding of texts.
+        source: The texts that there are now.
+    """
+    generations = {each.number: each for each in store.generations()}
+    units = {unit.unit: unit for unit in store.units(record)}
+    committed = [(units[unit], ref) for unit, ref in store.commits(record).items() if unit in units]
+
+    def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
+        unit, ref = each
+        name = store.read_commit(ref).meta.name
+        meta = read_meta(
+            store.folder.read(name), first_row=unit.first_row, num_rows=unit.num_rows, where=name
+        )
+        texts = read_texts(store.folder, generations[unit.generation], source.file_of(unit), unit)
+        now = np.frombuffer(b"".join(map(text_digest, texts)), np.uint8)
+        then = np.asarray(meta.source_digest, np.uint8)
+        differ: npt.NDArray[np.bool_] = (now.reshape(then.shape) != then).any(axis=1)
+        return np.flatnonzero(differ) + unit.first_row
+
+    found = zip(committed, map_ahead(compared, committed), strict=True)
+    return {unit.unit: rows for (unit, _), rows in found if len(rows)}
+
+
+def _texts(value: str | Sequence[str | None] | None) -> Texts:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(each or "" for each in value)
+
+
+def _check_is_text(name: str, annotation: Annotation) -> None:
+    kind = annotation.type
+    inner = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)
+            or pa.types.is_null(inner)):  # fmt: skip
+        raise ConfigError(
+            f"annotation {name} must be texts to be encoded, got {kind}; name one of texts"
+        )
