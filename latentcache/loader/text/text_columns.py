@@ -84,8 +84,8 @@ class TextColumns:
         for name in self._views:
             if name in normalized:
                 raise ConfigError(
-                    f"normalize must leave out columns of texts, which are given as they are stored, "
-                    f"got {name!r}; normalize its tensors in the training"
+                    f"normalize must leave out columns of texts, which are given as stored, got "
+                    f"{name!r}; normalize its tensors in the training"
                 )
 
     def empty(self, name: str) -> TextFields:
