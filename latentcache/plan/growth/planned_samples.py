@@ -263,9 +263,9 @@ def _retired_pairs(
         if generation.retired is not None:
             table = read_retired(store, generation)
             if only:
-                table = table.filter(pc.equal(table["reason"], only))
+                table = table.filter(pc.equal(table["reason"], pa.scalar(only)))
             if but:
-                table = table.filter(pc.not_equal(table["reason"], but))
+                table = table.filter(pc.not_equal(table["reason"], pa.scalar(but)))
             pieces.append(_pairs(*_positions(table)))
     return np.concatenate(pieces)
 
