@@ -11,7 +11,7 @@ from .jobs import RunStoppedError as RunStoppedError
 from .jobs import build as build
 from .jobs import encode_column as encode_column
 from .jobs import plan_corpus as plan_corpus
-from .planning import PlanRequest as PlanRequest
+from .plan_request import PlanRequest as PlanRequest
 from .planning import PlanResult as PlanResult
 from .ray_train import submitted_recipe as submitted_recipe
 from .ray_train import train_on_cluster as train_on_cluster

@@ -18,7 +18,7 @@ from latentcache.runner.run_options import EncodeOptions, Resources
 
 if TYPE_CHECKING:
     from latentcache.runner.encode_request import EncodeRequest
-    from latentcache.runner.planning import PlanRequest
+    from latentcache.runner.plan_request import PlanRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Recipe:
 
     def plan_request(self) -> "PlanRequest":
         """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
-        from latentcache.runner.planning import PlanRequest  # noqa: PLC0415  loads Ray
+        from latentcache.runner.plan_request import PlanRequest  # noqa: PLC0415  loads Ray
 
         return PlanRequest(
             corpus_url=self.corpus,

@@ -34,7 +34,8 @@ from latentcache.runner.encode.column_run import choose_run_device
 from latentcache.runner.jobs import listed_size
 from latentcache.runner.messages.actor_setup import ActorSetup, EncoderDescription
 from latentcache.runner.messages.calls import Workers
-from latentcache.runner.planning import DraftedPlan, PlanRequest, drafted_plan
+from latentcache.runner.plan_request import PlanRequest
+from latentcache.runner.planning import DraftedPlan, drafted_plan
 from latentcache.runner.run_options import EncodeOptions, Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.workers.starting import RunSize, run_workers, stopping

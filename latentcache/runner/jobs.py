@@ -11,7 +11,8 @@ from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
-from latentcache.runner.planning import PlanRequest, PlanResult, check_plan, plan_into
+from latentcache.runner.plan_request import PlanRequest, check_plan
+from latentcache.runner.planning import PlanResult, plan_into
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.settled import settled_column
 from latentcache.runner.text.text_source import TextSource

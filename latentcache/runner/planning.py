@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from latentcache.core.errors import ConfigError, StoreError
 from latentcache.core.findings import Findings
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
@@ -31,8 +30,8 @@ from latentcache.plan import (
     write_revisions,
 )
 from latentcache.runner.messages.calls import Calls, Workers
+from latentcache.runner.plan_request import PlanRequest, check_plan, is_same_place
 from latentcache.runner.retiring import publish_as_planned
-from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
@@ -44,30 +43,6 @@ _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
 
 _SCAN_CHUNK = 250
 """Files per scan task: a fraction of a second of headers, so that progress moves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRequest:
-    """What is asked of a plan.
-
-    Attributes:
-        corpus_url: A folder, a tar, a manifest, or a folder of those, or several of them; local
-            or any fsspec URL, with ``*`` and braces.
-        corpus_kind: ``folder``, ``webdataset`` or ``manifest``; "" finds out.
-        options: Buckets, crops and shards.
-        resources: Where the scan runs.
-        update: Take in what came, changed or went since the corpus was planned.
-        may_retire: An update may retire more than a few per cent of the samples.
-        retry_refused: An update looks again at all that planning refused.
-    """
-
-    corpus_url: str | tuple[str, ...]
-    options: PlanOptions
-    resources: Resources
-    corpus_kind: str = ""
-    update: bool = False
-    may_retire: bool = False
-    retry_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +163,7 @@ def _updated(
         revisions = growth.revisions(classes)
         beside = growth.beside(drafted.totals.findings)
         drafted.beside.add(beside)
-        has_moved = not _is_same_place(corpus.root.url, newest.corpus_url)
+        has_moved = not is_same_place(corpus.root.url, newest.corpus_url)
         has_news = assigned.num_rows or assigned.num_rejects or len(retired) or revisions
         if not (has_news or beside or has_moved):
             return _result(store, is_new=False, update=found)
@@ -331,75 +306,3 @@ def _write(
         },
     )
     return store.write_generation(draft)
-
-
-def check_plan(store: Store, request: PlanRequest) -> Generation | None:
-    """Return the store's newest plan, or None if it has none.
-
-    Raises:
-        StoreError: It is of another corpus or made with other options.
-    """
-    generations = store.generations()
-    if not generations:
-        return None
-    if request.update and request.options.limit:
-        raise ConfigError(
-            f"an update must look at the whole corpus, got --limit {request.options.limit}; leave "
-            "one of the two out"
-        )
-    newest = [each for each in generations if not each.only_retires][-1]
-    _check_same_plan(newest, request)
-    return newest
-
-
-def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
-    asked = request.options.as_dict()
-    names = {**found.options, **asked}  # either may speak of clips where the other does not
-    differing = [name for name in names if found.options.get(name) != asked.get(name)]
-    if differing:
-        then = ", ".join(f"{name}={found.options.get(name)!r}" for name in differing)
-        now = ", ".join(f"{name}={asked.get(name)!r}" for name in differing)
-        raise StoreError(
-            f"plan options must be those of the store's plan ({then}), got {now}; "
-            "give the same options, or build into another store"
-        )
-    corpus = open_corpus(request.corpus_url, request.corpus_kind)
-    if request.update:
-        return corpus  # it may have moved: the samples tell
-    if places := found.totals.get("places"):
-        _check_same_places(places, corpus)
-        return corpus
-    planned_file = found.totals.get("file", "")
-    if not _is_same_place(corpus.root.url, found.corpus_url) or corpus.file != planned_file:
-        planned = "/".join(filter(None, (found.corpus_url, planned_file)))
-        raise StoreError(
-            f"corpus must be the one that the store was planned from ({planned}), got "
-            f"{corpus.label}; give that one, or build into another store"
-        )
-    return corpus
-
-
-def _check_same_places(planned: list[str], corpus: Corpus) -> None:
-    """Refuse other places than those planned.
-
-    Raises:
-        StoreError: One more or one less; the first of each is shown.
-    """
-    for more, less, what in (
-        (corpus.places, planned, "also"),
-        (planned, corpus.places, "without"),
-    ):
-        differing = sorted(set(more) - set(less))
-        if differing:
-            raise StoreError(
-                f"corpora must be those that the store was planned from, got them {what} "
-                f"{differing[0]} ({len(differing):,} differ); give the same, or build into "
-                "another store"
-            )
-
-
-def _is_same_place(one: str, other: str) -> bool:
-    """Whether two local paths lead to one folder, links followed, or two URLs are equal."""
-    if one == other:
-        return True
-    return "://" not in one + other and Path(one).resolve() == Path(other).resolve()
