@@ -4,33 +4,31 @@ Captures of broadcasts, and cuts without encoding, begin anywhere: their first p
 to ones that are not in the file. A decoder drops these, or shows grey instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.video.timeline import Naming, Track
 
-if TYPE_CHECKING:
-    from latentcache.decode.video.video_file import VideoFile
+NumberedFrames = Iterator[tuple[int | None, VideoFrame]]
+"""Frames from the start of a file, with the number of each one's packet."""
 
 _MAX_FRAMES = 600
 """A stream whose key frames are all further away has none: it is renewed bit by bit."""
 
 
-def from_first_whole(video: "VideoFile", track: Track) -> Track:
+def from_first_whole(track: Track, decoded: Callable[[], NumberedFrames]) -> Track:
     """Return the track from the first picture on that can be decoded.
 
     Where the first picture is a key frame nothing is decoded to know it.
 
     Args:
-        video: Opened; where it stands then means nothing.
         track: As its packets say.
+        decoded: Decodes from the start; called where something has to be.
 
     Raises:
         MediaError: No picture can be decoded.
@@ -39,7 +37,7 @@ def from_first_whole(video: "VideoFile", track: Track) -> Track:
     is_key = int(pictures.packets[0]) == 0 and 0 in pictures.keys[:1].tolist()
     if is_key:
         return track
-    packet = _first_whole_packet(video)
+    packet = _first_whole_packet(decoded())
     if packet is None:
         raise MediaError(
             RejectCode.CORRUPT.word,
@@ -54,10 +52,10 @@ def from_first_whole(video: "VideoFile", track: Track) -> Track:
     return replace(track, pictures=replace(pictures, first=first))
 
 
-def _first_whole_packet(video: "VideoFile") -> int | None:
+def _first_whole_packet(frames: NumberedFrames) -> int | None:
     """Return the packet of the first frame that lacks nothing."""
     fallback = None
-    for count, (packet, frame) in enumerate(_frames(video)):
+    for count, (packet, frame) in enumerate(frames):
         if frame.is_corrupt or packet is None:
             continue
         if frame.key_frame:
@@ -66,14 +64,3 @@ def _first_whole_packet(video: "VideoFile") -> int | None:
         if count >= _MAX_FRAMES:
             break
     return fallback
-
-
-def _frames(video: "VideoFile") -> Iterator[tuple[int | None, VideoFrame]]:
-    """Yield frames from the start, with their packets; what cannot be decoded is passed over."""
-    video.restart()
-    for number, packet in enumerate(video.packets()):
-        try:
-            frames = video.decode(packet, number)
-        except FFmpegError:
-            continue  # for instance parameters that came before the cut
-        yield from ((video.packet_of(frame), frame) for frame in frames)

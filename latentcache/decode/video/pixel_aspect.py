@@ -1,19 +1,8 @@
 """The shape of a stored pixel: of all frames as the container says, else of each as it says."""
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from latentcache.decode.video.video_file import VideoFile
-
-_WIDEST = 8
-"""Beyond this a header is taken for wrong."""
-
-
-def plausible_aspect(told: Fraction | None) -> Fraction:
-    """Return width over height of a pixel; square where nothing sensible is told."""
-    aspect = told or Fraction(1)
-    return aspect if Fraction(1, _WIDEST) <= aspect <= _WIDEST else Fraction(1)
+from latentcache.decode.video.video_file import VideoFile, plausible_aspect
 
 
 class PixelAspects:
@@ -23,7 +12,7 @@ class PixelAspects:
     own, when the decoder may be in the next part already.
     """
 
-    def __init__(self, video: "VideoFile") -> None:
+    def __init__(self, video: VideoFile) -> None:
         """Prepare.
 
         Args:

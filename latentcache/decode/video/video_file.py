@@ -18,9 +18,8 @@ from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.video.clean_aperture import read_clean_aperture
 from latentcache.decode.video.edit_list import Edit, read_edits
-from latentcache.decode.video.first_picture import from_first_whole
+from latentcache.decode.video.first_picture import NumberedFrames, from_first_whole
 from latentcache.decode.video.matroska_crop import Crop, read_crop
-from latentcache.decode.video.pixel_aspect import plausible_aspect
 from latentcache.decode.video.shown_pictures import picture_counter
 from latentcache.decode.video.timeline import (
     ClockFacts,
@@ -55,6 +54,16 @@ _USUAL_RATE = Fraction(25)
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """FFmpeg's own decoders of these leave the alpha that Matroska keeps beside each picture."""
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+_WIDEST = 8
+"""A pixel of a wider or taller shape is not believed: the header is wrong."""
+
+
+def plausible_aspect(told: Fraction | None) -> Fraction:
+    """Return width over height of a pixel; square where nothing sensible is told."""
+    aspect = told or Fraction(1)
+    return aspect if Fraction(1, _WIDEST) <= aspect <= _WIDEST else Fraction(1)
 
 
 class _PacketMark(NamedTuple):
@@ -126,6 +135,19 @@ class VideoFile:
         mark = frame.opaque
         return mark.number if isinstance(mark, _PacketMark) else None
 
+    def _decoded(self) -> NumberedFrames:
+        """Yield frames from the start, with their packets; what cannot be decoded is passed over.
+
+        Where the file stands then means nothing.
+        """
+        self.restart()
+        for number, packet in enumerate(self.packets()):
+            try:
+                frames = self.decode(packet, number)
+            except FFmpegError:
+                continue  # for instance parameters that came before the cut
+            yield from ((self.packet_of(frame), frame) for frame in frames)
+
     @property
     def pixel_aspect(self) -> Fraction:
         """Width over height of a stored pixel, as the container or the first frame says."""
@@ -159,7 +181,7 @@ class VideoFile:
             is_reordered=name in _TIMES_OF_DECODING,
             is_broadcast=name in _BROADCAST,
         )
-        track = from_first_whole(self, track_of(found, clock))
+        track = from_first_whole(track_of(found, clock), self._decoded)
         timeline = timeline_of(track, self._edits())
         if not timeline.num_frames:
             raise MediaError(
