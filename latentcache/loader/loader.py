@@ -38,8 +38,8 @@ from latentcache.loader.run_state import (
     stores_of,
     unsealed,
 )
-from latentcache.loader.select.classes import find_classes
 from latentcache.loader.select.source import Sources, Split, as_sources, held_out_as
+from latentcache.loader.select.source_classes import find_classes
 from latentcache.loader.streams.open_sources import OpenSource, open_sources
 from latentcache.loader.text.text_columns import TextFields
 from latentcache.loader.transform.column_modes import Mode, modes_of

@@ -16,7 +16,7 @@ from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
 from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, StreamOrder
 from latentcache.loader.order.mixture import Member, Mixture, StepDraw
 from latentcache.loader.run_state import STATE_FORMAT
-from latentcache.loader.select.classes import LABEL, find_classes
+from latentcache.loader.select.source_classes import LABEL, find_classes
 from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
