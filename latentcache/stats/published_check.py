@@ -85,7 +85,7 @@ def published_misfit(
     """Return one warning where the published normalizer does not fit what was measured, else "".
 
     Args:
-        statistics: Of the stored field, before normalisation.
+        statistics: Of the stored field, before normalization.
         ops: Operations as plain JSON.
         column: Its name, for the sentence.
     """

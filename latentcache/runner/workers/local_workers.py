@@ -34,16 +34,17 @@ _PROGRAM = (
     "from latentcache.runner.workers.local_process import run_template; "
     "run_template(fd, modules, encoder)"
 )
-_SCAN_MODULES = (
+SCAN_MODULES = (
     "latentcache.runner.scan",
-    "latentcache.decode.probe",
+    "latentcache.decode.picture.picture_probe",
     "latentcache.decode.watchdog",
 )
-_ENCODE_MODULES = (
+ENCODE_MODULES = (
     "latentcache.runner.actor.encode_actor",
-    "latentcache.decode.image",
+    "latentcache.decode.picture.decode_image",
     "latentcache.decode.watchdog",
 )
+"""Imported once, before processes are forked; what is missing here is imported by each of them."""
 
 
 class _Child:
@@ -303,7 +304,7 @@ class LocalWorkers(LocalCalls):
             num_cpus: Calls at a time.
             encoder: As on the command line: what it needs is imported too.
         """
-        self._template = _Template(_ENCODE_MODULES, encoder)
+        self._template = _Template(ENCODE_MODULES, encoder)
         super().__init__(num_cpus, self._template)
         self._notes: dict[str, tuple[str, str]] = {}
         self._num_cpus = num_cpus
@@ -359,7 +360,7 @@ def num_local_cpus() -> int:
 @contextmanager
 def scan_calls(num_cpus: int) -> Iterator[Calls]:
     """Yield calls for a scan, in processes of this machine."""
-    calls = LocalCalls(num_cpus, _Template(_SCAN_MODULES))
+    calls = LocalCalls(num_cpus, _Template(SCAN_MODULES))
     try:
         yield calls
     finally:
