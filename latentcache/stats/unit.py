@@ -69,6 +69,7 @@ class UnitStatistics:
         posterior_mean: NDArray[np.float32] | None = None,
         *,
         is_continued: bool = False,
+        num_samples: int | None = None,
     ) -> None:
         """Add the kept rows of one batch, or further latent frames of the same rows.
 
@@ -80,6 +81,8 @@ class UnitStatistics:
                 KL is estimated from the draws: without bias, as ``E[z^2] = mu^2 + sigma^2``.
             is_continued: These are the latent frames that follow those added last, of the
                 same samples: none of them is a first one.
+            num_samples: How many samples the one row holds that they are joined in, along an axis
+                that is no channel's; default: each row is a sample.
 
         Raises:
             ValueError: The encoder has no Gaussian posterior, or axes do not fit.
@@ -105,7 +108,7 @@ class UnitStatistics:
             if field.name == self._primary and self._has_posterior:
                 told = (posterior_logvar, posterior_mean)
                 of_posterior = [{} if each is None else split(each) for each in told]
-            self._add_latents(field, split(values), *of_posterior)
+            self._add_latents(field, split(values), *of_posterior, joined=num_samples)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return ``stats.<field>.<class>.<name>`` arrays; nothing for what was never seen."""
@@ -129,12 +132,19 @@ class UnitStatistics:
             self._codes[field.name, name] = usage if known is None else known.merge(usage)
 
     def _add_latents(
-        self, field: Field, classes: _Frames, logvars: _Frames, means: _Frames
+        self,
+        field: Field,
+        classes: _Frames,
+        logvars: _Frames,
+        means: _Frames,
+        *,
+        joined: int | None = None,
     ) -> None:
         for name, frames in classes.items():
             accumulator = self._accumulator(field, name, frames.shape[1])
-            num_samples = self._num_new_samples((field.name, name), frames.shape[0])
-            num_frames = num_latent_frames(frames, field)
+            num_rows = frames.shape[0] if joined is None else joined
+            num_samples = self._num_new_samples((field.name, name), num_rows)
+            num_frames = num_latent_frames(frames, field) if joined is None else joined
             accumulator.add(frames, num_frames, num_samples=num_samples)
             if name in logvars:
                 is_drawn = field.kind == "sample" and name not in means

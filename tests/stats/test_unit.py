@@ -253,3 +253,21 @@ def test_posterior_of_drawn_samples_is_that_of_their_means(
         assert_allclose(statistics.posterior.kl_sum, expected.posterior.kl_sum, rtol=tolerance)
         total = expected.latent_variance(is_sampled=False)
         assert_allclose(statistics.latent_variance(is_sampled=True), total, rtol=0.02)
+
+
+def test_samples_joined_along_their_tokens_count_as_they_would_alone() -> None:
+    fields = (
+        Field(name="z", kind="point", axes="NC", channels=8, dtype="float16"),
+        Field(name="lengths", kind="aux", axes="K", channels=None, dtype="int32"),
+    )
+    draw = np.random.default_rng(0)
+    rows = [draw.normal(size=(count, 8)).astype(np.float32) for count in (3, 5, 2)]
+    alone, joined = UnitStatistics(fields, "point"), UnitStatistics(fields, "point")
+    for row in rows:
+        alone.add({"z": row[None], "lengths": np.array([[len(row)]])})
+    lengths = np.array([[len(row) for row in rows]])
+    joined.add({"z": np.concatenate(rows)[None], "lengths": lengths}, num_samples=3)
+    found, expected = joined.arrays(), alone.arrays()
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-6, err_msg=name)

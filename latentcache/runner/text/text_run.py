@@ -31,6 +31,9 @@ from latentcache.store import Generation, UnitWriter
 
 _BATCHES_AHEAD = 2
 
+_ROWS_MEASURED = 64
+"""Rows that go into the statistics together: row by row they would cost more than their tokens."""
+
 Fields = dict[str, torch.Tensor]
 
 
@@ -65,6 +68,7 @@ class TextRun:
         self._tally = UnitTally(tools.counters, order)
         self._log = tools.log(order)
         self._results: dict[str, Fields | Reject] = {}
+        self._measured: list[Fields] = []
         self._num_users = Counter(
             text for row, texts in self._rows() if row not in self._old.rows for text in texts
         )
@@ -106,6 +110,7 @@ class TextRun:
             return self._tally.outcome(is_committed=False)
         self._write_ready(writer)
         assert self._num_done == len(self._planned), "every text was encoded or rejected"
+        self._measure()
         outcome = self._tally.committed(writer, self._statistics, num_cut=self._num_cut)
         if outcome.is_committed:
             self._log.forget()
@@ -225,8 +230,19 @@ class TextRun:
     ) -> None:
         payloads = {name: row_payloads(values[None])[0] for name, values in fields.items()}
         writer.add(planned["row"], planned["key"], payloads, source_digest=digest)
-        self._statistics.add({name: float32_of(values[None]) for name, values in fields.items()})
+        self._measured.append(fields)
+        if len(self._measured) == _ROWS_MEASURED:
+            self._measure()
         self._tally.encoded(1)
+
+    def _measure(self) -> None:
+        """Add rows to the statistics, joined: their first axis is no channel's."""
+        rows = [row for row in self._measured if len(row["lengths"])]  # the others hold nothing
+        self._measured.clear()
+        if rows:
+            joined = {name: torch.cat([row[name] for row in rows])[None] for name in rows[0]}
+            stored = {name: float32_of(values) for name, values in joined.items()}
+            self._statistics.add(stored, num_samples=len(rows))
 
     def _joined(self, found: list[Fields]) -> Fields:
         """Return a sample's fields: its texts one after the other; none leave fields of size 0."""
