@@ -105,7 +105,7 @@ def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> l
             key=each["key"],
             unit=entry,
             row=each["row"],
-            corpus_url=column.generations[-1].corpus_url,
+            corpus_url=column.generations[max(column.generations)].corpus_url,
             source=SourceRef(
                 path=each["path"],
                 member=each["member"],

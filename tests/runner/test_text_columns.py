@@ -279,4 +279,5 @@ def test_commands_look_at_a_column_of_texts(
     assert run(["status", home]) == 0
     assert "text" in capsys.readouterr().out
     assert run(["show", home, key, "--column", "text"]) == 1
-    assert "column must be of pixels to be looked at, got" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "column must be of pixels to be looked at, got" in err
