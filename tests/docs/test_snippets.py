@@ -1,4 +1,4 @@
-"""Python blocks of the pages about loading and encoders run, on the quickstart's store."""
+"""Python blocks of the page about loading run, on the quickstart's store."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from latentcache.loader import LatentLoader
 from latentcache.train import DiT, DiTConfig
@@ -78,19 +77,3 @@ def test_the_page_about_loading_runs(folder: Path, monkeypatch: pytest.MonkeyPat
 def _like(loader: LatentLoader) -> dict[str, Any]:
     columns = list(loader._run.recipe.columns)
     return {"columns": columns, "global_batch_size": loader._run.mixture.members[0].batch_size}
-
-
-def test_the_page_about_encoders_runs() -> None:
-    page = blocks("encoders")
-    names: dict[str, Any] = {
-        "load": lambda _: nn.Conv2d(3, 8, 16, stride=16),
-        "digest": lambda _: "0" * 32,
-        "TINY_WEIGHTS": "weights",
-    }
-    run(page.pop("Writing your own"), names)
-    run(page.pop("The contract"), names)
-    encoder = names["TestMyEncoder"]().make_encoder()
-    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
-    (first, _) = encoder.encode(pixels, [None, None])
-    assert first["z"].shape == (8, 2, 3)
-    assert not page, f"blocks that no test runs: {list(page)}"

@@ -106,11 +106,11 @@ def test_a_held_out_part_is_named_at_the_loader(store: Store) -> None:
     ("given", "sentence"),
     [
         ({"micro_batches": 2}, "micro_batches must be 1 for one pass, got 2"),
-        ({"batch_size": 8}, "got 'batch_size'; use global_batch_size=N"),
-        ({"cache": "x"}, r"got 'cache'; use options=LoaderOptions\(cache=...\)"),
-        ({"shuffle": True}, "got 'shuffle'; use nothing: the order is always shuffled"),
-        ({"filter": "label == 1"}, r"got 'filter'; use Source\(store=..., filter=...\)"),
-        ({"sauce": 1}, "got 'sauce'; use the names in docs/loader.md"),
+        ({"batch_size": 8}, "got batch_size; for batch_size use global_batch_size=N"),
+        ({"cache": "x"}, r"got cache; for cache use options=LoaderOptions\(cache=...\)"),
+        ({"shuffle": True}, "got shuffle; for shuffle use nothing: the order is always"),
+        ({"filter": "label == 1"}, r"got filter; for filter use Source\(store=..., filter=...\)"),
+        ({"sauce": 1}, "got sauce; for sauce use one of the names in docs/loader.md"),
     ],
 )
 def test_what_does_not_fit_costs_one_sentence(
