@@ -211,3 +211,61 @@ def test_another_models_name_stands_for_a_preset_of_its_class_and_formula(name: 
     assert known_encoders()[ALIASES[name]].spec.impl == f"diffusers.{declared[1]}"
     if formula in (_MEAN_AND_STD, _SCALE):
         assert "shift_factor" not in source
+
+
+_FIGURES = ("latents_mean", "latents_std", "scaling_factor", "shift_factor")
+
+
+def statements_before_decoding(path: str) -> str:
+    """Return what a pipeline does with a VAE's figures in the block in which it decodes."""
+    for node in ast.walk(ast.parse(pipelines(path))):
+        for block in (getattr(node, name, None) for name in ("body", "orelse")):
+            for at, statement in enumerate(block if isinstance(block, list) else ()):
+                is_plain = isinstance(statement, ast.Assign | ast.Return)
+                if is_plain and "self.vae.decode(" in ast.unparse(statement):
+                    before = [ast.unparse(each) for each in block[:at]]
+                    return "\n".join(each for each in before if any(f in each for f in _FIGURES))
+    raise AssertionError(f"{path} decodes")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("chroma", "hidream", "longcat-image", "lumina2", "ovis-image", "z-image", "prx", "bria"),
+        *("krea2", "nucleus", "anyflow", "cosmos2", "skyreels-v2", "bria-fibo", "lucy"),
+        *("kandinsky5-video", "sana-wm"),
+    ],
+)
+def test_a_pipeline_s_own_code_turns_scores_back_into_latents(
+    name: str, save_tiny: SaveTiny
+) -> None:
+    import diffusers  # noqa: PLC0415  takes seconds
+
+    preset = ALIASES[name]
+    kl = {"scaling_factor": 0.3611, "shift_factor": 0.1159, "latent_channels": 16}
+    folder = save_tiny("AutoencoderKL", **kl) if preset in ("flux", "kl") else save_tiny(preset)
+    encoder = load_encoder(f"{name}:{folder}", CPU)
+    vae_class = getattr(diffusers, encoder.spec.impl.removeprefix("diffusers."))
+    vae = vae_class.from_pretrained(folder, low_cpu_mem_usage=False)
+    field = encoder.spec.fields[0]
+    shape = (1, field.channels, *(2 for axis in field.axes[1:]))
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)).double()
+    assert encoder.spec.normalizer is not None
+    scores = normalize(latents, encoder.spec.normalizer.ops, "".join(field.axes))
+    names: dict[str, Any] = {
+        "self": SimpleNamespace(
+            vae=vae, scheduler=SimpleNamespace(config=SimpleNamespace(sigma_data=1.0))
+        ),
+        "torch": torch,
+        "latents": scores,
+        "video": scores,
+        "latents_device": scores.device,
+        "latents_dtype": scores.dtype,
+    }
+    code = statements_before_decoding(_SOURCES[name][0])
+    assert code
+    exec(compile(code, name, "exec"), names)
+    given = names.get("latents_scaled", names["video"])
+    decoded = given if given is not scores else names["latents"]
+    assert decoded is not scores
+    assert torch.allclose(decoded.double(), latents, atol=1e-5)
