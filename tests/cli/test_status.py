@@ -226,10 +226,12 @@ def test_after_a_swap_both_encodings_are_shown(cli: Cli, own_store: Store) -> No
 
 
 def test_columns_of_different_pixels_are_said() -> None:
-    def progress(column: str, is_served: bool = True, **pixels: str) -> EncodingProgress:
+    def progress(
+        column: str, is_served: bool = True, asked: str = "pixels", **pixels: str
+    ) -> EncodingProgress:
         return EncodingProgress(column=column, encoder="dct", fingerprint="ab", is_served=is_served,
                         planned=1, encoded=1, quarantined=0, num_bytes=1, num_units_missing=0,
-                        transform={"version": pixels.pop("version"),
+                        transform={"version": pixels.pop("version"), "input": asked,
                                    "libraries": pixels})  # fmt: skip
 
     old, new = progress("latents", version="1"), progress("dino", version="2", resize="aa")
@@ -238,6 +240,7 @@ def test_columns_of_different_pixels_are_said() -> None:
     )
     assert mixed_pixels([new, progress("latents", is_served=False, version="1")]) == ""
     assert mixed_pixels([new, progress("clip", version="2", resize="aa")]) == ""
+    assert mixed_pixels([new, progress("text", version="1", asked="text:caption")]) == ""
 
 
 def test_an_empty_store_says_what_to_do(cli: Cli, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.decode import pixel_rules
 from latentcache.store import EncodingProgress
 from latentcache.terminal import bytes_text, count_text, duration_text, print_table
@@ -47,7 +48,11 @@ def progress_json(each: EncodingProgress) -> dict[str, Any]:
 
 def mixed_pixels(encodings: Sequence[EncodingProgress]) -> str:
     """Return a warning where served columns were made of pixels by different rules, else ""."""
-    served = [each for each in encodings if each.is_served]
+    served = [
+        each
+        for each in encodings
+        if each.is_served and not parse_input(recorded_input(each.transform)).annotation
+    ]
     rules = [pixel_rules(each.transform) for each in served]
     for each, theirs in zip(served[1:], rules[1:], strict=True):
         first, ours = served[0], rules[0]
