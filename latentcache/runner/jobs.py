@@ -80,7 +80,10 @@ def build(
             if settled is not None:
                 planned = planned or plan_into(store, plan, workers=None, reporter=reporter)
                 return planned, settled
-        size = _planned_size(store.generations()) if found else listed_size(plan)
+        if planned is not None:
+            size = _missing_size(store, encode.column)
+        else:
+            size = _planned_size(store.generations()) if found else listed_size(plan)
     from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
 
     with (
@@ -122,6 +125,16 @@ def listed_size(plan: PlanRequest) -> RunSize:
         if num_listed > limit:
             break
     return RunSize(num_samples=num_listed)
+
+
+def _missing_size(store: Store, column: str) -> RunSize:
+    """Return what a served column lacks of the plan: after an update most of it is there."""
+    generations = store.generations()
+    view = store.snapshot().columns.get(column) if store.snapshots() else None
+    if view is None:
+        return _planned_size(generations)
+    size = _planned_size(generations[view.entry.num_generations :])
+    return replace(size, num_samples=size.num_samples + view.num_missing)
 
 
 def _planned_size(generations: list[Generation]) -> RunSize:

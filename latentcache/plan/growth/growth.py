@@ -137,7 +137,7 @@ class Growth:
                     self._keep(media, samples, fresh)
                 else:
                     nominated.append((media, samples))
-            is_same = map_ahead(self._has_same_bytes, nominated)
+            is_same = map_ahead(self._has_same_bytes, nominated) if nominated else ()
             for (media, samples), same in zip(nominated, is_same, strict=True):
                 if same:
                     self._note_touched(media)
