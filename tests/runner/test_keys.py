@@ -91,7 +91,7 @@ def check(store: Path, listed: list[tuple[int, int]]) -> None:
     for key, _, _, fields in Store.open(store).snapshot().column("latents").iter_samples():
         video, first = divmod(read_number(decode_fields(encoder, fields)[0]), NUM_FRAMES)
         clip = Clip(start_s=first / RATE, num_frames=5, frame_rate_fps=RATE)
-        assert key == sample_key(SourceRef(path=f"{video}.mp4"), budget=clip.budget)
+        assert key == sample_key(SourceRef(path=f"{video}.mp4"), window=clip.window)
         shown.append((video, first))
     assert sorted(shown) == sorted(listed)
 

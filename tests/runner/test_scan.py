@@ -61,8 +61,8 @@ def test_every_refused_window_of_a_film_has_a_key_and_a_reason_of_its_own(corpus
     refused = [file.samples[0] for file in probe_media(settings, windows)]
     reasons = [each.reject.reason for each in refused if each.reject]
     assert reasons[:3] == [
-        "the budget from 3 to 4 s is not within the video's 2.000 s",
-        "the budget from 5 to 2 s is not within the video's 2.000 s",
+        "the window from 3 to 4 s is not within the video's 2.000 s",
+        "the window from 5 to 2 s is not within the video's 2.000 s",
         "the video has 3 frames at the clips' rate, the shortest clip 5",
     ]
     assert len({each.key for each in refused}) == len(reasons) == 5
