@@ -317,10 +317,10 @@ def lightning(folder: Path, seen: Seen) -> None:
         given |= {"max_epochs": 2, "use_distributed_sampler": False}
         return pl.Trainer(**(given | quiet | options), callbacks=[WholeSteps()])
 
-    def fuse(runs: pl.Trainer, loader: LatentLoader, **options: Any) -> Module:
+    def fit(runs: pl.Trainer, loader: LatentLoader, **options: Any) -> Module:
         module = Module()
         module.kind = options.pop("kind", "train")
-        runs.fuse(module, loader, held_out(folder), **options)
+        runs.fit(module, loader, held_out(folder), **options)
         return module
 
     path = folder / "lightning.ckpt"
@@ -335,20 +335,20 @@ def lightning(folder: Path, seen: Seen) -> None:
 
     first = trainer()
     first.callbacks.append(Stop())
-    fuse(first, training(folder))
-    fuse(trainer(), training(folder), ckpt_path=path)
+    fit(first, training(folder))
+    fit(trainer(), training(folder), ckpt_path=path)
 
     # A hook that returns the same loader each time goes on where it stood.
     again = trainer(reload_dataloaders_every_n_epochs=1, limit_val_batches=0)
-    fuse(again, training(folder), kind="reloaded")
+    fit(again, training(folder), kind="reloaded")
     # The same batch in each epoch: a pass begins anew.
     source = Source(store=folder / "store", filter="fold == 0")
     one_batch = LatentLoader(source, global_batch_size=BATCH, one_pass=True)
     overfit = trainer(overfit_batches=1, accumulate_grad_batches=1, max_epochs=3)
-    fuse(overfit, one_batch, kind="overfit")
+    fit(overfit, one_batch, kind="overfit")
     for options in ({"limit_train_batches": 5}, {"accumulate_grad_batches": 1}):
         try:
-            fuse(trainer(**options), training(folder), kind="refused")
+            fit(trainer(**options), training(folder), kind="refused")
         except ConfigError as error:
             seen.note(kind="error", text=str(error))
 
