@@ -97,6 +97,17 @@ def test_a_broken_device_blames_no_sample() -> None:
         _loaded("StickyEncoder").submit(_batch(marked=1)).result()
 
 
+def test_what_comes_after_a_broken_device_is_not_noted() -> None:
+    encoder = _loaded("StickyEncoder")
+    noted: list[str] = []
+    breaking = encoder.submit(_batch(marked=1), note=lambda runs: noted.append(f"first {runs}"))
+    after = encoder.submit(_batch(), note=lambda runs: noted.append(f"second {runs}"))
+    for future in (breaking, after):
+        with pytest.raises(EncoderBrokenError):
+            future.result()
+    assert noted == ["first True"]
+
+
 def test_running_out_of_memory_blames_no_sample() -> None:
     with pytest.raises(EncoderOutOfMemoryError, match="batch must fit the device"):
         _loaded("OutOfMemoryEncoder").submit(_batch(marked=1)).result()

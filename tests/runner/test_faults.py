@@ -60,9 +60,6 @@ def test_a_poisonous_sample_costs_itself_alone(
     store = tmp_path / "store"
     # Where actors die, two of them: what the other one finishes between is progress.
     resources = None if reason.startswith("crashed") else _ONE_ACTOR
-    if fake == "StickyEncoder":
-        # A second unit on the broken device may be blamed for it: known, and not mended yet.
-        resources = Resources(units_in_flight=1)
     result = build_store(marked_corpus, store, f"{_FAKES}:{fake}", resources=resources)
     assert (result.planned, result.encoded, result.quarantined) == (121, 120, 1)
     view = Store.open(store).snapshot().columns["latents"]

@@ -170,6 +170,7 @@ class BatchEncoder:
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
         self._batch_started_s: float | None = None
+        self._broken = ""
         self._fp32_encoder: Encoder | None = None
 
     @property
@@ -221,6 +222,9 @@ class BatchEncoder:
         return self._fp32_encoder
 
     def _timed(self, work: Callable[[], ResultT], where: str, note: Note | None) -> ResultT:
+        if self._broken:
+            # The note stays with what broke it: whatever comes after would fail too, unblamed.
+            raise EncoderBrokenError(self._broken)
         if note is not None:
             note(True)
         started_s = self._batch_started_s = time.monotonic()
@@ -234,6 +238,9 @@ class BatchEncoder:
             raise EncoderOutOfMemoryError(
                 f"batch must fit the device, got out of memory at {where} ({first_line(error)})"
             ) from None
+        except EncoderBrokenError as error:
+            self._broken = str(error)
+            raise
         finally:
             self._batch_started_s = None
             self.busy_s += time.monotonic() - started_s
