@@ -8,6 +8,7 @@ from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
 from latentcache.encoders.declared import EncoderFacts
+from latentcache.encoders.hidden_layers import layer_numbers
 from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec
 
 _LOADER = "latentcache.encoders.features.load_features"
@@ -56,15 +57,7 @@ class FeatureKnobs:
         Raises:
             ConfigError: They are no numbers.
         """
-        if self.layers == "last":
-            return ()
-        try:
-            return tuple(int(each) for each in self.layers.split("+"))
-        except ValueError:
-            raise ConfigError(
-                f"layers must be last, or numbers of hidden states joined by +, got "
-                f"{self.layers!r}; write for instance layers=-2"
-            ) from None
+        return layer_numbers(self.layers)
 
 
 def feature_knobs(given: dict[str, PLAIN_SCALAR], name: str) -> FeatureKnobs:

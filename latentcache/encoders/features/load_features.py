@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from latentcache.core.errors import ConfigError, EncoderError
+from latentcache.core.errors import EncoderError
 from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.features.feature_presets import (
     FeatureFamily,
@@ -14,6 +14,7 @@ from latentcache.encoders.features.feature_presets import (
     feature_field,
     feature_knobs,
 )
+from latentcache.encoders.hidden_layers import check_layers
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.saved_model import (
     SavedModel,
@@ -59,13 +60,7 @@ def load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
     config = model.config
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
-    num_states = config.num_hidden_layers + 1
-    wrong = [each for each in knobs.layer_numbers if not -num_states <= each < num_states]
-    if wrong:
-        raise ConfigError(
-            f"layers must be hidden states {-num_states} to {num_states - 1}, got {wrong[0]} "
-            f"({found.label}); the model has {num_states - 1} layers"
-        )
+    check_layers(knobs.layer_numbers, config.num_hidden_layers, found.label)
     mean, std = _mean_std(family, found)
     model_facts = ModelFacts(
         patch=int(config.patch_size),

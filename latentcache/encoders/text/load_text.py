@@ -7,6 +7,7 @@ from typing import Any
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.encoders.declared import EncoderFacts
+from latentcache.encoders.hidden_layers import check_layers
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.saved_model import saved_digest
 from latentcache.encoders.spec import Encoder
@@ -109,13 +110,7 @@ def _found(family: TowerFamily, knobs: TextKnobs, options: EncoderOptions) -> To
 
 
 def _check_layers(knobs: TextKnobs, config: Any, label: str) -> None:
-    num_states = config.num_hidden_layers + 1
-    wrong = [each for each in knobs.layer_numbers if not -num_states <= each < num_states]
-    if wrong:
-        raise ConfigError(
-            f"layers must be hidden states {-num_states} to {num_states - 1}, got {wrong[0]} "
-            f"({label}); the model has {num_states - 1} layers"
-        )
+    check_layers(knobs.layer_numbers, config.num_hidden_layers, label)
     most = getattr(config, "max_position_embeddings", None)
     total = knobs.max_length + knobs.drop
     if most is not None and total > most:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from latentcache.core.errors import ConfigError
+from latentcache.encoders.hidden_layers import layer_numbers
 
 Side = Literal["left", "right"]
 
@@ -64,15 +65,7 @@ class TextKnobs:
         Raises:
             ConfigError: They are no numbers.
         """
-        if self.layers == "last":
-            return ()
-        try:
-            return tuple(int(each) for each in str(self.layers).split("+"))
-        except ValueError:
-            raise ConfigError(
-                f"layers must be last, or numbers of hidden states joined by +, got "
-                f"{self.layers!r}; write for instance layers=-2"
-            ) from None
+        return layer_numbers(self.layers)
 
     @property
     def length_classes(self) -> tuple[int, ...]:
