@@ -1,8 +1,9 @@
 """Files as a plan knows them, by hash: 17 bytes a file, however long their names are."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,22 +30,41 @@ class Change:
         return cls(count=sum(change.count for change in changes), example=example)
 
 
-class _Counted:
+def changes_json(changes: Mapping[str, Change]) -> dict[str, Any]:
+    """Return counts and examples by name, as ``--json`` shows them."""
+    return {
+        name: {"count": change.count, "example": change.example} for name, change in changes.items()
+    }
+
+
+def told_changes(changes: Mapping[str, Change], words: Mapping[str, str]) -> str:
+    """Return what a person is told of those that are not empty, in the order given."""
+    return ", ".join(
+        f"{change.count:,} {words[name]} (e.g. {change.example})"
+        for name, change in changes.items()
+        if change.count
+    )
+
+
+class Counted:
     """Changes by kind."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
-    def add(self, kind: str, path: str) -> None:
-        self._counts[kind] += 1
-        self._examples.setdefault(kind, path)
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        """Count something of ``kind``."""
+        self._counts[kind] += count
+        self._examples.setdefault(kind, example)
 
     def of(self, kind: str) -> Change:
+        """Return how much of a kind was counted, with the first example."""
         return Change(count=self._counts[kind], example=self._examples.get(kind, ""))
 
     @property
     def kinds(self) -> list[str]:
+        """The kinds that were counted."""
         return sorted(self._counts)
 
 
@@ -70,7 +90,7 @@ class KnownFiles:
         self._facts: npt.NDArray[np.int64] = hashes[first, 1]
         self._seen = np.zeros(len(paths), bool)
         self._waiting: list[tuple[str, Facts]] = []
-        self._added, self._differing = _Counted(), _Counted()
+        self._added, self._differing = Counted(), Counted()
 
     def see(self, found: Facts, kind: str) -> None:
         """Take a file that is there now."""

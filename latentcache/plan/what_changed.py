@@ -4,7 +4,7 @@ Nothing is opened. Sizes and times nominate: a file that was only copied again d
 """
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentcache.core.errors import ConfigError
@@ -16,7 +16,13 @@ from latentcache.plan.corpus.sources import Corpus, CorpusPart
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders
 from latentcache.plan.corpus.webdataset import TAR_EXTENSION
 from latentcache.plan.growth.planned_samples import TOUCHED, iter_expected
-from latentcache.plan.known_files import Change, Facts, KnownFiles
+from latentcache.plan.known_files import (
+    Change,
+    Facts,
+    KnownFiles,
+    changes_json,
+    told_changes,
+)
 from latentcache.plan.listing import extension_of, path_below, portable_path
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.read_sources import locate
@@ -59,26 +65,19 @@ class CorpusChanges:
 
     def as_dict(self) -> dict[str, Any]:
         """Return counts and examples, as ``--json`` shows them."""
-        return {
-            name: {"count": change.count, "example": change.example}
-            for name, change in self._named()
-        }
+        return changes_json(self._named())
 
-    def _named(self) -> list[tuple[str, Change]]:
-        return [(each.name, getattr(self, each.name)) for each in fields(self)]
+    def _named(self) -> dict[str, Change]:
+        return {name: getattr(self, name) for name in _WORDS}
 
     @property
     def sentence(self) -> str:
         """What is told if anything changed; else empty."""
-        told = [
-            f"{change.count:,} {_WORDS[name]} (e.g. {change.example})"
-            for name, change in self._named()
-            if change.count
-        ]
+        told = told_changes(self._named(), _WORDS)
         if not told:
             return ""
         return (
-            f"corpus must be as it was planned, got {', '.join(told)}; the store holds what was "
+            f"corpus must be as it was planned, got {told}; the store holds what was "
             "planned: say --update to take the changes in"
         )
 

@@ -1,6 +1,6 @@
 """Taking samples out of a plan: a generation that only retires, snapshots that leave them out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from latentcache.core.findings import MAX_EXAMPLES
 from latentcache.plan import TAKEN_DOWN, PlannedRow, iter_planned
 from latentcache.stats import merge_arrays
 from latentcache.store import ColumnChange, GenerationDraft, Snapshot, Store
-from latentcache.store.rows import RETIRED_SCHEMA
+from latentcache.store.rows import retired_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +78,10 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
     older = tuple(store.snapshots())
     snapshot = None
     if found:
-        rows = sorted((row.retired_shard, row.row) for row in found)
-        columns = [pa.array(values, pa.int32()) for values in zip(*rows, strict=True)]
-        reasons = pa.array([TAKEN_DOWN] * len(rows))
         examples = [row.label for row in found[:MAX_EXAMPLES]]
         finding = {"kind": "taken_down", "count": len(found), "examples": examples}
-        snapshot = retire_rows(
-            store, [pa.table([*columns, reasons], schema=RETIRED_SCHEMA)], finding
-        )
+        retired = retired_table((row.retired_shard, row.row, TAKEN_DOWN) for row in found)
+        snapshot = retire_rows(store, retired, finding)
     return RetireResult(
         num_retired=len(found),
         num_before=num_before,
@@ -95,14 +91,12 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
     )
 
 
-def retire_rows(
-    store: Store, retired: Sequence[pa.Table], finding: dict[str, Any]
-) -> Snapshot | None:
+def retire_rows(store: Store, retired: pa.Table, finding: dict[str, Any]) -> Snapshot | None:
     """Add a generation that has no rows and retires some; serve what is served without them.
 
     Args:
         store: With a plan.
-        retired: Tables of ``RETIRED_SCHEMA``.
+        retired: From ``retired_table``.
         finding: Kind, count and examples, for ``status``.
     """
     newest = store.generations()[-1]
@@ -113,7 +107,7 @@ def retire_rows(
         seed=newest.seed,
         runs=(),
         rows=(),
-        retired=retired,
+        retired=[retired],
         totals={"findings": [finding]},
     )
     store.write_generation(draft)

@@ -4,7 +4,6 @@ Sizes and times nominate, the digest of the bytes decides: a corpus that was onl
 moved as a whole, costs a read and no encoding. What changed or went is retired, never moved.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +15,17 @@ from latentcache.core.findings import MAX_NAMED, Findings
 from latentcache.plan.growth.edited_annotations import AnnotationEdits, Revision
 from latentcache.plan.growth.planned_samples import TOUCHED, Indices, PlannedRow, PlannedSamples
 from latentcache.plan.growth.source_digests import SourceDigests, digest_now
-from latentcache.plan.known_files import Change
+from latentcache.plan.known_files import Change, Counted, changes_json, told_changes
 from latentcache.plan.listing import ListedMedia
 from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.placement.scanned import ScannedMedia
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import Generation, Store
-from latentcache.store.rows import RETIRED_SCHEMA
+from latentcache.store.rows import retired_table
 
 MAX_RETIRED_SHARE = 0.05
 """An update that would retire more than this stops and asks."""
 
-_TABLE_ROWS = 50_000
 _WORDS = {
     "added": "added",
     "changed": "changed",
@@ -66,17 +64,16 @@ class UpdateCounts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return counts and examples, as ``--json`` shows them."""
-        changes = ((name, getattr(self, name)) for name in _WORDS)
-        return {name: {"count": one.count, "example": one.example} for name, one in changes}
+        return changes_json(self._named())
+
+    def _named(self) -> dict[str, Change]:
+        return {name: getattr(self, name) for name in _WORDS}
 
     @property
     def sentence(self) -> str:
         """What a person is told."""
-        changes = ((words, getattr(self, name)) for name, words in _WORDS.items())
-        told = [
-            f"{one.count:,} {words} (e.g. {one.example})" for words, one in changes if one.count
-        ]
-        return "update: " + (", ".join(told) or "the corpus is as it was planned")
+        told = told_changes(self._named(), _WORDS)
+        return f"update: {told or 'the corpus is as it was planned'}"
 
 
 class Growth:
@@ -108,17 +105,12 @@ class Growth:
         self._planned = PlannedSamples(store.folder, generations)
         self._digests = SourceDigests(store)
         self._edits = AnnotationEdits(store, generations, root, self._planned, base)
-        self._counts: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
+        self._counted = Counted()
         self._touched: list[tuple[str, str, int, str]] = []
         self._again: dict[tuple[str, str], Indices] = {}
         self._touched_sources: set[tuple[str, str]] = set()
         self._kept: list[tuple[ListedMedia, Indices]] = []
         self._notes = Findings()
-
-    def _count(self, kind: str, example: str, count: int = 1) -> None:
-        self._counts[kind] += count
-        self._examples.setdefault(kind, example)
 
     def to_scan(self, chunks: Iterable[list[ListedMedia]]) -> Iterator[list[ListedMedia]]:
         """Yield of each chunk what has to be looked into."""
@@ -130,7 +122,7 @@ class Growth:
                 if not len(samples):
                     fresh.append(media)
                 elif self._planned.is_taken_down[samples].all():
-                    self._count("taken_down", media.source.label)
+                    self._counted.add("taken_down", media.source.label)
                 elif media.reject is not None:
                     self._keep_unreadable(media, samples, fresh)
                 elif self._planned.is_as_planned(media, samples):
@@ -157,7 +149,7 @@ class Growth:
     ) -> None:
         """Keep samples whose file cannot be read today; a record refused before stays so."""
         if (self._planned.shard[samples] >= 0).any():
-            self._count("unreadable", media.source.label, len(samples))
+            self._counted.add("unreadable", media.source.label, len(samples))
             self._planned.seen[samples] = True
         else:
             self._look_again(media, samples, fresh)
@@ -197,7 +189,7 @@ class Growth:
         if (source.path, source.member) in self._touched_sources:
             return
         self._touched_sources.add((source.path, source.member))
-        self._count("touched", source.label)
+        self._counted.add("touched", source.label)
         if not source.member:
             self._touched.append((source.path, TOUCHED, source.size_bytes, media.version))
 
@@ -205,7 +197,7 @@ class Growth:
         planned = self._planned
         num_rows = int((planned.shard[samples] >= 0).sum())
         if num_rows and not planned.changed[samples].all():
-            self._count("changed", media.source.label, num_rows)
+            self._counted.add("changed", media.source.label, num_rows)
         planned.changed[samples] = ~planned.is_taken_down[samples]
         fresh.append(media)
 
@@ -223,7 +215,7 @@ class Growth:
             if media.reject is not None:
                 return False  # still refused: the plan says so already
             if not planned.recovered[again].any():
-                self._count("recovered", source.label)
+                self._counted.add("recovered", source.label)
             planned.recovered[again] = True
             return True
         sample = planned.of_key(media.key)
@@ -232,9 +224,9 @@ class Growth:
             return False
         (samples,) = planned.of_sources([source])
         if not planned.changed[samples].any():
-            self._count("added", source.label)
+            self._counted.add("added", source.label)
         elif (planned.shard[samples] < 0).all() and media.reject is None:
-            self._count("recovered", source.label)
+            self._counted.add("recovered", source.label)
         return True
 
     def finish(self, findings: Findings, *, may_retire: bool) -> tuple[UpdateCounts, pa.Table]:
@@ -252,9 +244,9 @@ class Growth:
         retired: list[tuple[int, int, str]] = []
         for row in planned.rows(gone):
             if _is_lost(row, findings):
-                self._count("unreadable", row.label)
+                self._counted.add("unreadable", row.label)
                 continue
-            self._count("removed", row.label)
+            self._counted.add("removed", row.label)
             retired.append((row.retired_shard, row.row, "removed"))
         retired += [
             (row.retired_shard, row.row, "changed") for row in planned.rows(planned.changed)
@@ -263,14 +255,8 @@ class Growth:
         retired += [
             (row.retired_shard, row.row, "recovered") for row in planned.rows(planned.recovered)
         ]
-        counts = UpdateCounts(
-            **{
-                name: Change(count=self._counts[name], example=self._examples.get(name, ""))
-                for name in _WORDS
-                if name != "edited"
-            },
-            edited=self._edits.change,
-        )
+        counted = {name: self._counted.of(name) for name in _WORDS}
+        counts = UpdateCounts(**{**counted, "edited": self._edits.change})
         if num_retired > max(1, MAX_RETIRED_SHARE * planned.num_rows) and not may_retire:
             raise ConfigError(
                 f"an update must keep {1 - MAX_RETIRED_SHARE:.0%} of the samples unless told, got "
@@ -278,10 +264,7 @@ class Growth:
                 f"{planned.num_rows:,} (e.g. {counts.removed.example or counts.changed.example}); "
                 "nothing was changed: look whether this is the corpus, and say --allow-retire if so"
             )
-        columns = zip(*sorted(retired), strict=True) if retired else ([], [], [])
-        arrays = [pa.array(list(values), kind.type) for values, kind in
-                  zip(columns, RETIRED_SCHEMA, strict=True)]  # fmt: skip
-        return counts, pa.table(arrays, schema=RETIRED_SCHEMA)
+        return counts, retired_table(retired)
 
     def beside(self, findings: Findings) -> list[tuple[str, str, int, str]]:
         """Return touched files and captions, for the table of what lies beside the media.

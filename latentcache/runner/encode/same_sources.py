@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.findings import MAX_EXAMPLES
@@ -27,7 +26,7 @@ from latentcache.store import (
     UnitEntry,
 )
 from latentcache.store.format import SOURCE_DIGEST_BYTES, read_meta
-from latentcache.store.rows import RETIRED_SCHEMA
+from latentcache.store.rows import retired_table
 from latentcache.store.snapshots import PlanView
 
 Rows = npt.NDArray[Any]
@@ -145,19 +144,12 @@ def _told(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> str:
 
 
 def _retire(store: Store, changed: Sequence[tuple[UnitRange, Rows]]) -> None:
-    retired = [
-        pa.table(
-            {
-                "shard": np.full(len(rows), unit.unit.shard, np.int32),
-                "row": (rows + unit.first_row).astype(np.int32),
-                "reason": [_REASON] * len(rows),
-            },
-            schema=RETIRED_SCHEMA,
-        )
+    retired = retired_table(
+        (unit.unit.shard, row, _REASON)
         for unit, rows in changed
-    ]
-    count = sum(len(table) for table in retired)
-    finding = {"kind": "picture_changed", "count": count, "examples": _names(store, changed)}
+        for row in (rows + unit.first_row).tolist()
+    )
+    finding = {"kind": "picture_changed", "count": len(retired), "examples": _names(store, changed)}
     retire_rows(store, retired, finding)
 
 

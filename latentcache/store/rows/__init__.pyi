@@ -14,6 +14,7 @@ from .plan_tables import read_rejects as read_rejects
 from .plan_tables import read_retired as read_retired
 from .plan_tables import read_rows as read_rows
 from .plan_tables import retired_shard as retired_shard
+from .plan_tables import retired_table as retired_table
 from .revisions import revise_annotation as revise_annotation
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "read_retired",
     "read_rows",
     "retired_shard",
+    "retired_table",
     "revise_annotation",
 ]

@@ -4,7 +4,7 @@ Row groups hold whole shards, so reading a unit decodes the one group that holds
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -223,6 +223,15 @@ def find_file(
 def read_rejects(folder: Folder, generation: Generation) -> pa.Table:
     """Return the rows that planning refused; empty if there are none."""
     return _read_small(folder, generation.rejects, REJECTS_SCHEMA)
+
+
+def retired_table(rows: Iterable[tuple[int, int, str]]) -> pa.Table:
+    """Return a table of ``RETIRED_SCHEMA``, in order, of shards, rows and reasons."""
+    columns = zip(*sorted(rows), strict=True)
+    values = dict(zip(RETIRED_SCHEMA.names, columns, strict=False))
+    return pa.table(
+        {name: list(values.get(name, ())) for name in RETIRED_SCHEMA.names}, schema=RETIRED_SCHEMA
+    )
 
 
 def read_retired(folder: Folder, generation: Generation) -> pa.Table:
