@@ -19,8 +19,10 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.findings import Findings
 from latentcache.plan.corpus.annotation_fields import Noted, annotations_of, texts_in
 from latentcache.plan.corpus.metadata import FILE_COLUMNS
+from latentcache.plan.growth.known_plan import plan_base
 from latentcache.plan.listing import Annotation, extension_of, portable_path
 from latentcache.plan.placement.classes import LABEL, LABEL_NAME
+from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.tables.plan_records import (
     JSON_EXTENSIONS,
@@ -31,7 +33,7 @@ from latentcache.plan.tables.plan_records import (
 from latentcache.plan.tables.table_rows import BrokenRecord, Record
 from latentcache.storage import Folder
 from latentcache.store import Generation, Store
-from latentcache.store.rows import iter_rows, list_annotations
+from latentcache.store.rows import iter_rows
 
 _KEY = "key"
 _KINDS = {
@@ -98,7 +100,7 @@ def annotate(store: Store, table_url: str, options: PlanOptions) -> Revision:
             "CORPUS STORE` first"
         )
     found = Revision()
-    table = _read(table_url, options, _types_there(store, generations), found)
+    table = _read(table_url, options, plan_base(store, generations), found)
     roots = [each.corpus_url.rstrip("/") + "/" for each in generations]
     rows = _RowNumbers(table.names, roots, is_key=table.is_key)
     matched = [
@@ -132,11 +134,11 @@ class _Table:
     values: Mapping[str, Any]
 
 
-def _read(url: str, options: PlanOptions, there: Mapping[str, Any], found: Revision) -> _Table:
+def _read(url: str, options: PlanOptions, base: PlanBase, found: Revision) -> _Table:
     root, name = _located(url)
     columns = column_names(root, name)
     column = _naming_column(columns, options, where=url)
-    texts = {each for each in columns if pa.types.is_string(there.get(each, pa.null()))}
+    texts = {each for each in columns if pa.types.is_string(base.types.get(each, pa.null()))}
     notes = Noted(found.findings, portable_path(name))
     names: list[str] = []
     records: list[dict[str, Annotation]] = []
@@ -162,10 +164,10 @@ def _read(url: str, options: PlanOptions, there: Mapping[str, Any], found: Revis
     found.num_rows = len(names)
     positions = list(first_seen.values())
     values = {
-        each: _typed(each, records, positions, there, where=url)
+        each: _typed(each, records, positions, base.types, where=url)
         for each in sorted({name for record in records for name in record})
     }
-    return _Table(names=names, is_key=column == _KEY, values=_numbered(values, there, where=url))
+    return _Table(names=names, is_key=column == _KEY, values=_numbered(values, base, where=url))
 
 
 def _located(url: str) -> tuple[Folder, str]:
@@ -300,13 +302,13 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _numbered(values: Mapping[str, Any], there: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+def _numbered(values: Mapping[str, Any], base: PlanBase, *, where: str) -> dict[str, Any]:
     """Return ``values`` with labels that are names as the numbers which the store gave them."""
     found = dict(values)
     label = found.get(LABEL)
-    if label is None or not pa.types.is_string(label.type) or there.get(LABEL) != pa.int64():
+    if label is None or not pa.types.is_string(label.type) or base.types.get(LABEL) != pa.int64():
         return found
-    classes: list[str] = there[_CLASSES]
+    classes = base.classes
     numbers = {name: number for number, name in enumerate(classes)}
     unknown = sorted({name for name in label.to_pylist() if name is not None} - numbers.keys())
     if unknown:
@@ -319,23 +321,6 @@ def _numbered(values: Mapping[str, Any], there: Mapping[str, Any], *, where: str
     found[LABEL] = pa.array(
         [None if name is None else numbers[name] for name in label.to_pylist()], pa.int64()
     )
-    return found
-
-
-_CLASSES = " classes"
-"""No annotation's name: what the numbers of ``label`` stand for."""
-
-
-def _types_there(store: Store, generations: list[Generation]) -> dict[str, Any]:
-    """Return the type of every annotation in the store, and the classes of its labels."""
-    found: dict[str, Any] = {}
-    for name in sorted({file.annotation for file in list_annotations(store.folder)}):
-        for generation in generations:
-            annotation = store.annotation(generation, name)
-            if annotation is not None:
-                found[name] = annotation.type
-                break
-    found[_CLASSES] = list(generations[0].totals.get("classes") or [])
     return found
 
 

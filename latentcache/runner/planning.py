@@ -151,7 +151,7 @@ def _updated(
     """Return the generation that takes in what changed, or ``newest`` where nothing did."""
     generations = store.generations()
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
-    base = plan_base(store, generations, store.annotation_names())
+    base = plan_base(store, generations)
     growth = Growth(store, generations, corpus.root, base, retries_all=request.retry_refused)
     with drafted_plan(
         request, workers=workers, reporter=reporter, growth=growth, base=base

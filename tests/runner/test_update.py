@@ -13,7 +13,7 @@ from PIL import Image
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader, Source
-from latentcache.plan import PlanOptions
+from latentcache.plan import PlanOptions, annotate
 from latentcache.runner import (
     EncodeOptions,
     EncodeRequest,
@@ -212,6 +212,17 @@ def test_edited_captions_and_classes_are_revised_without_encoding(
     assert {labels["cats/0.png"], labels["dogs/0.png"], labels["ants/0.png"]} == {0, 1, 2}
     assert (labels["cats/0.png"], labels["ants/0.png"]) == (0, 2)
     assert counts(planned(corpus, store)) == {}
+
+
+def test_classes_that_an_update_brought_are_known_to_a_table(
+    corpus: Path, store: Path, tmp_path: Path
+) -> None:
+    picture(corpus / "ants" / "0.png", 50)
+    built(corpus, store, update=True)
+    (tmp_path / "labels.csv").write_text("path,label\ncats/0.png,ants\n")
+    annotate(Store.open(store), str(tmp_path / "labels.csv"), PlanOptions())
+    labels = annotation(store, "label")
+    assert labels["cats/0.png"] == labels["ants/0.png"] == 2
 
 
 def test_second_caption_edit_is_seen_too(corpus: Path, store: Path) -> None:

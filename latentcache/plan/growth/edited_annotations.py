@@ -141,7 +141,7 @@ class AnnotationEdits:
             return self._number(text) if name == LABEL else text
         value = fields.get(name)
         kind = self._base.types.get(name)
-        if value is None or kind is None or pa.types.is_null(kind):
+        if value is None or kind is None:
             return value
         if pa.types.is_integer(kind) and (isinstance(value, bool) or not isinstance(value, int)):
             raise self._wrong(name, value, kind)

@@ -44,7 +44,7 @@ class AnnotationTypes:
         kinds = self._kinds[name]
         found = _type_of(kinds)
         kept: pa.DataType | None = self._base.types.get(name)
-        if kept is None or kept == found or pa.types.is_null(kept):
+        if kept is None or kept == found:
             return found
         if name == LABEL and self._base.classes:
             return pa.string()

@@ -27,7 +27,6 @@ from latentcache.store import (
     Store,
 )
 from latentcache.store.format import SOURCE_DIGEST_BYTES, read_meta
-from latentcache.store.rows import list_annotations
 
 TEXT_VERSION = 1
 """Raised when the rule from an annotation to what a tower is given changes."""
@@ -70,7 +69,7 @@ class TextSource:
                 _check_is_text(name, annotation)
                 files[generation.number] = annotation.file.name
         if not files:
-            known = sorted({file.annotation for file in list_annotations(store.folder)})
+            known = store.annotation_names()
             raise ConfigError(
                 f"annotation must be one of {', '.join(known) or 'none yet'}, got {name!r} (input "
                 f"{asked}); plan a corpus that has it, or name another"

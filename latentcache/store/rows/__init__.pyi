@@ -1,4 +1,3 @@
-from .annotations import list_annotations as list_annotations
 from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
@@ -27,7 +26,6 @@ __all__ = [
     "find_key",
     "iter_beside",
     "iter_rows",
-    "list_annotations",
     "read_footer",
     "read_group",
     "read_rejects",
