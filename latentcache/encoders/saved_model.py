@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentcache.core.errors import EncoderError
+from latentcache.core.errors import ConfigError, EncoderError
 from latentcache.core.fingerprint import canonical_json
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -234,3 +234,39 @@ def _counted(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in config.items()
         if value is not None and not key.startswith("_") and key not in _CONFIG_WITHOUT_EFFECT
     }
+
+
+def layer_numbers(layers: object) -> tuple[int, ...]:
+    """Return numbers of hidden states; () for ``last``, what the model itself returns.
+
+    Raises:
+        ConfigError: They are no numbers.
+    """
+    if layers == "last":
+        return ()
+    try:
+        return tuple(int(each) for each in str(layers).split("+"))
+    except ValueError:
+        raise ConfigError(
+            f"layers must be last, or numbers of hidden states joined by +, got {layers!r}; write "
+            "for instance layers=-2"
+        ) from None
+
+
+def check_layers(numbers: Sequence[int], num_layers: int, label: str) -> None:
+    """Refuse numbers of hidden states that a model does not have.
+
+    Args:
+        numbers: From ``layer_numbers``.
+        num_layers: Of the model; it has one hidden state more.
+        label: Where the model lies.
+
+    Raises:
+        ConfigError: One is outside.
+    """
+    wrong = [each for each in numbers if not -num_layers - 1 <= each <= num_layers]
+    if wrong:
+        raise ConfigError(
+            f"layers must be hidden states {-num_layers - 1} to {num_layers}, got {wrong[0]} "
+            f"({label}); the model has {num_layers} layers"
+        )

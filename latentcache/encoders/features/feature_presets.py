@@ -8,7 +8,7 @@ from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
 from latentcache.encoders.declared import EncoderFacts
-from latentcache.encoders.hidden_layers import layer_numbers
+from latentcache.encoders.saved_model import layer_numbers
 from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec
 
 _LOADER = "latentcache.encoders.features.load_features"

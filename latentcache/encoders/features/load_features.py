@@ -14,10 +14,10 @@ from latentcache.encoders.features.feature_presets import (
     feature_field,
     feature_knobs,
 )
-from latentcache.encoders.hidden_layers import check_layers
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.saved_model import (
     SavedModel,
+    check_layers,
     find_model,
     load_saved,
     saved_digest,

@@ -7,9 +7,8 @@ from typing import Any
 from latentcache.core.config import config_from_mapping
 from latentcache.core.errors import ConfigError
 from latentcache.encoders.declared import EncoderFacts
-from latentcache.encoders.hidden_layers import check_layers
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
-from latentcache.encoders.saved_model import saved_digest
+from latentcache.encoders.saved_model import check_layers, saved_digest
 from latentcache.encoders.spec import Encoder
 from latentcache.encoders.text.templates import Template, find_template
 from latentcache.encoders.text.text_knobs import TextKnobs

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from latentcache.core.errors import ConfigError
-from latentcache.encoders.hidden_layers import layer_numbers
+from latentcache.encoders.saved_model import layer_numbers
 
 Side = Literal["left", "right"]
 
