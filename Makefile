@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# Hundreds of processes start in the tests; without bytecode each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test test-fast test-oldest-ray check check-static docs format clean
 
 install: $(INSTALLED)

@@ -26,7 +26,7 @@ from latentcache.runner.decode.decode_tasks import (
     DecodeOrder,
     DecodeRow,
     DecodeSettings,
-    decode_rows_alone,
+    decode_rows_to_measure,
     rows_per_task,
 )
 from latentcache.runner.encode.actor_pool import ActorPool
@@ -193,7 +193,8 @@ def _calibrate(
     facts = workers.facts
     device = choose_run_device(resources, facts)
     settings = DecodeSettings(
-        transform=encode.transform(takes_clips=True),
+        # Nothing is stored, so what the libraries round to does not matter.
+        transform=encode.transform(takes_clips=True, libraries={}, clip_libraries={}),
         limits=ImageLimits(max_pixels=resources.max_image_pixels),
         time_limit_s=resources.time_limit_s,
     )
@@ -260,8 +261,8 @@ def _decode_some(
     """Return the first samples of a run, decoded twice: imports are no cost of a sample."""
     bucket = measured_bucket(run.bucket, rule)
     order = replace(_first_task(drafted, run, settings), bucket=bucket)
-    workers.get(workers.submit(decode_rows_alone, order))
-    return _Decoded(run, bucket, workers.get(workers.submit(decode_rows_alone, order)))
+    workers.get(workers.submit(decode_rows_to_measure, order))
+    return _Decoded(run, bucket, workers.get(workers.submit(decode_rows_to_measure, order)))
 
 
 def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) -> DecodeOrder:

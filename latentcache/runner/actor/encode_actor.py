@@ -53,7 +53,7 @@ from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Store
 
 _CALIBRATION_ROWS = 8
-_CALIBRATION_S = 2.0
+_CALIBRATION_S = 0.5
 
 
 class EncodeWorker:

@@ -6,6 +6,7 @@ Dimension letters: B batch, N rows, T frames, H height, W width.
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ import pyarrow as pa
 from latentcache.core.media import MID_GREY, Bucket, Geometry, SourceRef
 from latentcache.core.rejects import Reject
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeRow
-from latentcache.runner.forward.encoded_rows import EncodedBatch
+
+if TYPE_CHECKING:
+    from latentcache.runner.forward.encoded_rows import EncodedBatch
 
 PLAN_COLUMNS = (
     "key",

@@ -141,8 +141,12 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
     Raises:
         StoreError: This machine's libraries make other pixels than the run's.
     """
-    started = time.perf_counter()
     order.settings.transform.check_libraries()
+    return _decode_rows(order)
+
+
+def _decode_rows(order: DecodeOrder) -> DecodedRows:
+    started = time.perf_counter()
     bucket = order.bucket
     shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     decoded = DecodedRows(
@@ -297,11 +301,24 @@ def _isolated(
 
 def decode_rows_alone(order: DecodeOrder) -> DecodedRows:
     """Return what ``decode_rows`` returns, in a process that does nothing else."""
+    _use_one_core()
+    return decode_rows(order)
+
+
+def decode_rows_to_measure(order: DecodeOrder) -> DecodedRows:
+    """Return what ``decode_rows_alone`` returns, whatever libraries the transform names.
+
+    Nothing of it may be stored.
+    """
+    _use_one_core()
+    return _decode_rows(order)
+
+
+def _use_one_core() -> None:
+    """There is one decode worker per core already; the bits do not depend on it."""
     import torch  # noqa: PLC0415  whoever only makes orders does without
 
-    # There is one decode worker per core already; the bits do not depend on it.
     torch.set_num_threads(1)
-    return decode_rows(order)
 
 
 def split_rows(rows: Sequence[DecodeRow], bucket: Bucket) -> list[tuple[DecodeRow, ...]]:
