@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.law_examples import examples
+
 # Laws are checked on busy machines too: time limits belong to whole runs.
-settings.register_profile("latentcache", deadline=None)
+settings.register_profile("latentcache", examples(100))
 settings.load_profile("latentcache")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

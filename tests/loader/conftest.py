@@ -10,8 +10,9 @@ from hypothesis import settings
 from latentcache.core.media import Bucket
 from latentcache.store import Snapshot, Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from tests.law_examples import examples
 
-settings.register_profile("loader", deadline=None, max_examples=25)
+settings.register_profile("loader", examples(25))
 settings.load_profile("loader")
 
 SQUARE, WIDE = Bucket(1, 64, 64), Bucket(1, 32, 96)

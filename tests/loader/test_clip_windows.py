@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
@@ -23,6 +23,7 @@ from latentcache.loader.streams.clip_window_column import WindowColumn, WindowRu
 from latentcache.loader.streams.stream_column import Access
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
+from tests.law_examples import examples
 
 LONG, LONGER, SHORT, PICTURE, WIDE = (
     Bucket(33, 16, 24), Bucket(49, 16, 24), Bucket(9, 16, 24), Bucket(1, 16, 24), Bucket(33, 16, 40)
@@ -122,7 +123,7 @@ def test_a_window_is_what_is_stored_from_its_first_frame_on(
     assert loader.shapes()["5x16x24"] == {"latents": (4, 2, FRAMES, 2, 3)}
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(
     world_size=st.sampled_from([1, 2, 4]),
     micro_batches=st.sampled_from([1, 2]),

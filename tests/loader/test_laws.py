@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader, LoaderOptions, Source
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
+from tests.law_examples import examples
 
 SQUARE, WIDE, CLIP = Bucket(1, 32, 32), Bucket(1, 16, 48), Bucket(5, 16, 32)
 REJECTED = {(0, 3), (1, 7), (4, 0), (5, 1), (8, 2), *((2, row) for row in range(16))}
@@ -35,7 +36,7 @@ COLUMN = SyntheticColumn(
     rejected=frozenset(REJECTED),
 )
 RETIRED = {(0, 5), (0, 6), (4, 1), (6, 0)}
-few = settings(max_examples=8)
+few = examples(8)
 
 Place = tuple[int, int]
 

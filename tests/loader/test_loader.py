@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
@@ -19,6 +19,7 @@ from latentcache.loader import Batch, LatentLoader, LoaderOptions, Source
 from latentcache.loader.gather import address_range
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_generation, unit_values
+from tests.law_examples import examples
 from tests.loader.conftest import DINO, LATENTS, SQUARE, WIDE, add_column, make_store
 
 
@@ -56,7 +57,7 @@ def test_any_ranks_and_micro_batches_see_the_same_run(store: Store, options: dic
         assert steps(ranks_of(store, world, micro, options=chosen), 15, micro) == whole
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     cut=st.integers(0, 12),
     before=st.sampled_from([(1, 1), (2, 3), (4, 1)]),

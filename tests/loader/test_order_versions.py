@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latentcache.loader import LatentLoader, LoaderOptions, Source
@@ -19,6 +19,7 @@ from latentcache.loader.order.epoch_order import OrderRule, StreamOrder
 from latentcache.loader.order.feistel import keyed_permutation
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from tests.law_examples import examples
 from tests.loader.conftest import SQUARE
 
 BEFORE: dict[str, Any] = json.loads(
@@ -148,7 +149,7 @@ def test_an_epoch_fetches_each_tar_once_at_the_smallest_cache_that_is_accepted(
     assert progress.num_fetched <= 1.05 * num_epochs * 40 + ahead
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(seed=st.integers(0, 2**32))
 def test_no_row_has_the_same_noise_twice_in_an_epoch(store: Store, seed: int) -> None:
     """Neither where it stands in for others, nor where its store is listed twice."""
@@ -185,7 +186,7 @@ def test_a_row_stands_in_for_its_neighbours(store: Store, options: dict[str, Any
 
 
 @pytest.mark.parametrize("options", [{}, {"window_shards": 2}, {"partitions": 4}])
-@settings(max_examples=20)
+@examples(20)
 @given(start=st.integers(0, 400), count=st.integers(1, 100))
 def test_who_stands_in_does_not_depend_on_what_is_looked_for_with_it(
     store: Store, options: dict[str, Any], start: int, count: int

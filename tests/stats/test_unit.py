@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from latentcache.core.fields import Field
 from latentcache.stats import ColumnStatistics, LatentStatistics, UnitStatistics, merge_arrays
 from latentcache.stats.batch_moments import BatchReducer
+from tests.law_examples import examples
 
 RNG = np.random.default_rng(7)
 
@@ -71,7 +72,7 @@ BATCH = hnp.arrays(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCH, min_size=1, max_size=4), has_posterior=st.booleans())
 def test_merged_units_equal_one_pooled_unit(
     batches: list[NDArray[np.float32]],
