@@ -79,7 +79,8 @@ def validate(loader: LatentLoader, seen: Seen, when: str) -> None:
 def ddp(folder: Path, seen: Seen) -> None:
     """Both loaders are made before the process group, as scripts do."""
     loader, val = training(folder), held_out(folder)
-    dist.init_process_group("gloo")
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
     path = folder / "ddp.pt"
     for until in (STOP, LAST):
         torch.manual_seed(0)
@@ -413,13 +414,49 @@ def transformers(folder: Path, seen: Seen) -> None:
         seen.note(kind="error", text=str(error))
 
 
+def ray_train(folder: Path, seen: Seen) -> None:
+    """Ray starts the ranks and their process group; the loop in them is DDP's."""
+    ddp(folder, seen)
+
+
 RUNS = {
-    one.__name__: one for one in (ddp, fsdp2, titan, fabric, accelerate, lightning, transformers)
+    one.__name__: one
+    for one in (ddp, fsdp2, titan, fabric, accelerate, lightning, transformers, ray_train)
 }
+
+
+def start_on_ray(folder: Path) -> None:
+    """Start two workers of Ray Train, on this machine alone."""
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def work(_: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        ray_train(folder, Seen(folder, "ray_train"))
+
+    ray.init(
+        "local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=2**27,
+        _node_ip_address="127.0.0.1",
+    )
+    TorchTrainer(
+        work,
+        train_loop_config={},
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ScalingConfig(num_workers=2),
+        run_config=RunConfig(name="promise", storage_path=str(folder / "ray")),
+    ).fit()
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     place = Path(sys.argv[2])
-    RUNS[sys.argv[1]](place, Seen(place, sys.argv[1]))
+    if sys.argv[1] == "ray_train":
+        start_on_ray(place)
+    else:
+        RUNS[sys.argv[1]](place, Seen(place, sys.argv[1]))
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -47,14 +47,19 @@ def make_store(folder: Path) -> None:
 
 def lines_of(name: str, folder: Path) -> list[Lines]:
     """Return what each rank wrote."""
+    launcher = [sys.executable] if name == "ray_train" else TORCHRUN
     done = subprocess.run(
-        [*TORCHRUN, str(Path(runs.__file__)), name, str(folder)],
+        [*launcher, str(Path(runs.__file__)), name, str(folder)],
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
             "ACCELERATE_USE_CPU": "1",
             "HF_HUB_OFFLINE": "1",
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": "180",
+            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
         },
         capture_output=True,
         text=True,
@@ -83,11 +88,23 @@ def expected(folder: Path, rank: int) -> list[tuple[list[int], list[int]]]:
     return [(batch["row"].tolist(), batch["noise_seed"].tolist()) for batch in batches]
 
 
-NEEDS = {"titan": "torch", "ddp": "torch", "fsdp2": "torch", "fabric": "lightning"}
+NEEDS = {
+    "titan": "torch",
+    "ddp": "torch",
+    "fsdp2": "torch",
+    "fabric": "lightning",
+    "ray_train": "ray",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", runs.RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.ray if name == "ray_train" else ())
+        for name in runs.RUNS
+    ],
+)
 def test_right_in_a_plain_loop_is_right_in_the_framework(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(NEEDS.get(name, name)) is None:
         pytest.skip(f"{name} is not installed; install the extra named frameworks")
