@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
 from latentcache.core.inputs import encoded_bucket, frame_numbers, parse_input
@@ -24,7 +26,7 @@ from latentcache.decode import (
 from latentcache.plan import open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord, UnitEntry
-from latentcache.store.rows import find_clip, find_file, find_key, read_rows
+from latentcache.store.rows import find_clip, find_file, find_key, read_retired, read_rows
 from latentcache.store.units import read_unit_meta
 
 logger = logging.getLogger(__name__)
@@ -68,19 +70,43 @@ class PlannedSample:
 
 
 def choose_samples(column: ColumnView, num_samples: int, *, seed: int = 0) -> list[PlannedSample]:
-    """Return up to ``num_samples`` distinct encoded samples, drawn by keyed hash, in plan order.
+    """Return up to ``num_samples`` distinct live samples, drawn by keyed hash, in plan order.
 
     The draw depends on the snapshot and ``seed`` alone, and reads only the units drawn.
     """
     entries = [entry for entry in column.units() if entry.num_present]
+    total, num_drawn = sum(entry.num_present for entry in entries), num_samples
+    while True:
+        drawn = _samples_at(column, entries, _draw(total, num_drawn, seed=seed))
+        retired = _retired_rows(column, {each.unit.unit.unit.shard for each in drawn})
+        live = [each for each in drawn if (each.unit.unit.unit.shard, each.row) not in retired]
+        if len(live) >= num_samples or num_drawn >= total:
+            return live
+        num_drawn += num_samples - len(live)
+
+
+def _samples_at(
+    column: ColumnView, entries: Sequence[UnitEntry], numbers: Sequence[int]
+) -> list[PlannedSample]:
+    """Return the samples of some numbers among all that are stored, ascending."""
     starts = np.cumsum([0, *(entry.num_present for entry in entries)])
-    samples: list[PlannedSample] = []
-    drawn = np.array(_draw(int(starts[-1]), num_samples, seed=seed), dtype=np.int64)
+    drawn = np.array(numbers, dtype=np.int64)
     homes = np.searchsorted(starts, drawn, side="right") - 1
+    samples: list[PlannedSample] = []
     for home in np.unique(homes).tolist():
         slots = drawn[homes == home] - starts[home]
         samples += _samples_of(column, entries[home], slots.tolist())
     return samples
+
+
+def _retired_rows(column: ColumnView, shards: set[int]) -> set[tuple[int, int]]:
+    """Return shard and row of what lies in ``shards`` and is live no more."""
+    gone: set[tuple[int, int]] = set()
+    for generation in column.generations.values():
+        table = read_retired(column.folder, generation)
+        found = table.filter(pc.is_in(table["shard"], pa.array(sorted(shards), pa.int64())))
+        gone.update(zip(found["shard"].to_pylist(), found["row"].to_pylist(), strict=True))
+    return gone
 
 
 def _draw(total: int, wanted: int, *, seed: int) -> list[int]:
@@ -130,7 +156,8 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
             name alone, or where the file lies; of a video the first clip is meant.
 
     Raises:
-        StoreError: There is none, it is in quarantine (says why), or several have that name.
+        StoreError: There is none, it is in quarantine (says why) or retired, or several have that
+            name.
     """
     generations = [column.generations[number] for number in sorted(column.generations)]
     key = text
@@ -152,6 +179,11 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
             slot = meta.slot_of(position.row)
             if slot is None:
                 raise StoreError(_why_absent(column, key, text))
+            if (position.shard, position.row) in _retired_rows(column, {position.shard}):
+                raise StoreError(
+                    f"sample must be live, got {text!r}, which was retired; an older snapshot may "
+                    "still serve it (--snapshot N)"
+                )
             return _samples_of(column, entry, [slot])[0]
     raise StoreError(
         f"sample must be encoded, got {text!r} which is missing from column {column.name}; "
