@@ -15,25 +15,23 @@ from latentcache.terminal import (
 )
 
 if TYPE_CHECKING:
-    from latentcache.plan import EncoderEstimate
-    from latentcache.runner import Calibration, Estimate
+    from latentcache.runner import Calibration, EncoderEstimate, Estimate
 
 
 def print_estimate(found: "Estimate") -> None:
     """Print an estimate for people."""
-    plan = found.plan
-    shards = count_text(plan.num_shards, "shard")
+    shards = count_text(found.num_shards, "shard")
     source = bytes_text(found.source_bytes)
-    click.echo(f"{count_text(plan.num_samples, 'sample')} in {shards} from {source} of sources")
-    print_corpus(found.totals, plan.num_samples)
+    click.echo(f"{count_text(found.num_samples, 'sample')} in {shards} from {source} of sources")
+    print_corpus(found.totals, found.num_samples)
     print_table(
         ("bucket", "samples", "shards"),
-        [(size_text(each.bucket), each.num_samples, each.num_shards) for each in plan.buckets],
+        [(size_text(each.bucket), each.num_samples, each.num_shards) for each in found.buckets],
     )
     click.echo("")
     print_table(
         ("encoder", "bytes", "time here", "buckets"),
-        [_encoder_row(each, len(plan.buckets)) for each in plan.encoders],
+        [_encoder_row(each, len(found.buckets)) for each in found.encoders],
     )
     if found.calibration is not None:
         _print_calibration(found.calibration)
@@ -42,15 +40,11 @@ def print_estimate(found: "Estimate") -> None:
 
 def estimate_json(found: "Estimate") -> dict[str, Any]:
     """Return what ``plan --estimate --json`` prints."""
-    measured = None
+    values = asdict(found)
     if found.calibration is not None:
-        measured = {**asdict(found.calibration), "bucket": str(found.calibration.bucket)}
-    return {
-        **found.plan.as_dict(),
-        "source_bytes": found.source_bytes,
-        "calibration": measured,
-        "corpus": corpus_json(found.totals),
-    }
+        values["calibration"]["bucket"] = str(found.calibration.bucket)
+    del values["totals"]
+    return {**values, "corpus": corpus_json(found.totals)}
 
 
 def _print_calibration(found: "Calibration") -> None:

@@ -26,6 +26,7 @@ from .shapes import check_batch as check_batch
 from .shapes import check_can_feed as check_can_feed
 from .shapes import field_shape as field_shape
 from .shapes import make_metas as make_metas
+from .shapes import member_bytes as member_bytes
 from .shapes import sample_bytes as sample_bytes
 from .spec import PLAIN_SCALAR as PLAIN_SCALAR
 from .spec import Codebook as Codebook
@@ -77,6 +78,7 @@ __all__ = [
     "list_encoders",
     "load_encoder",
     "make_metas",
+    "member_bytes",
     "named_encoder",
     "parse_knobs",
     "posterior_fields",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
 from latentcache.encoders.policy import stored_fields
-from latentcache.encoders.shapes import sample_bytes
+from latentcache.encoders.shapes import member_bytes, sample_bytes
 from latentcache.encoders.spec import EncoderSpec, Posterior, PosteriorPolicy
 
 NO_FP16 = frozenset({"float16"})
@@ -64,6 +64,21 @@ class EncoderFacts:
         if self.latent_channels is None:
             return None
         return sample_bytes(self.spec, stored_fields(self.spec, policy, storage_dtype), bucket)
+
+    def bytes_in_tar(
+        self,
+        bucket: Bucket,
+        storage_dtype: str | None = None,
+        policy: PosteriorPolicy = "moments",
+    ) -> int | None:
+        """Return what a sample takes in a tar; None where it does not fit or the weights decide.
+
+        Raises:
+            ConfigError: The dtype or policy is unknown.
+        """
+        if self.latent_channels is None or self.refusal(bucket) is not None:
+            return None
+        return member_bytes(self.spec, stored_fields(self.spec, policy, storage_dtype), bucket)
 
 
 def posterior_fields(posterior: Posterior, axes: str, channels: int | None) -> tuple[Field, ...]:

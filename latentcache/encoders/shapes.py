@@ -50,6 +50,17 @@ def sample_bytes(spec: EncoderSpec, fields: Sequence[Field], bucket: Bucket) -> 
     )
 
 
+def member_bytes(spec: EncoderSpec, fields: Sequence[Field], bucket: Bucket) -> int:
+    """Return what one sample takes in a tar, headers and padding included.
+
+    Raises:
+        EncoderError: Only a probe can tell.
+    """
+    from latentcache.store import format as tars  # noqa: PLC0415  loads numpy, a listing has none
+
+    return tars.member_bytes({f.name: (f.dtype, field_shape(spec, f, bucket)) for f in fields})
+
+
 def bucket_of(pixels: "torch.Tensor") -> Bucket:
     """Return the bucket of a pixel batch, BCHW or BCTHW."""
     num_frames = pixels.shape[2] if pixels.ndim == 5 else 1

@@ -32,10 +32,6 @@ from .placement.plan_base import PlanBase as PlanBase
 from .placement.scanned import Captioned as Captioned
 from .placement.scanned import ScannedMedia as ScannedMedia
 from .placement.scanned import read_captions as read_captions
-from .plan_estimate import EncoderCost as EncoderCost
-from .plan_estimate import EncoderEstimate as EncoderEstimate
-from .plan_estimate import PlanEstimate as PlanEstimate
-from .plan_estimate import estimate as estimate
 from .plan_options import PlanOptions as PlanOptions
 from .read_sources import is_cell as is_cell
 from .read_sources import read_source as read_source
@@ -55,14 +51,11 @@ __all__ = [
     "Corpus",
     "CorpusChanges",
     "CorpusKind",
-    "EncoderCost",
-    "EncoderEstimate",
     "Growth",
     "ListedMedia",
     "Listing",
     "ListingTotals",
     "PlanBase",
-    "PlanEstimate",
     "PlanOptions",
     "PlannedRow",
     "Revision",
@@ -75,7 +68,6 @@ __all__ = [
     "bucket_table",
     "choose_bucket",
     "corpus_changes",
-    "estimate",
     "fit",
     "is_cell",
     "is_named_as_video",

@@ -10,10 +10,6 @@ from latentcache.report.wording import TIMES
 PROJECTED = ("sdxl", "sd3", "flux", "flux2", "dc", "wan", "wan22")
 SIZES_PX = (512, 1024)
 
-_TAR_HEADER_BYTES, _TAR_BLOCK_BYTES = 512, 512
-_SAFETENSORS_HEADER_BYTES = 160
-"""Of one member with two fields; what matters is the rounding up to a tar block."""
-
 
 def project(
     encoders: Sequence[EncoderFacts],
@@ -51,9 +47,9 @@ def _projected(facts: EncoderFacts, buckets: Sequence[Bucket], num_images: int) 
     width = largest.width_px // facts.spec.spatial_factor[1]
 
     def total(bucket: Bucket, *, is_mode: bool) -> int:
-        payload = facts.bytes_per_sample(bucket, "float16", "mode" if is_mode else "moments")
-        assert payload is not None
-        return num_images * member_bytes(payload)
+        each = facts.bytes_in_tar(bucket, "float16", "mode" if is_mode else "moments")
+        assert each is not None, "those shown take squares, and declare their channels"
+        return num_images * each
 
     return ProjectedEncoder(
         name=facts.name,
@@ -62,9 +58,3 @@ def _projected(facts: EncoderFacts, buckets: Sequence[Bucket], num_images: int) 
         num_bytes=tuple(total(bucket, is_mode=False) for bucket in buckets),
         mode_bytes=tuple(total(bucket, is_mode=True) for bucket in buckets),
     )
-
-
-def member_bytes(payload_bytes: int) -> int:
-    """Return what one sample takes in a tar: header, and content in whole blocks."""
-    content = _SAFETENSORS_HEADER_BYTES + payload_bytes
-    return _TAR_HEADER_BYTES + -(-content // _TAR_BLOCK_BYTES) * _TAR_BLOCK_BYTES

@@ -15,7 +15,6 @@ from latentcache.report.markup import Markup
 from latentcache.report.moving import animation
 from latentcache.report.pages import column_tiles, page
 from latentcache.report.pictures import picture
-from latentcache.report.projection import member_bytes
 from latentcache.report.read_facts import read_store_page
 from latentcache.report.rendering import render
 from latentcache.report.sections import (
@@ -233,12 +232,12 @@ def _other_space(facts: EncoderFacts, buckets: dict[Bucket, int]) -> dict[str, A
     kinds: tuple[Literal["moments", "mode"], ...] = ("moments", "mode")
     totals, refused = dict.fromkeys(kinds, 0), []
     for bucket, count in buckets.items():
-        sizes = {kind: facts.bytes_per_sample(bucket, "float16", kind) for kind in kinds}
-        if facts.spec.refusal(bucket) is not None or None in sizes.values():
+        sizes = {kind: facts.bytes_in_tar(bucket, "float16", kind) for kind in kinds}
+        if None in sizes.values():
             refused.append(bucket.label)
             continue
         for kind, size in sizes.items():
-            totals[kind] += count * member_bytes(size or 0)
+            totals[kind] += count * (size or 0)
     if len(refused) == len(buckets):
         return None
     return {

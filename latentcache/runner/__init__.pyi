@@ -5,6 +5,7 @@ from .build_recipe import read_recipe as read_recipe
 from .encode.result import EncodeResult as EncodeResult
 from .encode_request import EncodeRequest as EncodeRequest
 from .estimate_build import Calibration as Calibration
+from .estimate_build import EncoderEstimate as EncoderEstimate
 from .estimate_build import Estimate as Estimate
 from .estimate_build import estimate as estimate
 from .jobs import RunStoppedError as RunStoppedError
@@ -28,6 +29,7 @@ __all__ = [
     "EncodeOptions",
     "EncodeRequest",
     "EncodeResult",
+    "EncoderEstimate",
     "Estimate",
     "PlanRequest",
     "PlanResult",

@@ -1,11 +1,12 @@
 """What a build would take, before anything is spent: a scan, arithmetic, a short calibration.
 
-Nothing is written; what is measured changes the printed hours, never a plan.
+Samples and shards are the plan's, bytes are the store's own arithmetic over what an encoder
+declares, hours are measured. Nothing is written; what is measured changes the printed hours,
+never a plan.
 """
 
-import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +17,7 @@ from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
-from latentcache.encoders import EncoderFacts, check_encoder, list_encoders
-from latentcache.plan import EncoderCost, PlanEstimate
-from latentcache.plan import estimate as estimate_plan
+from latentcache.encoders import check_encoder, list_encoders
 from latentcache.runner.decode.batch_collector import decode_rows_of
 from latentcache.runner.decode.decode_tasks import (
     MAX_TASK_BYTES,
@@ -32,7 +31,7 @@ from latentcache.runner.decode.decode_tasks import (
 from latentcache.runner.encode.actor_pool import ActorPool
 from latentcache.runner.encode.column_run import choose_run_device
 from latentcache.runner.jobs import listed_size
-from latentcache.runner.messages.actor_setup import ActorSetup, EncoderDescription
+from latentcache.runner.messages.actor_setup import ActorSetup
 from latentcache.runner.messages.calls import Workers
 from latentcache.runner.plan_request import PlanRequest
 from latentcache.runner.planning import DraftedPlan, drafted_plan
@@ -40,8 +39,8 @@ from latentcache.runner.run_options import EncodeOptions, Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.workers.starting import RunSize, run_workers, stopping
 
-_CELLS = 8
-"""Edge of the latent grid on which an encoder's bytes per cell are taken."""
+BytesOf = Callable[[Bucket], int | None]
+"""What one sample of a bucket takes in a tar, or None where the encoder does not take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +82,51 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BucketEstimate:
+    """One bucket: its samples and shards."""
+
+    bucket: str
+    num_samples: int
+    num_shards: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderEstimate:
+    """One encoder: what the whole plan takes.
+
+    Attributes:
+        name: As on the command line.
+        bytes: Of all samples in their tars; of the buckets it takes alone if it refuses some.
+        hours: On the machine where it was measured; None where it was not.
+        refused: Buckets that do not fit the encoder.
+    """
+
+    name: str
+    bytes: int
+    hours: float | None
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """All that ``plan --estimate`` prints.
 
     Attributes:
-        plan: Samples, buckets, shards, and bytes per candidate encoder.
+        num_samples: Planned.
+        num_shards: Planned.
+        rejects: Samples refused so far, by code.
+        buckets: Samples and shards of each.
+        encoders: Bytes of each candidate whose channels are known, and hours of the one asked for.
         source_bytes: Of the listed media.
         calibration: Of the encoder that was asked for, or None.
         totals: What was found beside the samples, as a plan would record it.
     """
 
-    plan: PlanEstimate
+    num_samples: int
+    num_shards: int
+    rejects: dict[str, int]
+    buckets: tuple[BucketEstimate, ...]
+    encoders: tuple[EncoderEstimate, ...]
     source_bytes: int
     calibration: Calibration | None
     totals: dict[str, Any]
@@ -126,19 +159,59 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
             workers = stack.enter_context(asked)
         drafting = drafted_plan(request, workers=workers, reporter=reporter)
         drafted = stack.enter_context(drafting)
-        costs = [cost for each in list_encoders() if (cost := _cost_of(each)) is not None]
+        runs = drafted.assignment.runs
+        candidates = {
+            facts.name: encoder_estimate(facts.name, runs, facts.bytes_in_tar)
+            for facts in list_encoders()
+            if facts.latent_channels is not None
+        }
         calibration = None
-        if encode is not None and workers is not None and drafted.assignment.runs:
+        if encode is not None and workers is not None and runs:
             reporter.message(f"calibrating {encode.encoder} on a few samples")
-            calibration, cost = _calibrate(drafted, encode, resources, workers)
-            costs = [each for each in costs if each.name != cost.name] + [cost]
-        assignment = drafted.assignment
-        return Estimate(
-            plan=estimate_plan(assignment.runs, assignment.reject_codes, costs),
-            source_bytes=assignment.num_bytes,
-            calibration=calibration,
-            totals=drafted.described(),
-        )
+            calibration, measured = _calibrate(drafted, encode, resources, workers)
+            candidates.pop(measured.name, None)
+            candidates[measured.name] = measured
+        return _estimate(drafted, list(candidates.values()), calibration)
+
+
+def _estimate(
+    drafted: DraftedPlan, encoders: Sequence[EncoderEstimate], calibration: Calibration | None
+) -> Estimate:
+    assignment = drafted.assignment
+    return Estimate(
+        num_samples=sum(run.num_rows for run in assignment.runs),
+        num_shards=sum(run.num_shards for run in assignment.runs),
+        rejects=dict(sorted(assignment.reject_codes.items())),
+        buckets=tuple(
+            BucketEstimate(
+                bucket=str(run.bucket), num_samples=run.num_rows, num_shards=run.num_shards
+            )
+            for run in assignment.runs
+        ),
+        encoders=tuple(encoders),
+        source_bytes=assignment.num_bytes,
+        calibration=calibration,
+        totals=drafted.described(),
+    )
+
+
+def encoder_estimate(name: str, runs: Sequence[BucketRun], bytes_of: BytesOf) -> EncoderEstimate:
+    """Return what encoding ``runs`` with one encoder takes, hours not yet measured.
+
+    Args:
+        name: Of the encoder, as on the command line.
+        runs: Of the plan.
+        bytes_of: Says what a sample takes.
+    """
+    sizes = [bytes_of(run.bucket) for run in runs]
+    return EncoderEstimate(
+        name=name,
+        bytes=sum(run.num_rows * (size or 0) for run, size in zip(runs, sizes, strict=True)),
+        hours=None,
+        refused=tuple(
+            str(run.bucket) for run, size in zip(runs, sizes, strict=True) if size is None
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +240,10 @@ def measured_bucket(bucket: Bucket, rule: FrameRule) -> Bucket:
     return replace(bucket, num_frames=num_frames)
 
 
-def _cost_of(facts: EncoderFacts) -> EncoderCost | None:
-    """Return the declared cost of a known encoder, or None where the weights decide."""
-    height, width = (_CELLS * factor for factor in facts.spec.spatial_factor)
-    rule = facts.spec.frame_rule
-    num_bytes = facts.bytes_per_sample(Bucket(rule.first, height, width))
-    if num_bytes is None:
-        return None
-    return EncoderCost(
-        name=facts.name,
-        bytes_per_cell=-(-num_bytes // (_CELLS**2 * rule.latent_first)),
-        spatial_factor=facts.spec.spatial_factor,
-        multiple_of=facts.spec.multiple_of,
-        fixed_size=facts.spec.fixed_size,
-        max_size_px=facts.spec.max_size_px,
-        takes_clips=facts.spec.modality == "video",
-        frame_rule=rule,
-    )
-
-
 def _calibrate(
     drafted: DraftedPlan, encode: EncodeOptions, resources: Resources, workers: Workers
-) -> tuple[Calibration | None, EncoderCost]:
-    """Return what was measured, if a bucket fits the encoder, and the encoder's cost."""
+) -> tuple[Calibration | None, EncoderEstimate]:
+    """Return what was measured, if a bucket fits the encoder, and what the plan takes in it."""
     facts = workers.facts
     device = choose_run_device(resources, facts)
     settings = DecodeSettings(
@@ -214,16 +268,20 @@ def _calibrate(
             pool.wait_until_loaded()
             runs = drafted.assignment.runs
             description = pool.describe({str(each.bucket): each.is_long for each in runs})
-            cost = _measured_cost(description)
-            admitted = [run for run in runs if cost.admits(run.bucket)]
-            if not admitted:
+            worker = pool.actors[0].handle
+            fitting = [run for run in runs if str(run.bucket) not in description.refusals]
+            asked = [str(run.bucket) for run in fitting]
+            num_bytes: dict[str, int] = workers.get(worker.call("bytes_in_tar", asked))
+            name = str(description.spec["name"])
+            cost = encoder_estimate(name, runs, lambda bucket: num_bytes.get(str(bucket)))
+            if not fitting or description.spec["modality"] == "text":
                 return None, cost
+            rule = FrameRule.from_spec(description.spec) or FrameRule()
             decoded = {
-                is_clip: _decode_some(drafted, run, settings, cost.frame_rule, workers)
-                for is_clip, run in _largest_runs(admitted).items()
+                is_clip: _decode_some(drafted, run, settings, rule, workers)
+                for is_clip, run in _largest_runs(fitting).items()
             }
             largest = max(decoded.values(), key=lambda each: _num_pixels(each.run))
-            worker = pool.actors[0].handle
             encode_s: float = workers.get(worker.call("seconds_per_sample", largest.rows))
         finally:
             pool.stop()
@@ -236,7 +294,7 @@ def _calibrate(
         num_cpus=facts.num_cpus,
         num_gpus=facts.num_gpus if device == "cuda" else 0,
     )
-    return calibration, replace(cost, total_s=calibration.total_s(admitted))
+    return calibration, replace(cost, hours=calibration.total_s(fitting) / 3600)
 
 
 def _largest_runs(runs: Sequence[BucketRun]) -> dict[bool, BucketRun]:
@@ -278,26 +336,4 @@ def _first_task(drafted: DraftedPlan, run: BucketRun, settings: DecodeSettings) 
             break
     return DecodeOrder(
         corpus=drafted.corpus.root, bucket=run.bucket, rows=tuple(rows), settings=settings
-    )
-
-
-def _measured_cost(description: EncoderDescription) -> EncoderCost:
-    """Return the cost of the encoder that was loaded, from its probe."""
-    spec = description.spec
-    factor = (int(spec["spatial_factor"][0]), int(spec["spatial_factor"][1]))
-    multiple = (int(spec["multiple_of"][0]), int(spec["multiple_of"][1]))
-    fixed = spec["fixed_size"]
-    rule = FrameRule.from_spec(spec) or FrameRule()
-    probed = Bucket.parse(description.probe["bucket"])
-    num_cells = probed.height_px * probed.width_px // (factor[0] * factor[1])
-    num_cells *= rule.num_latent_frames(probed.num_frames)
-    return EncoderCost(
-        name=str(spec["name"]),
-        bytes_per_cell=math.ceil(description.bytes_per_pixel * probed.num_pixels / num_cells),
-        spatial_factor=factor,
-        multiple_of=multiple,
-        fixed_size=(int(fixed[0]), int(fixed[1])) if fixed else None,
-        max_size_px=spec["max_size_px"],
-        takes_clips=spec["modality"] == "video",
-        frame_rule=rule,
     )

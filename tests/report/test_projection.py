@@ -1,11 +1,9 @@
 """What a million images would take: by hand."""
 
-import tarfile
-
 import pytest
 
 from latentcache.encoders import list_encoders
-from latentcache.report.projection import member_bytes, project
+from latentcache.report.projection import project
 from latentcache.report.wording import (
     format_bytes,
     format_count,
@@ -33,13 +31,6 @@ def test_every_projected_encoder_is_known() -> None:
 def test_deterministic_encoder_has_no_second_half() -> None:
     (dc,) = project(list_encoders(), names=("dc",)).encoders
     assert dc.num_bytes == dc.mode_bytes
-
-
-def test_members_are_whole_tar_blocks() -> None:
-    for payload in (1, 511, 512, 32_768):
-        size = member_bytes(payload)
-        assert size % tarfile.BLOCKSIZE == 0
-        assert size > payload + tarfile.BLOCKSIZE
 
 
 @pytest.mark.parametrize(

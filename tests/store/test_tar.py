@@ -16,8 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.store.format.tar import MemberHeader, TarWriter, iter_members, member_layout
-from latentcache.store.format.tensor_file import read_tensors, write_tensors
+from latentcache.store.format.tar import (
+    END_OF_ARCHIVE,
+    MemberHeader,
+    TarWriter,
+    iter_members,
+    member_bytes,
+    member_layout,
+)
+from latentcache.store.format.tensor_file import layout_of, read_tensors, write_tensors
 from latentcache.store.format.tensors import (
     RAW_DTYPES,
     SAFETENSORS_NAMES,
@@ -58,6 +65,13 @@ def test_header_is_what_python_writes_for_a_file_without_attributes() -> None:
     info.size = 123_456
     header = MemberHeader("latents", 123_456).for_key(KEYS[0])
     assert header == info.tobuf(format=tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4, 3, 5), (7, 11, 13)])
+def test_how_much_a_member_takes_is_known_before_it_is_written(shape: tuple[int, ...]) -> None:
+    fields = sample(0, shape)
+    expected = len(tar_of([fields])) - len(END_OF_ARCHIVE)
+    assert member_bytes(layout_of(as_tensor_bytes(fields))) == expected
 
 
 def test_tarfile_and_safetensors_read_every_member(shard: Path) -> None:

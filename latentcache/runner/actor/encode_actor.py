@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from latentcache.core.errors import LatentCacheError
+from latentcache.core.errors import EncoderError, LatentCacheError
 from latentcache.core.fingerprint import canonical_json
 from latentcache.core.inputs import encoded_bucket, parse_input
 from latentcache.core.media import Bucket
@@ -23,6 +23,7 @@ from latentcache.encoders import (
     EncoderSpec,
     encoding_identity,
     load_encoder,
+    member_bytes,
     stored_fields,
 )
 from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
@@ -93,6 +94,11 @@ class EncodeWorker:
             asked=self._setup.encode.input,
         )
 
+    @cached_property
+    def _measured(self) -> ProbeResult:
+        """What the encoder makes of fixed pictures or texts."""
+        return measured_text(self._encoder) if self._is_of_text else probe(self._encoder)
+
     def load(self) -> None:
         """Load the encoder.
 
@@ -112,9 +118,9 @@ class EncodeWorker:
         """
         spec = self._encoder.encoder.spec
         encode = self._setup.encode
+        measured = self._measured
         if self._is_of_text:
-            return self._described(measured_text(self._encoder), {}, buckets=[])
-        measured = probe(self._encoder)
+            return self._described(measured, {}, buckets=[])
         seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
         refusals = {
             text: spec.refusal(bucket)
@@ -158,6 +164,25 @@ class EncodeWorker:
             bytes_per_sample=measured.bytes_per_sample,
         )
 
+    def bytes_in_tar(self, buckets: list[str]) -> dict[str, int]:
+        """Return what a sample of each of some buckets that fit takes; a text at its longest.
+
+        Args:
+            buckets: As text.
+        """
+        spec, fields = self._encoder.encoder.spec, self._encoder.policy.fields
+        measured, asked = self._measured, self._setup.encode.input
+        if measured.bytes_per_sample is not None:
+            return dict.fromkeys(buckets, measured.bytes_per_sample)
+        found = {}
+        for text in buckets:
+            bucket = encoded_bucket(Bucket.parse(text), asked)
+            try:
+                found[text] = member_bytes(spec, fields, bucket)
+            except EncoderError:  # how many tokens a picture gives, pixels tell
+                found[text] = round(measured.bytes_per_pixel * bucket.num_pixels)
+        return found
+
     def seconds_per_sample(self, decoded: DecodedRows) -> float:
         """Return what one sample costs in the encoder, at the batch size a CPU run would use."""
         size = min(len(decoded.rows), _CALIBRATION_ROWS)
@@ -176,9 +201,8 @@ class EncodeWorker:
         An error is kept for the units, whose outcome the driver waits for.
         """
         try:
-            measured = measured_text(self._encoder) if self._is_of_text else probe(self._encoder)
             dtype = self._encoder.encoder.spec.compute_dtype
-            check_same_probe(record.probe, measured.values, dtype=dtype)
+            check_same_probe(record.probe, self._measured.values, dtype=dtype)
             self._store = Store.open(self._setup.store_url)
             self._tools = self._make_tools(record)
         except LatentCacheError as error:

@@ -19,6 +19,7 @@ from .tar import BLOCK_BYTES as BLOCK_BYTES
 from .tar import END_OF_ARCHIVE as END_OF_ARCHIVE
 from .tar import KEY_DIGITS as KEY_DIGITS
 from .tar import MemberLayout as MemberLayout
+from .tar import member_bytes as member_bytes
 from .tar import member_layout as member_layout
 from .tensor_file import TensorEntry as TensorEntry
 from .tensor_file import read_header as read_header
@@ -47,6 +48,7 @@ __all__ = [
     "as_tensor_bytes",
     "encoding_folder",
     "indices",
+    "member_bytes",
     "member_layout",
     "named_text_name",
     "numbers",

@@ -11,7 +11,13 @@ from itertools import chain
 from typing import Protocol
 
 from latentcache.core.errors import ShardCorruptError
-from latentcache.store.format.tensor_file import field_order, header_bytes, layout_of
+from latentcache.store.format.tensor_file import (
+    FieldLayout,
+    field_order,
+    header_bytes,
+    layout_of,
+    payload_bytes,
+)
 from latentcache.store.format.tensors import TensorSource
 
 BLOCK_BYTES = 512
@@ -126,6 +132,12 @@ def member_layout(column: str, fields: Mapping[str, TensorSource]) -> MemberLayo
         tar_header=MemberHeader(column, size),
         padding=bytes(-size % BLOCK_BYTES),
     )
+
+
+def member_bytes(layout: FieldLayout) -> int:
+    """Return what one member takes in a tar: both headers, its tensors, padding."""
+    size = len(header_bytes(layout)) + payload_bytes(layout)
+    return BLOCK_BYTES + size + (-size % BLOCK_BYTES)
 
 
 class TarWriter:

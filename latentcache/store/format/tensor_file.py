@@ -89,6 +89,11 @@ def header_bytes(layout: FieldLayout) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
+def payload_bytes(layout: FieldLayout) -> int:
+    """Return the bytes of all tensors together."""
+    return sum(math.prod(shape) * ITEM_BYTES[dtype] for dtype, shape in layout.values())
+
+
 def layout_of(fields: Mapping[str, TensorSource]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the dtype and shape of every field."""
     return {name: (tensor.dtype, tensor.shape) for name, tensor in fields.items()}
