@@ -201,7 +201,7 @@ class BatchReader:
     def _latents(
         self, column: StreamColumn, places: Places, seeds: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
-        is_drawn = is_sampled(column.sample_layout.fields, self._recipe.posterior)
+        is_drawn = is_sampled(column.fields, self._recipe.posterior)
         if self._is_here and (is_drawn or self._recipe.normalizer.ops):
             return self._latents_here(column, places, seeds() if is_drawn else None)
         primary = primary_field(column.view)

@@ -15,8 +15,10 @@ import torch
 from latentcache.core.errors import ConfigError, ShardCorruptError
 from latentcache.loader import LatentLoader, LoaderOptions, Source
 from latentcache.loader.cache.shard_cache import ShardCache
+from latentcache.loader.gather.range_gather import RangeGather
 from latentcache.store import Store, UnitEntry
 from tests.loader.conftest import make_store
+from tests.loader.test_gather import gather_of, keys_of
 
 
 @pytest.fixture(scope="module")
@@ -252,17 +254,11 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         ShardCache(tmp_path / "file", 10)
 
 
-def test_tars_that_left_the_address_range_come_back(store: Store, tmp_path: Path) -> None:
-    from latentcache.loader.gather.unit_gather import RangeGather  # noqa: PLC0415
-    from tests.loader.test_gather import grid_of, keys_of, read_template  # noqa: PLC0415
-
+def test_tars_that_left_the_address_range_come_back(store: Store) -> None:
     column = store.snapshot().column("latents")
-    grid = grid_of(column, 0)
-    sample_layout = read_template(column.folder, grid.entries.values())
-    find = lambda entry: column.folder.local_path(entry.tar.name)  # noqa: E731
-    few = RangeGather(grid, sample_layout, find, max_mapped=2)
-    rows = np.arange(100)[grid.is_present(np.arange(100))]
-    expected = keys_of(RangeGather(grid, sample_layout, find), grid, rows)
-    again = [keys_of(few, grid, rows[at : at + 7]) for at in range(0, len(rows), 7)]
+    few, index = gather_of(RangeGather, column, 0, max_mapped=2)
+    rows = np.arange(100)[index.is_present(np.arange(100))]
+    expected = keys_of(gather_of(RangeGather, column, 0)[0], index, rows)
+    again = [keys_of(few, index, rows[at : at + 7]) for at in range(0, len(rows), 7)]
     assert list(itertools.chain(*again)) == expected
-    assert keys_of(few, grid, rows) == expected
+    assert keys_of(few, index, rows) == expected

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader, LoaderOptions, Source
-from latentcache.loader.gather.clip_window_gather import WindowUnitGather
-from latentcache.loader.index.unit_index import ColumnUnits
+from latentcache.loader.gather.unit_gather import UnitGather
+from latentcache.loader.index.column_units import ColumnUnits
 from latentcache.loader.order.window_starts import window_starts
-from latentcache.loader.streams.clip_window_column import WindowColumn, WindowRule
-from latentcache.loader.streams.stream_column import Access
+from latentcache.loader.streams.stream_column import Access, StreamColumn, WindowRule
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation, unit_values
 from tests.law_examples import examples
@@ -81,10 +80,10 @@ def open_loader(store: Any, **options: Any) -> LatentLoader:
     return LatentLoader(store, **{"options": chosen, **given})
 
 
-def window_column(store: Store, buckets: list[Bucket], rule: WindowRule) -> WindowColumn:
+def window_column(store: Store, buckets: list[Bucket], rule: WindowRule) -> StreamColumn:
     runs = [one for one in store.generations()[0].runs if one.bucket in buckets]
     units = ColumnUnits.read(store.snapshot().columns["latents"])
-    return WindowColumn(units, runs, rule, Access(None))
+    return StreamColumn(units, runs, Access(None), rule)
 
 
 def draws(loader: LatentLoader, num_batches: int) -> list[tuple[int, int, int]]:
@@ -206,9 +205,9 @@ def test_a_filter_selects_clips_of_a_window_stream(clips: Store) -> None:
 def test_one_tar_at_a_time_gives_the_same_windows(clips: Store) -> None:
     column = window_column(clips, [LONG], WindowRule(num_frames=3, num_latents=[9]))
     rows, starts = np.array([12, 0, 2, 12, 6]), np.array([0, 6, 3, 6, 1])
-    slow = WindowUnitGather(column.joined, column._layout, column._find_tar, max_mapped=1)
+    slow = UnitGather(column.index, column._layout, column._find_tar, max_mapped=1)
     places = column.places(rows, starts)
-    one_by_one = replace(slow.places(column.joined.locate(rows)), starts=places.starts)
+    one_by_one = replace(slow.places(column.index.locate(rows)), starts=places.starts)
     for name in ("mean", "logvar"):
         entry = column.field(name)
         assert torch.equal(column.gather.field(places, entry), slow.field(one_by_one, entry))

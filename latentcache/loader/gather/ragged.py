@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from latentcache.loader.gather.unit_gather import FindTar, Places, map_tar, whole_file
-from latentcache.loader.index.unit_index import Grid, Slots, UnitGrid
+from latentcache.loader.index.column_units import RunUnits
+from latentcache.loader.index.unit_index import Slots, UnitIndex
 from latentcache.storage import Folder
 from latentcache.store import ColumnView
 from latentcache.store.format import (
@@ -43,18 +44,18 @@ def may_vary(view: ColumnView) -> bool:
     return any(set(field.axes) - set("CTHW") for field in view.record.fields)
 
 
-def varies(folder: Folder, grid: UnitGrid, *, stride: int) -> bool:
+def varies(folder: Folder, units: RunUnits, *, stride: int) -> bool:
     """Return whether a bucket's samples differ in size: by the tars' sizes, and one meta.
 
     Args:
         folder: The store.
-        grid: The bucket's units.
+        units: The bucket's.
         stride: Bytes from one member to the next, if all were like the first.
     """
-    expected = grid.num_present * stride + len(END_OF_ARCHIVE)
-    if (grid.tar_bytes[grid.num_present > 0] != expected[grid.num_present > 0]).any():
+    expected = units.num_present * stride + len(END_OF_ARCHIVE)
+    if (units.tar_bytes[units.num_present > 0] != expected[units.num_present > 0]).any():
         return True
-    first = next(entry for entry in grid.entries.values() if entry.tar is not None)
+    first = next(entry for entry in units.entries.values() if entry.tar is not None)
     return read_unit_meta(folder, first).offsets is not None
 
 
@@ -62,9 +63,9 @@ class VaryingGather:
     """Reads samples of any size; safe to be called by several threads."""
 
     def __init__(
-        self, folder: Folder, grid: Grid, find_tar: FindTar, *, max_mapped: int | None = None
+        self, folder: Folder, index: UnitIndex, find_tar: FindTar, *, max_mapped: int | None = None
     ) -> None:
-        self._folder, self._grid, self._find_tar = folder, grid, find_tar
+        self._folder, self._index, self._find_tar = folder, index, find_tar
         self._max_open = min(_MAX_OPEN, max_mapped or _MAX_OPEN)
         self._units: OrderedDict[int, _Unit] = OrderedDict()
         self._headers: dict[bytes, dict[str, TensorEntry]] = {}
@@ -117,7 +118,7 @@ class VaryingGather:
             return found
 
     def _open(self, number: int) -> _Unit:
-        entry = self._grid.entries[number]
+        entry = self._index.entries[number]
         assert entry.tar is not None, "rows without a sample are never gathered"
         size_bytes = entry.tar.size_bytes
         tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))

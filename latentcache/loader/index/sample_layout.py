@@ -1,9 +1,18 @@
-"""What all samples of a column and bucket have in common: where in a member a field lies."""
+"""What all samples of a column and bucket have in common: where in a member a field lies.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+A sample is stored channel by channel, so a window of latent frames is one stretch of bytes per
+channel; a field that is read whole is one stretch.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from latentcache.core.errors import ConfigError, ShardCorruptError
+from latentcache.loader.order.feistel import Indices
 from latentcache.storage import Folder
 from latentcache.store import UnitEntry
 from latentcache.store.format import BLOCK_BYTES, END_OF_ARCHIVE, TensorEntry, read_header
@@ -55,6 +64,113 @@ class SampleLayout:
                 f"{found[8:].decode('utf-8', 'replace').strip()} ({entry.tar.name}); "
                 f"run latentcache verify --repair"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamField:
+    """One field of the samples of some runs, and what of it is in a batch.
+
+    Attributes:
+        entry: What is in a batch; its bytes are counted from 0.
+        starts: Where the field begins in a sample of each run, from its tar header.
+        outer: Stretches of bytes per sample: values before the axis of frames; 1 if read whole.
+        frame_bytes: Of one frame in a stretch; 0 if read whole.
+        num_frames: Of each run's samples; 0 if read whole.
+    """
+
+    entry: TensorEntry
+    starts: Indices
+    outer: int
+    frame_bytes: int
+    num_frames: Indices
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is read, and no window."""
+        return self.frame_bytes == 0
+
+    @property
+    def only_start(self) -> int | None:
+        """Where it begins in every sample, if it is read whole and that is one place."""
+        first = int(self.starts.max())
+        return first if self.is_whole and (self.starts == first).all() else None
+
+    def grain(self, asked: TensorEntry) -> int:
+        """Return what all stretches of a part of it begin and end at multiples of, at most 8."""
+        if self.is_whole:
+            return math.gcd(self._grain, asked.start, asked.stop)
+        return self._grain
+
+    def stretches(
+        self, runs: Indices, firsts: Indices | None, asked: TensorEntry
+    ) -> tuple[Indices, int]:
+        """Return where stretches of some samples begin, [B, stretches], and how many bytes one has.
+
+        Args:
+            runs: Of each sample; one for all.
+            firsts: First frame of each one's window.
+            asked: The field, or some of its channels.
+        """
+        if self.is_whole:
+            return (self.starts[runs] + asked.start)[:, None], asked.stop - asked.start
+        num_bytes = self.entry.stop // self.outer
+        assert firsts is not None, "windows begin somewhere"
+        outer = np.arange(asked.start // num_bytes, asked.stop // num_bytes)
+        steps = self.num_frames[runs] * self.frame_bytes
+        begins = self.starts[runs] + firsts * self.frame_bytes
+        return begins[:, None] + steps[:, None] * outer, num_bytes
+
+    @cached_property
+    def _grain(self) -> int:
+        return math.gcd(8, self.frame_bytes, *(self.starts % 8).tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamLayout:
+    """How the samples of several runs are laid out.
+
+    Attributes:
+        templates: Of each run; None where it has no sample.
+        fields: What of a sample is in a batch, by name.
+    """
+
+    templates: Sequence[SampleLayout | None]
+    fields: Mapping[str, StreamField]
+
+    @classmethod
+    def whole(cls, templates: Sequence[SampleLayout | None]) -> "StreamLayout":
+        """Return the layout of samples that are read whole."""
+        names = next(one for one in templates if one is not None).fields
+        return cls(
+            templates=templates, fields={name: whole_field(templates, name) for name in names}
+        )
+
+    @cached_property
+    def strides(self) -> Indices:
+        """Bytes from one member to the next, of each run."""
+        return np.array([one.stride if one else 0 for one in self.templates], np.int64)
+
+
+def whole_field(templates: Sequence[SampleLayout | None], name: str) -> StreamField:
+    """Return a field that is read whole."""
+    entry = next(one for one in templates if one is not None).fields[name]
+    return StreamField(
+        entry=replace(entry, start=0, stop=entry.stop - entry.start),
+        starts=field_starts(templates, name),
+        outer=1,
+        frame_bytes=0,
+        num_frames=np.zeros(len(templates), np.int64),
+    )
+
+
+def field_starts(templates: Sequence[SampleLayout | None], name: str) -> Indices:
+    """Return where a field begins in a sample of each run, from its tar header.
+
+    A run without a sample is given what another has.
+    """
+    starts = [one.first_payload + one.fields[name].start if one else None for one in templates]
+    known = next(start for start in starts if start is not None)
+    return np.array([known if start is None else start for start in starts], np.int64)
 
 
 def read_template(folder: Folder, entries: Iterable[UnitEntry]) -> SampleLayout | None:

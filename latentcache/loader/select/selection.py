@@ -5,7 +5,7 @@ made once is kept in the cache folder, if there is one, and a run that starts ag
 12 bytes for each 100 rows instead of the plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,6 +92,26 @@ def _selection(bitmap: RowBitmap) -> Selection:
     if bitmap.num_set == bitmap.num_rows:
         return Selection(None, bitmap.num_rows, "all")
     return Selection(bitmap, bitmap.num_set, bitmap.digest())
+
+
+def joined_selection(parts: Sequence[tuple[Selection, int]]) -> Selection:
+    """Return what is selected of several runs, one after the other.
+
+    Args:
+        parts: At least one: what is selected, and how many rows the run has.
+    """
+    if len(parts) == 1:
+        return parts[0][0]
+    if all(one.bitmap is None for one, _ in parts):
+        return Selection(None, sum(num_rows for _, num_rows in parts), "all")
+    writer = BitmapWriter()
+    for one, num_rows in parts:
+        flags = np.ones(num_rows, bool)
+        if one.bitmap is not None:
+            flags = np.unpackbits(one.bitmap.packed, count=num_rows).astype(bool)
+        writer.add(flags)
+    joined = writer.finish()
+    return Selection(joined, joined.num_set, joined.digest())
 
 
 def _num_bytes(num_rows: int) -> int:

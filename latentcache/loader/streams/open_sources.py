@@ -9,12 +9,12 @@ import numpy as np
 from latentcache.core.errors import ConfigError
 from latentcache.core.units import BucketRun
 from latentcache.loader.cache.shard_cache import ShardCache
-from latentcache.loader.index.unit_index import ColumnUnits
+from latentcache.loader.index.column_units import ColumnUnits
 from latentcache.loader.order.feistel import Indices
 from latentcache.loader.select.selection import select_rows
 from latentcache.loader.select.source import Source
-from latentcache.loader.streams.make_streams import SelectedRun, make_streams
-from latentcache.loader.streams.stream import Stream, StreamPlace
+from latentcache.loader.streams.make_streams import make_streams
+from latentcache.loader.streams.stream import SelectedRun, Stream, StreamPlace
 from latentcache.loader.streams.stream_column import Access
 from latentcache.store import ColumnView, Pin, Snapshot
 from latentcache.store.format import numbers
@@ -105,7 +105,7 @@ def _open_source(
     units = {name: ColumnUnits.read(view) for name, view in views.items()}
     streams = []
     for runs in _selected_runs(source, snapshot, views, access.cache):
-        place = StreamPlace(name=source.name, source=number, generation=runs[0], first_place=0)
+        place = StreamPlace(name=source.name, source=number, generation=runs[0])
         streams += list(make_streams(place, runs[1], units, access, window_frames=window_frames))
     if not streams:
         raise ConfigError(

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from latentcache.core.seeds import keyed_digests, keyed_uint64
-from latentcache.loader.index.unit_index import Flags
+from latentcache.loader.index.column_units import Flags
 from latentcache.loader.order.epoch_order import StreamOrder
 from latentcache.loader.order.feistel import Indices, Words, nth_words
 from latentcache.loader.order.shard_windows import Span

@@ -1,23 +1,33 @@
-"""One bucket of one generation of one source, ready to be drawn from: rows in, samples out."""
+"""Some runs of one generation of one source, ready to be drawn from: rows in, samples out.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+A bucket is a stream of one run, whose samples are read whole. Clips of one height and width and of
+any length are a stream of many runs, of which windows of so many latent frames are read. A window
+that begins after a clip's first latent frame lacks what causal encoders keep there, one pixel frame
+alone; ``Picked.starts`` says which do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.loader.gather.unit_gather import Places, keys_as_text
+from latentcache.loader.index.column_units import Flags
 from latentcache.loader.index.frame_times import Array, latent_frame_spans
-from latentcache.loader.index.unit_index import Flags, join_spans, points_outside
+from latentcache.loader.index.unit_index import join_spans, points_outside
 from latentcache.loader.order.epoch_order import Drawn, StreamOrder
 from latentcache.loader.order.feistel import Indices
+from latentcache.loader.order.window_starts import window_starts
 from latentcache.loader.select.bitmap import BitmapWriter
-from latentcache.loader.select.selection import Selection
+from latentcache.loader.select.selection import Selection, joined_selection
 from latentcache.loader.streams.stand_ins import StandIns
 from latentcache.loader.streams.stream_column import StreamColumn
+from latentcache.store import EncodingRecord
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -30,14 +40,30 @@ class StreamPlace:
         name: Source, generation and bucket; keys the order.
         source: Number of the source.
         generation: Number of the generation.
-        first_place: Rows of the plan before the run: a row's number in the plan is this
-            plus its place in the run.
     """
 
     name: str
     source: int
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRun:
+    """A run of which a source selects rows.
+
+    Attributes:
+        run: The shards.
+        first_place: Rows of the plan before it.
+        selection: Of the source.
+        retired: Places of rows that are live no more, ascending.
+        num_latents: Latent frames of each clip, where windows are taken of them.
+    """
+
+    run: BucketRun
     first_place: int
+    selection: Selection
+    retired: Indices
+    num_latents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +102,7 @@ class Picked:
 
 
 class Stream:
-    """The rows a source selects of one run, and their columns.
+    """The rows a source selects of some runs, one after the other, and their columns.
 
     Attributes:
         num_left_out: Selected rows that a column lacks, where none stands in for them.
@@ -85,66 +111,93 @@ class Stream:
     def __init__(
         self,
         place: StreamPlace,
-        run: BucketRun,
-        selection: Selection,
+        runs: Sequence[SelectedRun],
         columns: Mapping[str, StreamColumn],
-        retired: Indices,
+        *,
+        num_frames: int = 0,
     ) -> None:
-        """Join the columns.
+        """Join the runs and the columns.
 
         Args:
             place: Which stream it is.
-            run: Its shards.
-            selection: Of the source.
-            columns: Tensor columns by name; a row must be in all of them.
-            retired: Places in the run of rows that are live no more, ascending.
+            runs: At least one; if several, of one height and width.
+            columns: Tensor columns by name, over the same runs; a row must be in all of them.
+            num_frames: Latent frames of a window; 0 where samples are read whole.
 
         Raises:
             ConfigError: No selected row is present in all columns.
         """
-        self.place, self.run, self.selection, self.columns = place, run, selection, columns
-        self._retired = retired
+        self.place, self.columns = place, columns
+        self._runs, self._num_frames = runs, num_frames
+        self._index = next(iter(columns.values())).index
+        self.selection = joined_selection([(one.selection, one.run.num_rows) for one in runs])
+        firsts = self._index.first_rows
+        self._retired = np.concatenate(
+            [one.retired + first for one, first in zip(runs, firsts.tolist(), strict=True)]
+        )
+        self._offsets = np.array([one.first_place for one in runs], np.int64) - firsts
+        self._first_shards = np.array([one.run.first_shard for one in runs], np.int64)
+        self._shard_rows = np.array([one.run.rows_per_shard for one in runs], np.int64)
+        self._num_starts = np.array([one.num_latents for one in runs], np.int64) - num_frames + 1
         self.num_left_out = 0
         self._stand_ins: tuple[StreamOrder, StandIns] | None = None
         if not self.num_present:
             raise ConfigError(
                 f"stream must have a selected row that all of {', '.join(columns)} have, got none "
-                f"of {selection.num_rows} ({place.name}); encode the columns, or leave the "
+                f"of {self._num} ({place.name}); encode the columns, or leave the "
                 f"bucket out"
             )
 
-    @property
+    @cached_property
     def bucket(self) -> Bucket:
-        """Pixel shape of every sample."""
-        return self.run.bucket
+        """Pixel shape of every sample; of as many frames as a window at a clip's start holds."""
+        bucket = self._runs[0].run.bucket
+        if not self._num_frames:
+            return bucket
+        record = next(iter(self.columns.values())).view.record
+        return replace(bucket, num_frames=_num_pixel_frames(record, self._num_frames))
 
     @property
     def block_rows(self) -> int:
         """Selected rows of a shard, on average: what order version 1 took for a block."""
-        return max(1, self.run.rows_per_shard * self._num // self.run.num_rows)
+        return max(1, self.rows_per_shard * self._num // self._index.num_rows)
 
     @property
     def rows_per_shard(self) -> int:
-        """Planned rows of a shard."""
-        return self.run.rows_per_shard
+        """Planned rows of a shard; where windows are taken of many runs, on average."""
+        if not self._num_frames:
+            return self._runs[0].run.rows_per_shard
+        return -(-self._index.num_rows // sum(one.run.num_shards for one in self._runs))
 
     def places(self, name: str, picked: Picked) -> Places:
         """Return where a column's samples of some rows lie."""
         return self.columns[name].places(picked.rows, picked.starts)
 
     def frame_spans(self, name: str, picked: Picked) -> Array:
-        """Return the pixel frames that latent frames of a column hold, [B, T, 2]."""
+        """Return the pixel frames, from a clip's start, that latent frames hold, [B, T, 2]."""
+        if picked.starts is None:
+            spans = self._spans(name, 0)
+            found: Array = np.broadcast_to(spans, (len(picked.rows), *spans.shape))
+            return found
+        runs = np.broadcast_to(self._index.runs_of(picked.rows), len(picked.rows)).tolist()
+        of_runs = {run: self._spans(name, run) for run in set(runs)}
+        windows = [
+            of_runs[run][start : start + self._num_frames]
+            for run, start in zip(runs, picked.starts.tolist(), strict=True)
+        ]
+        return np.stack(windows)
+
+    def _spans(self, name: str, run: int) -> Array:
         column = self.columns[name]
-        spans = latent_frame_spans(column.view.record, column.fields, self.bucket)
-        found: Array = np.broadcast_to(spans, (len(picked.rows), *spans.shape))
-        return found
+        bucket = self._runs[run].run.bucket
+        return latent_frame_spans(column.view.record, column.fields_of(run), bucket)
 
     @cached_property
     def num_present(self) -> int:
         """Selected rows that need no substitute; counted without a pass over the rows."""
-        grids = [column.grid for column in self.columns.values()]
-        spans = join_spans(np.concatenate([grid.spans_without_tar() for grid in grids]))
-        points = np.concatenate([self._retired, *(grid.missing for grid in grids)])
+        indices = [column.index for column in self.columns.values()]
+        spans = join_spans(np.concatenate([index.spans_without_tar() for index in indices]))
+        points = np.concatenate([self._retired, *(index.missing for index in indices)])
         points = points_outside(spans, points)
         bitmap = self.selection.bitmap
         if bitmap is None:
@@ -153,27 +206,41 @@ class Stream:
         return self._num - int(in_spans) - int(bitmap.contains(points).sum())
 
     @property
-    def _num_planned(self) -> int:
-        return self.run.num_rows
-
-    @property
     def _num(self) -> int:
         return self.selection.num_rows
 
-    def shard_starts(self) -> Indices:
-        """Return the places in the run at which shards begin."""
-        return np.arange(0, self.run.num_rows, self.run.rows_per_shard)
-
     def block_starts(self) -> Indices:
         """Return, of the shards with a selected row, which selected row is their first."""
-        starts, bitmap = self.shard_starts(), self.selection.bitmap
+        firsts, bitmap = self._index.first_rows.tolist(), self.selection.bitmap
+        starts: Indices = np.concatenate(
+            [
+                first + np.arange(0, one.run.num_rows, one.run.rows_per_shard)
+                for first, one in zip(firsts, self._runs, strict=True)
+            ]
+        )
         if bitmap is None:
             return starts
         found: Indices = np.unique(bitmap.num_before(starts))
         return found[found < self._num]
 
     def pick(self, drawn: Drawn, order: StreamOrder) -> Picked:
-        """Return the rows behind an order's draw, stand-ins where a column lacks one."""
+        """Return the rows behind an order's draw, and where each one's window begins.
+
+        Stand-ins take the place of rows that a column lacks.
+        """
+        picked = self._present(drawn, order)
+        if not self._num_frames:
+            return picked
+        rule, numbers = order.rule, self.numbers(picked.rows)
+        num_starts = self._num_starts[self._index.runs_of(picked.rows)]
+        if rule.version == 1:
+            starts = window_starts(numbers, picked.draws, num_starts, key=(rule.seed, "window"))
+        else:
+            key, replaced = (rule.seed, "window", order.name), picked.replaced()
+            starts = window_starts(numbers, picked.draws, num_starts, key=key, replaced=replaced)
+        return replace(picked, starts=starts)
+
+    def _present(self, drawn: Drawn, order: StreamOrder) -> Picked:
         rows = self.selection.rows_at(drawn.rows)
         lacking = np.flatnonzero(~self._is_present(rows))
         if not len(lacking):
@@ -187,8 +254,8 @@ class Stream:
         if self.num_present == self._num:
             return
         writer = BitmapWriter()
-        for start in range(0, self._num_planned, _ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_AT_ONCE, self._num_planned))
+        for start in range(0, self._index.num_rows, _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, self._index.num_rows))
             flags = self._is_present(rows)
             if self.selection.bitmap is not None:
                 flags &= self.selection.bitmap.contains(rows)
@@ -222,17 +289,27 @@ class Stream:
 
     def numbers(self, rows: Indices) -> Indices:
         """Return the rows' numbers in the plan, which never change."""
-        return rows + self.place.first_place
+        return rows + self._offsets[self._index.runs_of(rows)]
 
     def shards_and_rows(self, rows: Indices) -> tuple[Indices, Indices]:
         """Return shard and row in the shard."""
-        shards, inside = np.divmod(rows, self.run.rows_per_shard)
-        return shards + self.run.first_shard, inside
+        runs = self._index.runs_of(rows)
+        shards, inside = np.divmod(rows - self._index.first_rows[runs], self._shard_rows[runs])
+        return shards + self._first_shards[runs], inside
 
     def _is_present(self, rows: Indices) -> Flags:
         present = np.ones(len(rows), bool)
         for column in self.columns.values():
-            present &= column.grid.is_present(rows)
+            present &= column.index.is_present(rows)
         if len(self._retired):
             present &= ~np.isin(rows, self._retired)
         return present
+
+
+def _num_pixel_frames(record: EncodingRecord, num_latents: int) -> int:
+    """Return how many pixel frames a clip of so many latent frames has, at least."""
+    rule = FrameRule.from_spec(record.spec)
+    if rule is None:
+        return num_latents
+    groups = -(-max(0, num_latents - rule.latent_first) // rule.latent_step)
+    return rule.first + groups * rule.step
