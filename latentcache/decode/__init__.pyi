@@ -6,13 +6,13 @@ from .clips.video_probe import VideoInfo as VideoInfo
 from .clips.video_probe import probe_video as probe_video
 from .isolated import IsolatedSample as IsolatedSample
 from .isolated import decode_isolated as decode_isolated
-from .media_options import ImageLimits as ImageLimits
-from .media_options import ImageTransform as ImageTransform
 from .media_options import MediaTransform as MediaTransform
-from .media_options import VideoTransform as VideoTransform
 from .media_options import pixel_rules as pixel_rules
 from .picture.decode_image import decode_image as decode_image
 from .picture.picture_probe import probe_image as probe_image
+from .pixel_options import ImageLimits as ImageLimits
+from .pixel_options import ImageTransform as ImageTransform
+from .pixel_options import VideoTransform as VideoTransform
 from .reject_reasons import classify as classify
 from .video.timeline import Timeline as Timeline
 from .watchdog import extend_time_limit as extend_time_limit

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.media_options import ImageLimits, MediaTransform
+from latentcache.decode.media_options import MediaTransform
 from latentcache.decode.picture.decode_image import decode_image
+from latentcache.decode.pixel_options import ImageLimits
 from latentcache.decode.pixels.resize import check_torch
 from latentcache.decode.reject_reasons import classify
 from latentcache.decode.watchdog import extend_time_limit, time_limit

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from latentcache.decode.media_options import ImageLimits
 from latentcache.decode.picture.colour import lab_to_rgb, to_resizable
 from latentcache.decode.picture.fact_files import FILES
 from latentcache.decode.picture.jpeg import decode_plain_jpeg
 from latentcache.decode.picture.open_picture import FORMATS, pillow_rules
+from latentcache.decode.pixel_options import ImageLimits
 from latentcache.decode.pixels.resize import resized
 
 Pixels = NDArray[np.uint8]

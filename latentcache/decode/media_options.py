@@ -1,19 +1,12 @@
-"""What a user may set about decoding; plain values that travel in recipes and fingerprints."""
+"""How the media of one encoding become pixels; plain values that travel in fingerprints."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from latentcache.core.errors import StoreError
 from latentcache.core.inputs import ALL_PIXELS, parse_input, recorded_input
-
-Hdr = Literal["tone_map", "refuse"]
-
-TRANSFORM_VERSION = 2
-"""Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out.
-
-1 was Pillow's lanczos, whose bits depended on Pillow's version.
-"""
+from latentcache.decode.pixel_options import ImageTransform, VideoTransform
 
 
 def _picture_facts() -> dict[str, str]:
@@ -29,94 +22,11 @@ def _clip_facts() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLimits:
-    """What is refused before any pixel is decoded."""
-
-    max_pixels: int = 178_956_970
-    """Width x height. The size at which Pillow too calls a file a decompression bomb:
-    half a gigabyte of 8-bit RGB."""
-
-    def __post_init__(self) -> None:
-        if self.max_pixels < 1:
-            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageTransform:
-    """How any picture becomes 8-bit sRGB of its bucket's size; part of the fingerprint."""
-
-    version: int = TRANSFORM_VERSION
-    background: tuple[int, ...] = (255, 255, 255)
-    """sRGB, 0 to 255; what shows through transparent pixels."""
-    hdr: Hdr = "tone_map"
-    """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
-    reducing_gap: float = 2.0
-    """A JPEG far too large is decoded at 1/2, 1/4 or 1/8, as long as it stays this many times
-    larger than wanted; lanczos does the rest. At 2 most photos are 53 dB or more from lanczos
-    alone, sharp ones at exactly 4 or 8 times the wanted size 40 to 46 dB, and 12 megapixels take
-    half the time; see docs/benchmarks/decode_cpu_202611.md."""
-    libraries: Mapping[str, str] = field(default_factory=_picture_facts)
-    """What the installed libraries make of fixed inputs (``decode.facts``)."""
-
-    def __post_init__(self) -> None:
-        if self.version != TRANSFORM_VERSION:
-            raise ValueError(
-                f"version must be {TRANSFORM_VERSION}, got {self.version} (image transform); "
-                "use the release that wrote it, or encode again"
-            )
-        _check_background(self.background)
-        _check_hdr(self.hdr, "image")
-        if self.reducing_gap < 1.0:
-            raise ValueError(f"reducing_gap must be at least 1.0, got {self.reducing_gap}")
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that can change a pixel, as plain data for the fingerprint."""
-        return {"kind": "image", "resize": "lanczos", **asdict(self)}
-
-
-VIDEO_TRANSFORM_VERSION = 2
-"""Raised when a rule of ``decode.clip``, ``decode.video_pixels`` or ``decode.tone`` changes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoTransform:
-    """How frames of any video become 8-bit sRGB of their bucket's size; part of the fingerprint."""
-
-    version: int = VIDEO_TRANSFORM_VERSION
-    background: tuple[int, ...] = (255, 255, 255)
-    """sRGB, 0 to 255; what shows through transparent pixels."""
-    hdr: Hdr = "tone_map"
-    """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
-    libraries: Mapping[str, str] = field(default_factory=_clip_facts)
-    """What the installed libraries make of fixed inputs (``decode.clip_facts``)."""
-
-    def __post_init__(self) -> None:
-        if self.version != VIDEO_TRANSFORM_VERSION:
-            raise ValueError(
-                f"version must be {VIDEO_TRANSFORM_VERSION}, got {self.version} (video transform); "
-                "use the release that wrote it, or encode again"
-            )
-        _check_background(self.background)
-        _check_hdr(self.hdr, "video")
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that can change a pixel, as plain data for the fingerprint."""
-        return {"kind": "video", "resize": "lanczos", **asdict(self)}
-
-
-def _check_background(background: tuple[int, ...]) -> None:
-    if len(background) != 3 or not all(0 <= value <= 255 for value in background):
-        raise ValueError(f"background must be three numbers from 0 to 255, got {background}")
-
-
-def _check_hdr(hdr: str, kind: str) -> None:
-    if hdr not in ("tone_map", "refuse"):
-        raise ValueError(f"hdr must be tone_map or refuse, got {hdr!r} ({kind} transform)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaTransform:
-    """How pictures and clips become pixels, for one encoding."""
+    """How pictures and clips become pixels, for one encoding.
+
+    Where no libraries are named, they are those of this machine.
+    """
 
     image: ImageTransform
     video: VideoTransform | None = None
@@ -125,6 +35,13 @@ class MediaTransform:
     """What of each sample is encoded; hashed only if it is not all of it."""
 
     def __post_init__(self) -> None:
+        # Frozen, and both are filled in once: an identity always says whose pixels they are.
+        if not self.image.libraries:
+            image = replace(self.image, libraries=_picture_facts())
+            object.__setattr__(self, "image", image)
+        if self.video is not None and not self.video.libraries:
+            video = replace(self.video, libraries=_clip_facts())
+            object.__setattr__(self, "video", video)
         if parse_input(self.input).modality != "pixels":
             raise ValueError(f"input of a transform of pixels must be pixels, got {self.input!r}")
 

@@ -10,7 +10,7 @@ import pytest
 
 from latentcache.cli.look.progress_lines import mixed_pixels
 from latentcache.cli.look.watching import watch
-from latentcache.decode.media_options import TRANSFORM_VERSION
+from latentcache.decode.pixel_options import TRANSFORM_VERSION
 from latentcache.store import EncodingProgress, Store
 from tests.cli.conftest import Cli
 from tests.evaluate.drawn_store import (

@@ -12,7 +12,13 @@ import torch
 from latentcache.core.errors import MediaError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.units import UnitRange
-from latentcache.decode import ImageLimits, ImageTransform, classify, decode_image
+from latentcache.decode import (
+    ImageLimits,
+    ImageTransform,
+    MediaTransform,
+    classify,
+    decode_image,
+)
 from latentcache.encoders import (
     EncoderOptions,
     SampleMeta,
@@ -40,7 +46,7 @@ from latentcache.store import (
 from latentcache.testing.drawn import write_drawn_corpus
 
 LIMITS = ImageLimits()
-TRANSFORM = ImageTransform()
+TRANSFORM = MediaTransform(image=ImageTransform())
 NUM_GOOD, NUM_BROKEN = 14, 3
 OPTIONS = PlanOptions(resolution_px=64, rows_per_shard=4)
 
@@ -121,7 +127,7 @@ def encode_unit(store: Store, record: EncodingRecord, unit: UnitRange) -> None:
             digest = blake2b(data, digest_size=16).digest()
             try:
                 pixels = decode_image(
-                    data, unit.bucket, planned.geometry, transform=TRANSFORM, limits=LIMITS
+                    data, unit.bucket, planned.geometry, transform=TRANSFORM.image, limits=LIMITS
                 )
             except MediaError as error:
                 writer.reject(planned.row, classify(error, stage="decode"), digest)

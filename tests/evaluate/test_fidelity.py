@@ -131,7 +131,7 @@ def test_an_unknown_encoder_is_refused(drawn_store: Store) -> None:
 
 def test_a_transform_of_other_rules_is_refused() -> None:
     recorded = TRANSFORM.identity()
-    assert recorded_transform({**recorded, "background": [255, 255, 255]}).image == TRANSFORM
+    assert recorded_transform({**recorded, "background": [255, 255, 255]}) == TRANSFORM
     for change in ({"version": 99}, {"resize": "nearest"}, {"unknown": 1}):
         with pytest.raises(StoreError, match="transform must be"):
             recorded_transform({**recorded, **change})

@@ -7,7 +7,7 @@ from av.video.frame import VideoFrame
 
 from latentcache.decode.clips.video_pixels import FrameConverter, Pixels
 from latentcache.decode.library_facts import digest_of, drawn_noise
-from latentcache.decode.media_options import VideoTransform
+from latentcache.decode.pixel_options import VideoTransform
 
 _WIDTH_PX, _HEIGHT_PX = 64, 48
 _SIZES_PX = ((64, 48), (40, 30))
@@ -20,7 +20,7 @@ def clip_facts() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _clip_facts() -> dict[str, str]:
-    converter = FrameConverter(VideoTransform(libraries={}))
+    converter = FrameConverter(VideoTransform())
     found: list[Pixels] = []
     for pixel_format, num_bytes, primaries in (
         ("yuv420p", 1, 1),

@@ -11,7 +11,7 @@ import numpy as np
 from latentcache.decode.clips.clip import ClipPixels, ClipRequest, clip_frames, write_frame
 from latentcache.decode.clips.decoded_frames import FrameReader
 from latentcache.decode.clips.video_pixels import FrameConverter
-from latentcache.decode.media_options import VideoTransform
+from latentcache.decode.pixel_options import VideoTransform
 from latentcache.decode.video.video_file import open_video
 
 

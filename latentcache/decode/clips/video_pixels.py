@@ -27,7 +27,7 @@ from latentcache.core.rejects import RejectCode
 from latentcache.decode.clips.exact_colour import SCALER, FrameColour, colour_of, summed_rgb
 from latentcache.decode.clips.first_field import FirstFields
 from latentcache.decode.clips.upright import upright_of
-from latentcache.decode.media_options import VideoTransform
+from latentcache.decode.pixel_options import VideoTransform
 from latentcache.decode.pixels.deep import to_8_bits
 from latentcache.decode.pixels.resize import resized
 from latentcache.decode.pixels.tone import to_srgb_by_tag

@@ -7,7 +7,7 @@ from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
 from latentcache.decode.clips.decoded_frames import FrameReader
 from latentcache.decode.clips.video_pixels import FrameConverter
-from latentcache.decode.media_options import ImageLimits, VideoTransform
+from latentcache.decode.pixel_options import ImageLimits, VideoTransform
 from latentcache.decode.video.timeline import Timeline
 from latentcache.decode.video.video_file import open_video
 

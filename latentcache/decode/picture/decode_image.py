@@ -14,7 +14,6 @@ from PIL import ImageFile
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.media_options import ImageLimits, ImageTransform
 from latentcache.decode.picture.colour import to_resizable, to_srgb
 from latentcache.decode.picture.exif_orientation import (
     Box,
@@ -26,6 +25,7 @@ from latentcache.decode.picture.exif_orientation import (
 from latentcache.decode.picture.jpeg import decode_plain_jpeg, load_reduced, reduced_size
 from latentcache.decode.picture.open_picture import open_image
 from latentcache.decode.picture.picture_tag import read_tag
+from latentcache.decode.pixel_options import ImageLimits, ImageTransform
 from latentcache.decode.pixels.deep import is_deep_png, read_deep_png, spread_key
 from latentcache.decode.pixels.gamut import ColourTag
 from latentcache.decode.pixels.resize import resized

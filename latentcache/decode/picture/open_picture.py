@@ -26,7 +26,7 @@ from PIL import (
 
 from latentcache.core.errors import MediaError
 from latentcache.core.rejects import RejectCode
-from latentcache.decode.media_options import ImageLimits
+from latentcache.decode.pixel_options import ImageLimits
 from latentcache.decode.reject_reasons import DECODER_ERRORS, came_from_pillow, media_error
 from latentcache.decode.sniff import HEAD_BYTES, declared_bytes, picture_name
 

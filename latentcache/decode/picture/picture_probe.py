@@ -5,9 +5,9 @@ from typing import BinaryIO
 from PIL import ImageFile
 
 from latentcache.core.media import MediaInfo
-from latentcache.decode.media_options import ImageLimits
 from latentcache.decode.picture.exif_orientation import oriented_size, read_orientation
 from latentcache.decode.picture.open_picture import open_image
+from latentcache.decode.pixel_options import ImageLimits
 from latentcache.decode.reject_reasons import DECODER_ERRORS
 
 _FRAMED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
