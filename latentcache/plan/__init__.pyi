@@ -24,7 +24,6 @@ from .open_samples import open_source as open_source
 from .open_samples import peek_source as peek_source
 from .placement.assign import Assignment as Assignment
 from .placement.assign import assign as assign
-from .placement.buckets import bucket_lines as bucket_lines
 from .placement.buckets import bucket_table as bucket_table
 from .placement.buckets import choose_bucket as choose_bucket
 from .placement.buckets import fit as fit
@@ -64,7 +63,6 @@ __all__ = [
     "VideoLength",
     "annotate",
     "assign",
-    "bucket_lines",
     "bucket_table",
     "choose_bucket",
     "corpus_changes",

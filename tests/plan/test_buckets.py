@@ -1,5 +1,4 @@
 import math
-from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given
@@ -9,7 +8,6 @@ from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
 from latentcache.plan.placement.buckets import (
     aspect_of,
-    bucket_lines,
     bucket_table,
     choose_bucket,
     fit,
@@ -157,11 +155,3 @@ def test_small_bucket_goes_to_its_neighbour() -> None:
     assert target[table[1]] in (table[0], table[2])
     assert target[table[3]] in (table[2], table[4])
     assert {target[table[0]], target[table[2]], target[table[4]]} == {table[0], table[2], table[4]}
-
-
-def test_table_can_be_shown() -> None:
-    table = bucket_table(PlanOptions())
-    lines = bucket_lines(table)
-    assert len(lines) == len(table)
-    assert "640 x 384" in lines[-1]
-    assert all(len(a) == len(b) for a, b in pairwise(lines))

@@ -9,7 +9,7 @@ import webdataset
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.media import SourceRef, sample_key
-from latentcache.store.format.tensors import TensorBytes, float32_values
+from latentcache.store.format.tensors import TensorBytes
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
 from latentcache.store.store import Store
@@ -94,25 +94,6 @@ def test_quarantine_names_source_stage_and_reason(view: ColumnView) -> None:
     assert by_key[sample_key(SourceRef(path="empty.jpg"))]["stage"] == "scan"
 
 
-def test_a_unit_maps_to_strided_views_without_a_copy(view: ColumnView) -> None:
-    for entry in view.units():
-        if entry.tar is None:
-            with pytest.raises(ValueError, match="unit must be a local tar of one shape"):
-                view.map_unit(entry)
-            continue
-        mapped = view.map_unit(entry)
-        shard = entry.unit.unit.shard
-        mean = mapped.fields["mean"]
-        assert mean.values.base is not None
-        assert not mean.values.flags.writeable
-        assert mean.values.flags.aligned
-        expected = np.stack([mean_of(entry.unit.bucket, shard, int(row)) for row in mapped.rows])
-        np.testing.assert_array_equal(float32_values(mean.values, mean.dtype), expected)
-        np.testing.assert_array_equal(mapped.fields["tag"].values[:, 1], mapped.rows)
-        picked = mapped.fields["logvar"].values[[0, -1]]
-        np.testing.assert_array_equal(picked, (expected[[0, -1]] / 4).astype(np.float16))
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its file open
 def test_webdataset_reads_the_tars_that_are_listed(view: ColumnView) -> None:
     found = webdataset.WebDataset(view.tar_urls(), shardshuffle=False)
@@ -141,7 +122,6 @@ def test_a_missing_tar_is_one_sentence(damaged: ColumnView) -> None:
     for read in (
         lambda: list(damaged.iter_samples()),
         lambda: damaged.read_sample(key_of(0, 0)),
-        lambda: damaged.map_unit(damaged.units()[0]),
     ):
         with pytest.raises(ShardCorruptError, match="object must be in the store, got none"):
             read()
@@ -150,8 +130,6 @@ def test_a_missing_tar_is_one_sentence(damaged: ColumnView) -> None:
 def test_a_truncated_tar_is_refused_before_anything_is_read_past_it(damaged: ColumnView) -> None:
     path = damaged.folder.local_path(damaged.units()[0].tar.name)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(ShardCorruptError, match="tar must hold 7 samples, got 3000 bytes"):
-        damaged.map_unit(damaged.units()[0])
     with pytest.raises(ShardCorruptError):
         list(damaged.iter_samples())
 

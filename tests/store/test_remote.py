@@ -65,12 +65,6 @@ def test_damage_is_found(snapshot: Snapshot) -> None:
     assert found == {("latents", 0), ("embeds", 2)}
 
 
-def test_a_strided_view_needs_a_local_file(snapshot: Snapshot) -> None:
-    view = snapshot.column("latents")
-    with pytest.raises(ValueError, match="unit must be a local tar of one shape"):
-        view.map_unit(view.units()[0])
-
-
 @pytest.mark.parametrize("end", ["head", "tail"])
 def test_large_objects_are_compared_at_both_ends(tmp_path, monkeypatch, end: str) -> None:
     monkeypatch.setattr(landing, "READ_BACK_BYTES", 1000)

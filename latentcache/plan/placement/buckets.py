@@ -38,16 +38,6 @@ def bucket_table(options: PlanOptions) -> tuple[Bucket, ...]:
     return tuple(by_aspect[aspect] for aspect in sorted(by_aspect))
 
 
-def bucket_lines(buckets: Sequence[Bucket]) -> list[str]:
-    """Return one line per bucket for people: size, aspect and share of the largest area."""
-    largest = max(bucket.num_pixels for bucket in buckets)
-    return [
-        f"{bucket.width_px:>5} x {bucket.height_px:<5} aspect {aspect_of(bucket):.3f}  "
-        f"{bucket.num_pixels / largest:4.0%} of the largest area"
-        for bucket in buckets
-    ]
-
-
 def aspect_of(bucket: Bucket) -> float:
     """Width over height."""
     return bucket.width_px / bucket.height_px

@@ -28,7 +28,6 @@ from latentcache.store.snapshots.numbers import Pin, pin_of
 from latentcache.store.snapshots.snapshot_tables import read_quarantine, read_statistics, read_units
 from latentcache.store.units.unit_reader import (
     Array,
-    MappedUnit,
     SampleFields,
     UnitSample,
     iter_unit,
@@ -182,15 +181,6 @@ class ColumnView:
             reject = read_unit_meta(self.folder, entry).reject_of(row)
             raise _quarantined(f"row {row} of shard {shard}", reject.reason if reject else "")
         return sample
-
-    def map_unit(self, entry: UnitEntry) -> MappedUnit:
-        """Return a local unit of one shape as strided views over its tar.
-
-        Raises:
-            ValueError: The store is remote, no row is present, or shapes vary.
-            ShardCorruptError: The unit differs from its commit.
-        """
-        return MappedUnit(self.folder, entry)
 
     def _reject_reason(self, key: str) -> str | None:
         table = self.quarantine()

@@ -1,6 +1,5 @@
-"""Reading one unit: its meta, its samples one by one, or all of them as one strided view."""
+"""Reading one unit: its meta, and its samples one by one."""
 
-import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from latentcache.core.fingerprint import sha256_hex
 from latentcache.storage import Folder
 from latentcache.store.format.records import ObjectRef, UnitEntry
 from latentcache.store.format.tar import BLOCK_BYTES, KEY_DIGITS, MemberHeader
-from latentcache.store.format.tensor_file import TensorFileHeader, TensorFileReader, read_header
+from latentcache.store.format.tensor_file import TensorFileReader
 from latentcache.store.format.tensors import RAW_DTYPES, TensorBytes
 from latentcache.store.format.unit_meta import UnitMeta, read_meta
 
@@ -148,82 +147,3 @@ def public_fields(tensors: Mapping[str, TensorBytes]) -> SampleFields:
         name: tensor if tensor.dtype in RAW_DTYPES else tensor.to_numpy()
         for name, tensor in tensors.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class StridedField:
-    """One field of all samples of a unit, without a copy.
-
-    Attributes:
-        dtype: Its storage dtype.
-        values: [present, *shape], read-only; bf16 and fp8 as the integers of their bits.
-    """
-
-    dtype: str
-    values: Array
-
-
-class MappedUnit:
-    """A local fixed-shape tar in memory: random access and gathers without a copy or a parse.
-
-    Attributes:
-        rows: Rows in the shard, by slot.
-        fields: By name.
-    """
-
-    def __init__(self, folder: Folder, entry: UnitEntry) -> None:
-        """Map a unit's tar.
-
-        Raises:
-            ValueError: The store is not local, no row is present, or shapes vary.
-            ShardCorruptError: The tar is shorter than its meta says.
-        """
-        meta = read_unit_meta(folder, entry)
-        path = folder.local_path(entry.tar.name) if entry.tar else None
-        if path is None or meta.layout is None:
-            raise ValueError(
-                f"unit must be a local tar of one shape, got {entry.unit.unit} "
-                f"({folder.label}); iterate over its samples instead"
-            )
-        self.rows = meta.rows_present
-        try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            assert entry.tar is not None
-            raise missing_object(entry.tar) from None
-        first, stride = meta.layout.first_payload, meta.layout.stride
-        if len(self._map) < first + stride * (len(self.rows) - 1) + meta.layout.payload_bytes:
-            raise ShardCorruptError(
-                f"tar must hold {len(self.rows)} samples, got {len(self._map)} bytes ({path}); "
-                f"run latentcache verify --repair"
-            )
-        header = read_header(memoryview(self._map)[BLOCK_BYTES:first], where=str(path))
-        self.fields = {
-            name: StridedField(dtype, view)
-            for name, dtype, view in self._views(header, first, stride)
-        }
-
-    def _views(
-        self, header: TensorFileHeader, first: int, stride: int
-    ) -> Iterator[tuple[str, str, Array]]:
-        for entry in header.entries:
-            raw = np.dtype(RAW_DTYPES.get(entry.dtype, entry.dtype))
-            inner = _c_strides(entry.shape, raw.itemsize)
-            view: Array = np.ndarray(
-                (len(self.rows), *entry.shape),
-                raw,
-                buffer=self._map,
-                offset=first + entry.start,
-                strides=(stride, *inner),
-            )
-            yield entry.name, entry.dtype, view
-
-
-def _c_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides: list[int] = []
-    step = itemsize
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
