@@ -144,8 +144,7 @@ class Stream:
         if not self.num_present:
             raise ConfigError(
                 f"stream must have a selected row that all of {', '.join(columns)} have, got none "
-                f"of {self._num} ({place.name}); encode the columns, or leave the "
-                f"bucket out"
+                f"of {self._num} ({place.name}); encode the columns, or leave the bucket out"
             )
 
     @cached_property

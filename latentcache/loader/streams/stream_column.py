@@ -21,7 +21,7 @@ from latentcache.loader.cache.shard_cache import ShardCache, check_file
 from latentcache.loader.gather.ragged import VaryingGather, may_vary, varies
 from latentcache.loader.gather.range_gather import open_gather
 from latentcache.loader.gather.unit_gather import Gather, Places
-from latentcache.loader.index.column_units import ColumnUnits
+from latentcache.loader.index.column_units import ColumnUnits, RunUnits
 from latentcache.loader.index.sample_layout import (
     SampleLayout,
     StreamField,
@@ -113,7 +113,7 @@ class StreamColumn:
         self._is_verified = access.is_verified
         label = f"windows of {window.num_frames} latent frames" if window else str(runs[0].bucket)
         self.index = UnitIndex(label, [units.of_run(run) for run in runs])
-        templates = tuple(map_ahead(self._read_template, [one.entries for one in self.index.runs]))
+        templates = self._read_templates()
         first = next((one for one in templates if one is not None), None)
         if first is None:
             raise _no_samples(units.view.name, label, is_bucket=window is None)
@@ -126,8 +126,13 @@ class StreamColumn:
         self._was_needed = np.zeros(self.index.num_units, bool)
         self.max_mapped: int | None = None
 
-    def _read_template(self, entries: Mapping[int, UnitEntry]) -> SampleLayout | None:
-        return read_template(self.view.folder, entries.values())
+    def _read_templates(self) -> tuple[SampleLayout | None, ...]:
+        def read(run: RunUnits) -> SampleLayout | None:
+            return read_template(self.view.folder, run.entries.values())
+
+        runs = self.index.runs
+        # Threads for one would cost more than the reading: a store may have many buckets.
+        return tuple(map_ahead(read, runs)) if len(runs) > 1 else (read(runs[0]),)
 
     def _varies(self, templates: Sequence[SampleLayout | None], first: SampleLayout) -> bool:
         # A text is padded to its batch, whether or not those of a bucket happen to be as long.
