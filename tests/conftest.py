@@ -1,13 +1,15 @@
 """Fixtures that every package's tests may use."""
 
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,6 +30,46 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared test data is not on this machine")
     return folder
+
+
+_INHERITED = ("AWS_", "HF_", "HOME", "LATENTCACHE_", "OMP_", "PATH", "PYTHON", "TMPDIR")
+"""Variables that decide what a worker does, by how their names begin."""
+
+
+def _surroundings() -> tuple[dict[str, str], str, list[str]]:
+    """Return what a worker process takes over from this one."""
+    inherited = {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
+    return inherited, str(Path.cwd()), list(sys.path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_that_stay() -> Iterator[None]:
+    """Fork the workers of small runs from templates that outlive a run.
+
+    A template only imports, which takes seconds, and forks: whose run a child belongs to is
+    nothing to it. A test that changes what workers take over has one of its own.
+    """
+    from latentcache.runner.workers import local_workers  # noqa: PLC0415  a second, seldom needed
+
+    at_start = _surroundings()
+    real: Any = local_workers._Template
+    kept: dict[tuple[tuple[str, ...], str], Any] = {}
+
+    def template(modules: Sequence[str], encoder: str = "") -> Any:
+        if _surroundings() != at_start:
+            return real(modules, encoder)
+        key = (tuple(modules), encoder.partition(":")[0])
+        found = kept.get(key)
+        if found is None or found._process.poll() is not None:
+            found = kept[key] = real(modules, encoder)
+            found.close = lambda: None
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_workers, "_Template", template)
+        yield
+        for one in kept.values():
+            real.close(one)
 
 
 @pytest.fixture(scope="module")

@@ -105,8 +105,7 @@ class Gather(ABC):
 
     def _template(self, number: int) -> SampleLayout:
         """Return how the samples of a unit are laid out."""
-        (run,) = self._index.runs_of_units(np.array([number])).tolist()
-        found = self._layout.templates[run]
+        found = self._layout.templates[int(self._index.runs_of_units(np.array([number]))[0])]
         assert found is not None, "a unit with a tar has samples"
         return found
 

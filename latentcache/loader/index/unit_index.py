@@ -64,7 +64,7 @@ class UnitIndex:
         self.largest_tar_bytes = max(int(one.tar_bytes.max(initial=0)) for one in runs)
         self.has_tar = np.concatenate([one.has_tar for one in runs])
         firsts = self.first_rows.tolist()
-        self.missing = np.concatenate(
+        self.missing: Indices = np.concatenate(
             [one.missing + first for one, first in zip(runs, firsts, strict=True)]
         )
         self._shard_rows: Indices = np.array([one.run.rows_per_shard for one in runs], np.int64)
@@ -117,8 +117,10 @@ class UnitIndex:
     def _divided(self, rows: Indices) -> tuple[Indices, Indices]:
         """Return each row's unit, and its place in it."""
         runs = self.runs_of(rows)
-        shard, row = np.divmod(rows - self.first_rows[runs], self._shard_rows[runs])
-        part, inside = np.divmod(row, self._unit_rows[runs])
+        places = rows - self.first_rows[runs]
+        shard_rows, unit_rows = self._shard_rows[runs], self._unit_rows[runs]
+        shard, row = places // shard_rows, places % shard_rows
+        part, inside = row // unit_rows, row % unit_rows
         units: Indices = self.first_units[runs] + shard * self._parts[runs] + part
         return units, inside
 
