@@ -36,10 +36,10 @@ class MediaTransform:
 
     def __post_init__(self) -> None:
         # Frozen, and both are filled in once: an identity always says whose pixels they are.
-        if not self.image.libraries:
+        if self.image.libraries is None:
             image = replace(self.image, libraries=_picture_facts())
             object.__setattr__(self, "image", image)
-        if self.video is not None and not self.video.libraries:
+        if self.video is not None and self.video.libraries is None:
             video = replace(self.video, libraries=_clip_facts())
             object.__setattr__(self, "video", video)
         if parse_input(self.input).modality != "pixels":
@@ -59,9 +59,9 @@ class MediaTransform:
             StoreError: They do; both sides are in the sentence.
         """
         here: dict[str, str] = _picture_facts()
-        asked = dict(self.image.libraries)
+        asked = dict(self.image.libraries or {})
         if self.video is not None:
-            here, asked = here | _clip_facts(), asked | dict(self.video.libraries)
+            here, asked = here | _clip_facts(), asked | dict(self.video.libraries or {})
         if here == asked:
             return
         names = sorted(name for name in here | asked if here.get(name) != asked.get(name))

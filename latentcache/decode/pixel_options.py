@@ -1,7 +1,7 @@
 """What a user may set about the pixels of pictures and of clips; plain values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Hdr = Literal["tone_map", "refuse"]
@@ -40,7 +40,7 @@ class ImageTransform:
     larger than wanted; lanczos does the rest. At 2 most photos are 53 dB or more from lanczos
     alone, sharp ones at exactly 4 or 8 times the wanted size 40 to 46 dB, and 12 megapixels take
     half the time; see docs/benchmarks/decode_cpu_202611.md."""
-    libraries: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, str] | None = None
     """What libraries make of fixed inputs (``decode.library_facts``); see ``MediaTransform``."""
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class VideoTransform:
     """sRGB, 0 to 255; what shows through transparent pixels."""
     hdr: Hdr = "tone_map"
     """PQ and HLG to sRGB by the rule of ``decode.tone``, or into quarantine."""
-    libraries: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, str] | None = None
     """What libraries make of fixed inputs (``decode.clips.clip_facts``); see ``MediaTransform``."""
 
     def __post_init__(self) -> None:

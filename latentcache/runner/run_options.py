@@ -83,13 +83,9 @@ class EncodeOptions:
         """
         takes_clips |= self.input != ALL_PIXELS
         rules: dict[str, Any] = {"background": self.background, "hdr": self.hdr}
-        of_pictures: dict[str, Any] = {} if libraries is None else {"libraries": dict(libraries)}
-        of_clips: dict[str, Any] = (
-            {} if clip_libraries is None else {"libraries": dict(clip_libraries)}
-        )
         return MediaTransform(
-            image=ImageTransform(**rules, **of_pictures),
-            video=VideoTransform(**rules, **of_clips) if takes_clips else None,
+            image=ImageTransform(**rules, libraries=libraries),
+            video=VideoTransform(**rules, libraries=clip_libraries) if takes_clips else None,
             input=self.input,
         )
 
