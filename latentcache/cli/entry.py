@@ -12,11 +12,14 @@ import click
 from latentcache import __version__
 from latentcache.cli.annotate import annotate
 from latentcache.cli.build import build
+from latentcache.cli.copy import copy
 from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
+from latentcache.cli.export import export
 from latentcache.cli.gc import gc
 from latentcache.cli.habits import Commands, answered
+from latentcache.cli.import_command import import_command
 from latentcache.cli.look.report import report
 from latentcache.cli.look.show import show
 from latentcache.cli.look.stats import stats
@@ -60,6 +63,9 @@ for _command in (
     verify,
     show,
     report,
+    copy,
+    export,
+    import_command,
     retire,
     gc,
     encoders,

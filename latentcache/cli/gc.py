@@ -1,6 +1,7 @@
 """``latentcache gc``: delete what no kept snapshot names."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,10 @@ import click
 
 from latentcache.cli.flags import json_flag, note
 from latentcache.cli.values import AGE
-from latentcache.terminal import bytes_text, count_text, duration_text, print_json
+from latentcache.terminal import bytes_text, count_text, duration_text, print_json, reporting
 
 if TYPE_CHECKING:
+    from latentcache.runner import CompactResult
     from latentcache.store import EncodingRecord, GcReport, Store
 
 
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     metavar="ENCODING",
     help="Give up one encoding, with the snapshots that serve it, at once: its first digits, or "
     "its encoder as status shows it. Never what the newest snapshot serves.",
+)
+@click.option(
+    "--compact",
+    is_flag=True,
+    expose_value=False,
+    callback=note("compact"),
+    help="Write units and captions again without the samples that were retired, and give up the "
+    "snapshots that show them.",
 )
 @click.option("--retire", type=int, multiple=True, metavar="N", help="Give up snapshot N.")
 @click.option(
@@ -58,16 +68,22 @@ def gc(
 
     opened = Store.open(store)
     drop: tuple[str, ...] = context.meta["drop"]
+    compact: bool = context.meta["compact"]
     told_s: float | None = context.meta["grace_s"]
     grace_s = GRACE_S if told_s is None else told_s
+    compacted: CompactResult | None = None
     if free is not None:
-        if retire or drop:
+        if retire or drop or compact:
             raise click.UsageError("--free goes alone: it retires and drops what it has to")
         quiet_s = QUIET_S if told_s is None else told_s
         record = _encoding_named(opened, free)
         report = free_encoding(opened, record, dry_run=not delete, quiet_s=quiet_s)
     else:
         named = [_encoding_named(opened, text) for text in drop]
+        if compact:
+            compacted = _compacted(opened, delete=delete)
+            newest = max(opened.snapshots(), default=0)
+            retire = (*retire, *(each for each in compacted.showing if each != newest))
         report = collect_garbage(
             opened,
             retire=retire,
@@ -76,9 +92,36 @@ def gc(
             dry_run=not delete,
         )
     if as_json:
-        print_json(_report_json(report, grace_s))
+        told = {} if compacted is None else {"compacted": asdict(compacted)}
+        print_json({**_report_json(report, grace_s), **told})
         return
+    if compacted is not None:
+        _print_compacted(compacted, is_dry_run=report.is_dry_run)
     _print_report(report, grace_s, was_freed=free is not None)
+
+
+def _compacted(store: "Store", *, delete: bool) -> "CompactResult":
+    from latentcache.runner import compact
+
+    with reporting() as reporter:
+        return compact(store, dry_run=not delete, reporter=reporter)
+
+
+def _print_compacted(result: "CompactResult", *, is_dry_run: bool) -> None:
+    did, cleared = ("would copy", "would clear") if is_dry_run else ("copied", "cleared")
+    click.echo(
+        f"{did} {count_text(result.num_units, 'unit')}, {bytes_text(result.num_bytes)}, without "
+        f"{count_text(result.num_samples, 'retired sample')}; {cleared} "
+        f"{count_text(result.num_values, 'value')} of annotations"
+    )
+    if result.showing:
+        numbers = ", ".join(map(str, result.showing))
+        click.echo(f"snapshots {numbers} show retired samples and have to go with their bytes")
+    if result.num_left and not is_dry_run:
+        click.echo(
+            f"{count_text(result.num_left, 'older object')} still hold some until the grace has "
+            "passed: run it again then"
+        )
 
 
 def _report_json(report: "GcReport", grace_s: float) -> dict[str, Any]:

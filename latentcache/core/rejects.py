@@ -32,6 +32,7 @@ class RejectCode(IntEnum):
     BAD_RECORD = 18  # a manifest line or tar member that makes no sense
     TOO_SHORT = 19  # a video with fewer frames than the plan's shortest clip
     STANDS_STILL = 20  # a clip that shows one picture for three frames or more
+    RETIRED = 21  # live no more, and its bytes were taken out of the unit
 
     @property
     def word(self) -> str:
@@ -39,7 +40,7 @@ class RejectCode(IntEnum):
         return self.name.lower()
 
 
-#: Left out because the plan's own options say so; these do not count towards ``--max-quarantine``.
+#: Left out because the plan itself says so; these do not count towards ``--max-quarantine``.
 BY_OPTION = frozenset(
     {
         RejectCode.TOO_SMALL,
@@ -47,6 +48,7 @@ BY_OPTION = frozenset(
         RejectCode.NOT_AN_IMAGE,
         RejectCode.TOO_SHORT,
         RejectCode.STANDS_STILL,
+        RejectCode.RETIRED,
     }
 )
 
@@ -82,5 +84,11 @@ class Reject:
 
     @property
     def is_by_option(self) -> bool:
-        """Whether the plan's own options left the sample out."""
+        """Whether the plan itself left the sample out."""
         return RejectCode[self.code.upper()] in BY_OPTION
+
+
+RETIRED_ROW = Reject(
+    code=RejectCode.RETIRED.word, stage="scan", reason="it was retired, and is not in this unit"
+)
+"""Of a row that is live no more: it is never encoded, and taken out where it was."""

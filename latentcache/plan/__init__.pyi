@@ -17,6 +17,7 @@ from .growth.known_plan import plan_base as plan_base
 from .growth.planned_samples import TAKEN_DOWN as TAKEN_DOWN
 from .growth.planned_samples import PlannedRow as PlannedRow
 from .growth.planned_samples import iter_planned as iter_planned
+from .listing import MEDIA_EXTENSIONS as MEDIA_EXTENSIONS
 from .listing import ListedMedia as ListedMedia
 from .listing import ListingTotals as ListingTotals
 from .listing import is_named_as_video as is_named_as_video
@@ -40,6 +41,7 @@ from .what_changed import CorpusChanges as CorpusChanges
 from .what_changed import corpus_changes as corpus_changes
 
 __all__ = [
+    "MEDIA_EXTENSIONS",
     "STILL_FRAMES",
     "TAKEN_DOWN",
     "Assignment",

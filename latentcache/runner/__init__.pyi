@@ -2,6 +2,8 @@ from .build_recipe import Recipe as Recipe
 from .build_recipe import lay_over as lay_over
 from .build_recipe import parse_setting as parse_setting
 from .build_recipe import read_recipe as read_recipe
+from .compacting import CompactResult as CompactResult
+from .compacting import compact as compact
 from .encode.result import EncodeResult as EncodeResult
 from .encode_request import EncodeRequest as EncodeRequest
 from .estimate_build import Calibration as Calibration
@@ -26,6 +28,7 @@ from .run_progress import SilentReporter as SilentReporter
 
 __all__ = [
     "Calibration",
+    "CompactResult",
     "EncodeOptions",
     "EncodeRequest",
     "EncodeResult",
@@ -41,6 +44,7 @@ __all__ = [
     "RunStoppedError",
     "SilentReporter",
     "build",
+    "compact",
     "encode_column",
     "estimate",
     "lay_over",

@@ -15,6 +15,9 @@ from .published_check import patch_size as patch_size
 from .published_check import published_misfit as published_misfit
 from .published_check import published_z_scores as published_z_scores
 from .published_check import typical_std as typical_std
+from .stored import count_stored as count_stored
+from .stored import unit_statistics as unit_statistics
+from .stored import with_posterior_share as with_posterior_share
 from .summary import as_json as as_json
 from .table import CODES_HEADER as CODES_HEADER
 from .table import TABLE_HEADER as TABLE_HEADER
@@ -39,6 +42,7 @@ __all__ = [
     "UnitStatistics",
     "as_json",
     "codes_rows",
+    "count_stored",
     "merge_arrays",
     "participation_ratio",
     "patch_size",

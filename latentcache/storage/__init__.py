@@ -3,12 +3,13 @@
 from latentcache.storage.ahead import map_ahead
 from latentcache.storage.exclusive import CreateIfAbsentSupport
 from latentcache.storage.folder import Folder
-from latentcache.storage.objects import ObjectInfo
+from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
 from latentcache.storage.retry import RetryPolicy
 from latentcache.storage.span import FileSpan, ObjectSpan, Progress
 from latentcache.storage.storage_errors import StorageError
 
 __all__ = [
+    "TEMPORARY_PREFIX",
     "CreateIfAbsentSupport",
     "FileSpan",
     "Folder",

@@ -1,3 +1,7 @@
+from .compaction import Held as Held
+from .compaction import clear_values as clear_values
+from .compaction import copy_unit as copy_unit
+from .compaction import find_held as find_held
 from .encoding_progress import EncodingProgress as EncodingProgress
 from .encoding_progress import num_planned as num_planned
 from .encoding_progress import read_progress as read_progress
@@ -50,6 +54,7 @@ __all__ = [
     "GcReport",
     "Generation",
     "GenerationDraft",
+    "Held",
     "NamedText",
     "Pin",
     "Provenance",
@@ -61,7 +66,10 @@ __all__ = [
     "UnitEntry",
     "UnitWriter",
     "VerifyReport",
+    "clear_values",
     "collect_garbage",
+    "copy_unit",
+    "find_held",
     "free_encoding",
     "listed_damage",
     "num_planned",

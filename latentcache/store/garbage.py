@@ -12,15 +12,16 @@ writer safe:
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from latentcache.core.errors import StoreError
-from latentcache.core.units import UnitId
-from latentcache.storage import Folder, ObjectInfo
+from latentcache.core.units import UnitId, UnitRange
+from latentcache.storage import Folder, ObjectInfo, map_ahead
 from latentcache.store.format import object_names as layout
 from latentcache.store.format.object_names import UnitObject
-from latentcache.store.format.records import SnapshotRecord
+from latentcache.store.format.records import SnapshotRecord, UnitEntry
+from latentcache.store.rows.annotations import AnnotationFile, list_annotations, open_file
 from latentcache.store.snapshots.numbers import (
     list_snapshots,
     read_numbered,
@@ -28,6 +29,7 @@ from latentcache.store.snapshots.numbers import (
 )
 from latentcache.store.snapshots.snapshot_tables import read_units
 from latentcache.store.store import Store
+from latentcache.store.units.commit_choices import first_valid
 from latentcache.store.units.commits import CommitRef, newer_than, rank_commits
 
 GRACE_S = 24 * 3600.0
@@ -106,7 +108,8 @@ def collect_garbage(
         if info.modified_s > deadline_s
     ]
     dropped = {layout.encoding_folder(*names) for names in drop}
-    needed = _read_needed(store, kept, dropped)
+    needed = _read_needed(store, kept, dropped, {info.name: info.size_bytes for info in listed})
+    needed.superseded.update(_superseded_annotations(store, kept, needed.names))
     free = [info for info in listed if not needed.holds(info)]
     garbage = [info for info in free if info.modified_s <= deadline_s]
     garbage.sort(key=lambda info: (deletion_rank(info.name), info.name))
@@ -179,10 +182,11 @@ class _Needed:
 
     names: set[str] = field(default_factory=set)
     writes: dict[str, set[UnitObject]] = field(default_factory=dict)
+    superseded: set[str] = field(default_factory=set)
 
     def holds(self, info: ObjectInfo) -> bool:
         """Return whether ``info`` must stay whatever its age."""
-        if info.is_temporary:
+        if info.is_temporary or info.name in self.superseded:
             return False
         if info.name in self.names or not layout.is_collectable(info.name):
             return True
@@ -190,7 +194,12 @@ class _Needed:
         return written is not None and written in self.writes.get(_encoding_of(info.name), set())
 
 
-def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]) -> _Needed:
+def _read_needed(
+    store: Store,
+    kept: Sequence[SnapshotRecord],
+    dropped: set[str],
+    sizes: Mapping[str, int],
+) -> _Needed:
     needed = _Needed()
     served: dict[str, dict[UnitId, int]] = {}
     for snapshot in kept:
@@ -208,8 +217,10 @@ def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]
     # A try that never finished a unit left its pin alone; nothing is lost with it.
     needed.names.update(name for name in pinned if _encoding_of(name) in commits)
     for encoding, names in commits.items():
-        _need_newest(
-            rank_commits(names), needed.writes.setdefault(encoding, set()), served.get(encoding, {})
+        newer = _newer(rank_commits(names), served.get(encoding, {}))
+        needed.writes.setdefault(encoding, set()).update(
+            UnitObject(ref.unit, ref.rev, ref.write_id)
+            for ref in _choosable(store, encoding, newer, sizes)
         )
     for generation in store.generations():
         tables = (generation.rejects, generation.retired, generation.beside)
@@ -218,15 +229,57 @@ def _read_needed(store: Store, kept: Sequence[SnapshotRecord], dropped: set[str]
     return needed
 
 
-def _need_newest(
-    commits: Mapping[UnitId, Sequence[CommitRef]],
-    writes: set[UnitObject],
-    served: Mapping[UnitId, int],
-) -> None:
-    """Keep every commit that a publisher may choose: not only the best, which may be invalid."""
-    for unit, refs in commits.items():
-        for ref in newer_than(refs, served.get(unit)):
-            writes.add(UnitObject(unit, ref.rev, ref.write_id))
+def _newer(
+    commits: Mapping[UnitId, Sequence[CommitRef]], served: Mapping[UnitId, int]
+) -> list[list[CommitRef]]:
+    return [newer_than(refs, served.get(unit)) for unit, refs in commits.items()]
+
+
+def _choosable(
+    store: Store, encoding: str, units: Sequence[Sequence[CommitRef]], sizes: Mapping[str, int]
+) -> Iterator[CommitRef]:
+    """Yield every commit that a publisher may choose: none of a revision below a valid one."""
+    several = [refs for refs in units if refs and refs[0].rev > refs[-1].rev]
+    valid: dict[UnitId, int] = {}
+    planned: dict[UnitId, tuple[UnitRange, str]] = {}
+    if several:
+        _, column, fingerprint = encoding.split("/")
+        record = store.read_encoding(column, fingerprint)
+        digests = {each.number: each.digest for each in store.generations()}
+        planned = {u.unit: (u, digests[u.generation]) for u in store.units(record)}
+
+        def best(refs: Sequence[CommitRef]) -> UnitEntry | str:
+            known = planned.get(refs[0].unit)
+            return "" if known is None else first_valid(store.folder, record, refs, known, sizes)
+
+        for entry in map_ahead(best, several):
+            if not isinstance(entry, str):
+                valid[entry.unit.unit] = entry.rev
+    for refs in units:
+        yield from (ref for ref in refs if ref.rev >= valid.get(ref.unit, 0))
+
+
+def _superseded_annotations(
+    store: Store, kept: Sequence[SnapshotRecord], named: Collection[str]
+) -> Iterator[str]:
+    """Yield annotation files that no kept snapshot names, of a lower revision than one that the
+    newest names for the same rows."""
+    if not kept:
+        return
+    newest = max(kept, key=lambda record: record.number)
+    revs = {
+        (name, entry.generation): file.rev
+        for name, entries in newest.annotations.items()
+        for entry in entries
+        if (file := AnnotationFile.parse(entry.name)) is not None
+    }
+    generations = store.generations()
+    for file in list_annotations(store.folder):
+        if file.name in named:
+            continue
+        found = open_file(store.folder, generations, file)
+        if found is not None and file.rev < revs.get((file.annotation, found.generation), -1):
+            yield file.name
 
 
 def _need_snapshot(

@@ -6,6 +6,7 @@ from .output import print_table as print_table
 from .output import size_text as size_text
 from .progress_bar import LineReporter as LineReporter
 from .progress_bar import TerminalReporter as TerminalReporter
+from .progress_bar import counting as counting
 from .progress_bar import facts_of as facts_of
 from .progress_bar import reporting as reporting
 from .progress_bar import say_first as say_first
@@ -15,6 +16,7 @@ __all__ = [
     "TerminalReporter",
     "bytes_text",
     "count_text",
+    "counting",
     "duration_text",
     "facts_of",
     "print_json",

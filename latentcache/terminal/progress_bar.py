@@ -144,3 +144,20 @@ def reporting(stream: TextIO | None = None) -> Iterator["Reporter"]:
         yield reporter
     finally:
         reporter.close()
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told (done, in all): a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    import click
+
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.length = max(1, total)
+            bar.update(done - bar.pos)
+
+        yield on_progress

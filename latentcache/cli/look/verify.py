@@ -1,6 +1,5 @@
 """``latentcache verify``: is everything there, is it right, and can it be made right."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from latentcache.cli.flags import (
 )
 from latentcache.cli.results import DAMAGED
 from latentcache.core.errors import StoreError
-from latentcache.terminal import count_text, print_json
+from latentcache.terminal import count_text, counting, print_json
 
 if TYPE_CHECKING:
     from latentcache.evaluate import FidelityReport
@@ -120,14 +119,7 @@ def _only(error: StoreError) -> "VerifyReport":
 def _verify(snapshot: "Snapshot", columns: Sequence[str] | None) -> "VerifyReport":
     from latentcache.store import verify_snapshot
 
-    if not sys.stderr.isatty():
-        return verify_snapshot(snapshot, columns=columns)
-    with click.progressbar(length=1, label="verify", file=sys.stderr) as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
+    with counting("verify") as on_progress:
         return verify_snapshot(snapshot, columns=columns, on_progress=on_progress)
 
 

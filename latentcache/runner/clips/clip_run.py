@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from latentcache.core.errors import RunError
 from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_numbers, num_zero_frames
-from latentcache.core.rejects import Reject
+from latentcache.core.rejects import RETIRED_ROW, Reject
 from latentcache.runner.clips.clip_encoding import ClipEncoding, ClipFailedError, EncodedPiece
 from latentcache.runner.clips.clip_frames import ClipFrames, ClipRejectedError, ClipWorkerDiedError
 from latentcache.runner.clips.clip_latents import ClipLatents
@@ -51,7 +51,7 @@ class ClipRun:
             table: The unit's plan row, with ``PLAN_COLUMNS``.
             tools: Of the actor.
         """
-        (self._row,) = decode_rows_of(table)
+        (self._row,) = decode_rows_of(table, order.retired)
         self._order, self._tools = order, tools
         self._input = tools.pixels.transform.input
         self._bucket = encoded_bucket(order.unit.bucket, self._input)
@@ -83,6 +83,8 @@ class ClipRun:
 
     def _encoded(self, writer: UnitWriter) -> Reject | None:
         """Hand the clip's latents to ``writer``, or return why it has none."""
+        if self._row.is_retired:
+            return RETIRED_ROW
         if self._order.deaths.get(f"row:{self._row.row}", 0) >= DEATHS_ALONE:
             return KILLS_ITS_ENCODER
         deaths = failures = 0

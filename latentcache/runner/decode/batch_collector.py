@@ -3,7 +3,7 @@
 Dimension letters: B batch, N rows, T frames, H height, W width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ class BatchCollector:
                 self._start()
 
 
-def decode_rows_of(table: pa.Table) -> list[DecodeRow]:
+def decode_rows_of(table: pa.Table, retired: Collection[int] = frozenset()) -> list[DecodeRow]:
     """Return a unit's plan rows, read with ``PLAN_COLUMNS``, as decode tasks take them."""
     rows = []
     for each in table.to_pylist():
@@ -106,6 +106,7 @@ def decode_rows_of(table: pa.Table) -> list[DecodeRow]:
                 geometry=geometry,
                 start_s=each["start_s"],
                 frame_rate_fps=each["frame_rate_fps"],
+                is_retired=each["row"] in retired,
             )
         )
     return rows

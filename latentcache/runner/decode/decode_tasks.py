@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import MID_GREY, Bucket, Geometry, SourceRef
-from latentcache.core.rejects import Reject
+from latentcache.core.rejects import RETIRED_ROW, Reject
 from latentcache.decode import (
     ClipRequest,
     ImageLimits,
@@ -51,7 +51,7 @@ READ_TIME_LIMITS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRow:
-    """One planned sample, as a decode task needs it."""
+    """One planned sample, as a decode task needs it; one that is retired is not even read."""
 
     row: int
     key: str
@@ -59,6 +59,7 @@ class DecodeRow:
     geometry: Geometry
     start_s: float | None = None
     frame_rate_fps: float | None = None
+    is_retired: bool = False
 
     def clip(self, order: "DecodeOrder") -> ClipRequest | None:
         """Return which frames of a video are asked of it; None for a picture."""
@@ -153,6 +154,7 @@ def _decode_rows(order: DecodeOrder) -> DecodedRows:
         rows=tuple(each.row for each in order.rows),
         pixels_NTHWC=np.empty(shape, dtype=np.uint8),
     )
+    decoded.rejects.update({each.row: RETIRED_ROW for each in order.rows if each.is_retired})
     num_bytes = _decode_pictures(order, decoded) + sum(
         _decode_video(order, places, decoded) for places in _videos(order.rows)
     )
@@ -164,7 +166,11 @@ def _decode_rows(order: DecodeOrder) -> DecodedRows:
 
 def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:
     """Fill in all pictures, read together to save requests; return the bytes read."""
-    places = [place for place, each in enumerate(order.rows) if each.start_s is None]
+    places = [
+        place
+        for place, each in enumerate(order.rows)
+        if each.start_s is None and not each.is_retired
+    ]
     if not places:
         return 0
     with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
@@ -185,7 +191,7 @@ def _videos(rows: Sequence[DecodeRow]) -> list[list[int]]:
     """Return the places of clips, those of one video together."""
     videos: dict[SourceRef, list[int]] = {}
     for place, each in enumerate(rows):
-        if each.start_s is not None:
+        if each.start_s is not None and not each.is_retired:
             videos.setdefault(each.source, []).append(place)
     return list(videos.values())
 

@@ -16,6 +16,7 @@ from latentcache.runner.encode.guards import (
     check_not_empty,
     check_swap,
     final_limit_sentence,
+    num_present,
     other_pixels,
     quarantine_limit,
 )
@@ -47,6 +48,7 @@ from latentcache.store import (
     Store,
 )
 from latentcache.store.format import read_meta
+from latentcache.store.snapshots import PlanView
 
 
 @contextmanager
@@ -323,17 +325,18 @@ def _orders(
     again = frozenset(broken) if broken else request.rerun | changed
     if request.retry_quarantined and not broken:
         again |= _transient_units(store, record, generations, committed.values())
+    plan = PlanView.read(store.folder, generations)
     orders = []
     for generation in generations:
         for unit in generation.units(rows_per_unit=record.rows_per_unit):
             ref = committed.get(unit.unit)
-            rev = min_present = 0
+            retired, rev, min_present = plan.retired_rows(unit), 0, 0
             if ref is not None:
                 if unit.unit not in again:
                     continue
                 rev = broken[unit.unit] if broken else ref.rev + 1
                 # What cannot serve protects nothing.
-                min_present = 0 if broken else _num_present(store, ref)
+                min_present = 0 if broken else num_present(store, ref) - len(retired)
             orders.append(
                 UnitOrder(
                     unit=unit,
@@ -342,17 +345,10 @@ def _orders(
                     generation_digest=generation.digest,
                     rev=rev,
                     min_present=min_present,
+                    retired=frozenset(retired.tolist()),
                 )
             )
     return orders
-
-
-def _num_present(store: Store, ref: CommitRef) -> int:
-    """Return how many samples a commit holds, 0 if its record is damaged."""
-    try:
-        return store.read_commit(ref).num_present
-    except StoreError:
-        return 0
 
 
 def _transient_units(

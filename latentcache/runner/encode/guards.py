@@ -11,7 +11,7 @@ from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
 from latentcache.storage import Folder, map_ahead
-from latentcache.store import EncodingRecord, Generation, Store
+from latentcache.store import CommitRef, EncodingRecord, Generation, Store
 
 if TYPE_CHECKING:
     from latentcache.runner.messages.unit_orders import UnitOrder
@@ -30,6 +30,14 @@ def check_corpora(orders: "list[UnitOrder]") -> None:
                 f"corpus must be where it was planned, got nothing at {folder.label}; mount or "
                 "move it there, or say where it lies now"
             )
+
+
+def num_present(store: Store, ref: CommitRef) -> int:
+    """Return how many samples a commit holds, 0 if its record is damaged."""
+    try:
+        return store.read_commit(ref).num_present
+    except StoreError:
+        return 0
 
 
 def check_not_empty(store: Store, record: EncodingRecord, generations: list[Generation]) -> None:

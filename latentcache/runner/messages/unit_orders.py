@@ -33,6 +33,7 @@ class UnitOrder:
         is_joining: All batches were kept as pieces; what is left is to commit them.
         texts_of: File of the annotation that a column of texts is made of; "" for one of pixels.
         previous: Commit whose rows are taken over where their texts are the same; or None.
+        retired: Rows of the shard that are live no more: they are not encoded.
     """
 
     unit: UnitRange
@@ -46,6 +47,7 @@ class UnitOrder:
     is_joining: bool = False
     texts_of: str = ""
     previous: CommitRef | None = None
+    retired: frozenset[int] = frozenset()
 
     @property
     def log_name(self) -> str:

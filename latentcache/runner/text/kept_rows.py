@@ -7,9 +7,15 @@ import torch
 from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.runner.text.text_source import Texts, text_digest
 from latentcache.storage import Folder
-from latentcache.store import EncodingRecord, TensorBytes, UnitEntry
+from latentcache.store import EncodingRecord, TensorBytes
 from latentcache.store.format import as_tensor_bytes
-from latentcache.store.units import UnitSample, iter_unit, read_commit, read_unit_meta
+from latentcache.store.units import (
+    UnitSample,
+    commit_entry,
+    iter_unit,
+    read_commit,
+    read_unit_meta,
+)
 
 
 class KeptRows:
@@ -34,15 +40,7 @@ class KeptRows:
         self._samples: Iterator[UnitSample] = iter(())
         if order.previous is None:
             return
-        commit = read_commit(store, order.previous)
-        entry = UnitEntry(
-            unit=order.unit,
-            rev=commit.rev,
-            write_id=commit.write_id,
-            num_present=commit.num_present,
-            tar=commit.tar,
-            meta=commit.meta,
-        )
+        entry = commit_entry(read_commit(store, order.previous), order.unit)
         meta = read_unit_meta(store, entry)
         self.rows = frozenset(
             meta.first_row + index

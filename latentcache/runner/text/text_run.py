@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from latentcache.core.rejects import Reject
+from latentcache.core.rejects import RETIRED_ROW, Reject
 from latentcache.runner.forward.encoded_rows import EncodedBatch
 from latentcache.runner.forward.stored_batch import float32_of, row_payloads
 from latentcache.runner.kept.batch_log import KeptBatch
@@ -61,7 +61,12 @@ class TextRun:
         """
         self._order, self._tools, self._record = order, tools, tools.record
         self._planned: list[dict[str, Any]] = table.select(["row", "key"]).to_pylist()
-        self._texts = read_texts(tools.store, generation, order.texts_of, order.unit)
+        texts = read_texts(tools.store, generation, order.texts_of, order.unit)
+        # Nothing of a row that is live no more goes through the tower.
+        self._texts = [
+            () if planned["row"] in order.retired else each
+            for planned, each in zip(self._planned, texts, strict=True)
+        ]
         self._size = tools.record.batch_size(order.unit.bucket)
         self._old = KeptRows(tools.store, tools.record, order, self._texts)
         self._statistics = tools.statistics(order.unit.bucket)
@@ -208,7 +213,10 @@ class TextRun:
         while self._num_done < len(self._planned):
             planned, texts = self._planned[self._num_done], self._texts[self._num_done]
             row, digest = planned["row"], text_digest(texts)
-            if row in self._old.rows:
+            if row in self._order.retired:
+                writer.reject(row, RETIRED_ROW)
+                self._tally.rejected(RETIRED_ROW)
+            elif row in self._old.rows:
                 self._write(writer, planned, self._old.read(row), digest)
             elif all(text in self._results for text in texts):
                 found = [self._results[text] for text in texts]

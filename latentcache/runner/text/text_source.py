@@ -27,6 +27,7 @@ from latentcache.store import (
     Store,
 )
 from latentcache.store.format import SOURCE_DIGEST_BYTES, read_meta
+from latentcache.store.snapshots import PlanView
 
 TEXT_VERSION = 1
 """Raised when the rule from an annotation to what a tower is given changes."""
@@ -120,6 +121,7 @@ def stale_rows(
     """
     generations = {each.number: each for each in store.generations()}
     units = {unit.unit: unit for unit in store.units(record)}
+    plan = PlanView.read(store.folder, store.generations())
     committed = [(units[unit], ref) for unit, ref in store.commits(record).items() if unit in units]
 
     def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
@@ -132,6 +134,7 @@ def stale_rows(
         now = np.frombuffer(b"".join(map(text_digest, texts)), np.uint8)
         then = np.asarray(meta.source_digest, np.uint8)
         differ: npt.NDArray[np.bool_] = (now.reshape(then.shape) != then).any(axis=1)
+        differ[plan.retired_rows(unit) - unit.first_row] = False
         return np.flatnonzero(differ) + unit.first_row
 
     found = zip(committed, map_ahead(compared, committed), strict=True)

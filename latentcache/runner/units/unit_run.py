@@ -49,7 +49,7 @@ class UnitRun:
         """
         self._order = order
         self._tools = tools
-        self._rows = decode_rows_of(table)
+        self._rows = decode_rows_of(table, order.retired)
         assert len(self._rows) == order.unit.num_rows
         self._input = tools.pixels.transform.input
         unit = order.unit

@@ -16,7 +16,7 @@ from latentcache.runner.decode.decode_tasks import DecodeSettings
 from latentcache.runner.kept.batch_log import BatchLog
 from latentcache.runner.messages.run_errors import UnitCancelledError
 from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
-from latentcache.stats import UnitStatistics, patch_size
+from latentcache.stats import UnitStatistics, unit_statistics
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Provenance, UnitWriter
 
@@ -70,6 +70,7 @@ class UnitTools:
             "corpus": order.corpus_url,
             "software": self.software,
             **({"texts": order.texts_of} if order.texts_of else {}),
+            **({"retired": sorted(order.retired)} if order.retired else {}),
         }
         return BatchLog(self.kept, order.log_name, identity, every_s=self.keep_every_s)
 
@@ -87,13 +88,7 @@ class UnitTools:
 
     def statistics(self, bucket: Bucket) -> UnitStatistics:
         """Return empty statistics for rows of ``bucket``."""
-        normalizer = self.record.normalizer or {"ops": []}
-        return UnitStatistics(
-            self.record.fields,
-            self.record.spec["posterior"],
-            patch_size=patch_size(normalizer["ops"]),
-            pixels_per_sample=bucket.num_pixels,
-        )
+        return unit_statistics(self.record, bucket)
 
     def check_cancelled(self) -> None:
         """Leave the unit if the run was stopped.

@@ -12,6 +12,7 @@ from .object_names import snapshot_table_name as snapshot_table_name
 from .object_names import unit_object_name as unit_object_name
 from .records import ColumnEntry as ColumnEntry
 from .records import ObjectRef as ObjectRef
+from .records import PlanPart as PlanPart
 from .records import RecordRef as RecordRef
 from .records import SnapshotRecord as SnapshotRecord
 from .records import TableRef as TableRef
@@ -27,7 +28,9 @@ from .tensor_file import read_tensors as read_tensors
 from .tensor_file import write_tensors as write_tensors
 from .tensors import as_tensor_bytes as as_tensor_bytes
 from .unit_meta import SOURCE_DIGEST_BYTES as SOURCE_DIGEST_BYTES
+from .unit_meta import UnitMeta as UnitMeta
 from .unit_meta import read_meta as read_meta
+from .write_check import check_landed as check_landed
 
 __all__ = [
     "BLOCK_BYTES",
@@ -39,13 +42,16 @@ __all__ = [
     "ColumnEntry",
     "MemberLayout",
     "ObjectRef",
+    "PlanPart",
     "RecordRef",
     "SnapshotRecord",
     "TableKind",
     "TableRef",
     "TensorEntry",
+    "UnitMeta",
     "UnitObject",
     "as_tensor_bytes",
+    "check_landed",
     "encoding_folder",
     "indices",
     "member_bytes",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from latentcache.storage import Folder
 from latentcache.store.format.records import AnnotationEntry, Generation
 from latentcache.store.format.write_check import object_sha256
-from latentcache.store.rows.annotations import Annotation, AnnotationFile, list_annotations
+from latentcache.store.rows.annotations import AnnotationFile, list_annotations, open_file
 
 
 def choose_annotations(
@@ -36,17 +36,13 @@ def choose_annotations(
 def _entry(
     folder: Folder, generations: Sequence[Generation], file: AnnotationFile
 ) -> AnnotationEntry | None:
-    if not generations:
-        return None
-    generation = Annotation(folder, generations[0], file).generation
-    if 0 < generation < len(generations):
-        generation = Annotation(folder, generations[generation], file).generation
+    found = open_file(folder, generations, file)
     info = folder.stat(file.name)
-    if info is None or not 0 <= generation < len(generations):
+    if info is None or found is None:
         return None
     return AnnotationEntry(
         name=file.name,
         size_bytes=info.size_bytes,
         sha256=object_sha256(folder, file.name),
-        generation=generation,
+        generation=found.generation,
     )

@@ -328,6 +328,18 @@ class Annotation:
         return found
 
 
+def open_file(
+    folder: Folder, generations: Sequence[Generation], file: AnnotationFile
+) -> Annotation | None:
+    """Return one revision, open, or None if it is of no generation of this plan."""
+    if not generations:
+        return None
+    found = Annotation(folder, generations[0], file)
+    if 0 < found.generation < len(generations):
+        found = Annotation(folder, generations[found.generation], file)
+    return found if 0 <= found.generation < len(generations) else None
+
+
 def open_annotation(folder: Folder, generation: Generation, name: str) -> Annotation | None:
     """Return the newest revision of an annotation for one generation, or None.
 

@@ -92,6 +92,10 @@ class ColumnView:
         """Return the column's units in (shard, part) order; read once."""
         return list(self._units)
 
+    def unit(self, unit: UnitId) -> UnitEntry | None:
+        """Return one unit, or None if the column does not have it."""
+        return self._unit_of.get(unit)
+
     def tar_urls(self) -> list[str]:
         """Return where the tars are, for any tool that reads WebDataset."""
         return [

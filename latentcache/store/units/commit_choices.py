@@ -60,7 +60,7 @@ def choose_units(
     sizes = _object_sizes(folder, record) if any(newer.values()) else {}
 
     def choose(unit: UnitRange) -> Choice:
-        found = _first_valid(
+        found = first_valid(
             folder, record, newer[unit.unit], (unit, digests[unit.generation]), sizes
         )
         if isinstance(found, UnitEntry):
@@ -97,7 +97,7 @@ def _object_sizes(folder: Folder, record: EncodingRecord) -> dict[str, int]:
     }
 
 
-def _first_valid(
+def first_valid(
     folder: Folder,
     record: EncodingRecord,
     refs: Sequence[CommitRef],
@@ -115,16 +115,21 @@ def _first_valid(
             continue
         wrong = commit_mismatch(commit, record, generation_digest) or _absent(commit, unit, sizes)
         if wrong is None:
-            return UnitEntry(
-                unit=unit,
-                rev=commit.rev,
-                write_id=commit.write_id,
-                num_present=commit.num_present,
-                tar=commit.tar,
-                meta=commit.meta,
-            )
+            return commit_entry(commit, unit)
         problem = problem or f"{ref.name}: {wrong}"
     return problem
+
+
+def commit_entry(commit: Commit, unit: UnitRange) -> UnitEntry:
+    """Return ``unit`` as a snapshot serves it from ``commit``."""
+    return UnitEntry(
+        unit=unit,
+        rev=commit.rev,
+        write_id=commit.write_id,
+        num_present=commit.num_present,
+        tar=commit.tar,
+        meta=commit.meta,
+    )
 
 
 def _absent(commit: Commit, unit: UnitRange, sizes: Mapping[str, int]) -> str | None:

@@ -1,0 +1,1 @@
+"""What other tools read, one file each: how a sample is named, laid out and valued there."""

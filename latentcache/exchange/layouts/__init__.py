@@ -1,0 +1,1 @@
+"""Caches of other trainers, one reader each; ``known_layouts`` has the table."""

@@ -1,0 +1,167 @@
+"""What a reader of another trainer's cache gives: samples by name and shape, loaded when asked."""
+
+import gzip
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from latentcache.core.errors import MediaError
+from latentcache.core.rejects import RejectCode
+from latentcache.storage import Folder
+
+Values = Literal["raw", "scaled"]
+Kind = Literal["mean", "sample", "moments"]
+"""Which of a posterior is kept; ``moments`` is mean and standard deviation, one after the other."""
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignSample:
+    """One sample of a cache.
+
+    Attributes:
+        name: Of its source as far as the cache tells: a path, with or without its ending.
+        shape: Of its latents.
+        dtype: torch's, of the same.
+        load: Gives the latents; anything wrong with the file is a ``MediaError``.
+        caption: If there is one.
+        label: A class, if there is one.
+        source_size_px: Width and height of the picture, if told.
+        crop_px: Left and top of the crop in the resized picture, if told.
+        num_frames: Of the clip in pixels, if told.
+        frame_rate_fps: Likewise.
+        is_picture_known: Whether ``name`` is that of the picture; else a hash or a number.
+        run: Samples of one run lie together in the cache and are placed together; "" is its own.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    load: Callable[[], torch.Tensor]
+    caption: str | None = None
+    label: int | None = None
+    source_size_px: tuple[int, int] | None = None
+    crop_px: tuple[int, int] | None = None
+    num_frames: int | None = None
+    frame_rate_fps: float | None = None
+    is_picture_known: bool = True
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file of a cache that gives no sample, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """What a reader is given, and what it notes.
+
+    Attributes:
+        root: The cache.
+        pictures: Paths of the source pictures by path without ending; {} if they were not given.
+        left_out: What of the cache becomes no sample, counted by a word for it.
+        normalizer: Operations that the cache itself publishes, or None.
+        asked: What a user has to tell of some layouts, by name.
+    """
+
+    root: Folder
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    normalizer: dict[str, Any] | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self, *endings: str) -> list[str]:
+        """Return the files of the cache with one of some endings, sorted."""
+        found = (info.name for info in self.root.list())
+        return sorted(name for name in found if name.endswith(endings))
+
+
+SAMPLES_PER_RUN = 256
+"""Of one file, as of a tar in a corpus."""
+
+Reader = Callable[[Reading], Iterator[ForeignSample | Unreadable]]
+
+
+def broken(name: str, error: Exception) -> MediaError:
+    """Return the error for a file that cannot be read."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return MediaError(RejectCode.CORRUPT.word, f"{name} cannot be read: {lines[0][:120]}")
+
+
+def read_pt(folder: Folder, name: str) -> Any:
+    """Return what ``torch.save`` wrote, tensors and plain values alone; tensors may be mapped.
+
+    Raises:
+        MediaError: It is damaged, or holds code.
+    """
+    path = folder.local_path(name)
+    try:
+        if path is not None:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except (RuntimeError, ValueError):  # not a zip: written by an old torch, or compressed
+                pass
+        data = folder.read(name)
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  whatever unpickling a foreign file may raise
+        raise broken(name, error) from None
+
+
+def read_safetensors(folder: Folder, name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        MediaError: It is damaged.
+    """
+    try:
+        return load_safetensors(folder.read(name))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise broken(name, error) from None
+
+
+def checked(value: Any, *, where: str) -> torch.Tensor:
+    """Return a tensor of latents, its batch axis of one taken off.
+
+    Raises:
+        MediaError: It is no tensor of floats with channels, height and width.
+    """
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        raise MediaError(RejectCode.CORRUPT.word, f"{where} holds no tensor of floats")
+    if value.ndim == 5 and value.shape[0] == 1:
+        value = value[0]
+    if value.ndim not in (3, 4) or not value.numel():
+        raise MediaError(
+            RejectCode.CORRUPT.word,
+            f"{where} holds a tensor of shape {tuple(value.shape)}, not (C, H, W) or (C, T, H, W)",
+        )
+    latents: torch.Tensor = value
+    return latents
+
+
+def sample_of(
+    name: str, load: Callable[[], torch.Tensor], **told: Any
+) -> ForeignSample | Unreadable:
+    """Return the sample of a file, or why it gives none; it is opened to learn the shape.
+
+    Args:
+        name: Of the sample.
+        load: Gives its latents.
+        told: Further attributes of ``ForeignSample``.
+    """
+    try:
+        found = load()
+    except MediaError as error:
+        return Unreadable(name, str(error))
+    return ForeignSample(name=name, shape=tuple(found.shape), dtype=found.dtype, load=load, **told)
