@@ -96,7 +96,7 @@ def gc(
         print_json({**_report_json(report, grace_s), **told})
         return
     if compacted is not None:
-        _print_compacted(compacted, is_dry_run=report.is_dry_run)
+        _print_compacted(compacted, report)
     _print_report(report, grace_s, was_freed=free is not None)
 
 
@@ -107,8 +107,12 @@ def _compacted(store: "Store", *, delete: bool) -> "CompactResult":
         return compact(store, dry_run=not delete, reporter=reporter)
 
 
-def _print_compacted(result: "CompactResult", *, is_dry_run: bool) -> None:
-    did, cleared = ("would copy", "would clear") if is_dry_run else ("copied", "cleared")
+def _print_compacted(result: "CompactResult", report: "GcReport") -> None:
+    left = len(set(result.left) - {info.name for info in report.deleted})
+    if not (result.num_units or result.num_values or left):
+        click.echo("no object holds what was retired")
+        return
+    did, cleared = ("would copy", "would clear") if report.is_dry_run else ("copied", "cleared")
     click.echo(
         f"{did} {count_text(result.num_units, 'unit')}, {bytes_text(result.num_bytes)}, without "
         f"{count_text(result.num_samples, 'retired sample')}; {cleared} "
@@ -117,10 +121,10 @@ def _print_compacted(result: "CompactResult", *, is_dry_run: bool) -> None:
     if result.showing:
         numbers = ", ".join(map(str, result.showing))
         click.echo(f"snapshots {numbers} show retired samples and have to go with their bytes")
-    if result.num_left and not is_dry_run:
+    if left and not report.is_dry_run:
         click.echo(
-            f"{count_text(result.num_left, 'older object')} still hold some until the grace has "
-            "passed: run it again then"
+            f"{count_text(left, 'older object')} still hold some of it until the grace has passed: "
+            "run it again then"
         )
 
 

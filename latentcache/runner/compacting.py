@@ -25,7 +25,7 @@ class CompactResult:
         num_bytes: Bytes of the tars that they were copied from.
         num_values: Captions, labels and fields of retired samples that became null.
         showing: Snapshots that show what is to go; in a dry run the newest may be one.
-        num_left: Commits and annotation files that still hold some.
+        left: Commits and annotation files that still hold some, for ``collect_garbage``.
     """
 
     num_units: int
@@ -33,7 +33,7 @@ class CompactResult:
     num_bytes: int
     num_values: int
     showing: tuple[int, ...]
-    num_left: int
+    left: tuple[str, ...]
 
 
 def compact(store: Store, *, dry_run: bool, reporter: Reporter) -> CompactResult:
@@ -66,7 +66,7 @@ def compact(store: Store, *, dry_run: bool, reporter: Reporter) -> CompactResult
         num_bytes=held.num_bytes,
         num_values=sum(len(each.rows) for each in held.values),
         showing=left.snapshots,
-        num_left=len(left.objects),
+        left=left.objects,
     )
 
 

@@ -95,3 +95,20 @@ def test_a_fingerprint_must_name_one_encoding(cli: Cli, swapped_store: Store) ->
     assert done.code == 2
     assert "names 0" in done.err
     assert "names 2" in cli("gc", swapped_store.folder.url, "--drop", "").err
+
+
+def test_compact_says_what_is_left_and_until_nothing_is(cli: Cli, own_store: Store) -> None:
+    url = own_store.folder.url
+    key = next(key for key, *_ in own_store.snapshot().column("latents").iter_samples())
+    assert cli("retire", url, key).code == 0
+    said = cli("gc", url, "--compact")
+    assert "would copy 1 unit" in said.out
+    assert "nothing was touched" in said.out
+    said = cli("gc", url, "--compact", "--delete")
+    assert "copied 1 unit" in said.out
+    assert "still hold some of it" in said.out
+    assert cli("verify", url).code == 0
+    said = cli("gc", url, "--compact", "--delete", "--grace", "0")
+    assert "still hold" not in said.out
+    assert "no object holds what was retired" in cli("gc", url, "--compact").out
+    assert cli("gc", url, "--free", "x", "--compact").code == 2

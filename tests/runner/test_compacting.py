@@ -161,7 +161,7 @@ def test_no_object_holds_what_was_taken_down_and_all_else_is_as_it_was(store: St
     )  # fmt: skip
     assert {batch["key"][0] for batch in loader} == set(kept)
     done = compact(store, dry_run=False, reporter=SilentReporter())
-    assert (done.num_units, done.num_values, done.num_left, done.showing) == (0, 0, 0, ())
+    assert (done.num_units, done.num_values, done.left, done.showing) == (0, 0, (), ())
 
 
 def test_statistics_are_those_of_the_samples_that_stay(store: Store, pristine: Path) -> None:
