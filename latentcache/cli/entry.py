@@ -10,16 +10,11 @@ from collections.abc import Sequence
 import click
 
 from latentcache import __version__
-from latentcache.cli.annotate import annotate
 from latentcache.cli.build import build
-from latentcache.cli.copy import copy
 from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
-from latentcache.cli.export import export
-from latentcache.cli.gc import gc
 from latentcache.cli.habits import Commands, answered
-from latentcache.cli.import_command import import_command
 from latentcache.cli.look.report import report
 from latentcache.cli.look.show import show
 from latentcache.cli.look.stats import stats
@@ -27,7 +22,12 @@ from latentcache.cli.look.status import status
 from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
 from latentcache.cli.recipe import recipe
-from latentcache.cli.retire import retire
+from latentcache.cli.stores.annotate import annotate
+from latentcache.cli.stores.copy import copy
+from latentcache.cli.stores.export import export
+from latentcache.cli.stores.gc import gc
+from latentcache.cli.stores.import_command import import_command
+from latentcache.cli.stores.retire import retire
 from latentcache.cli.train import train
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package

@@ -24,7 +24,7 @@ def unit_statistics(record: EncodingRecord, bucket: Bucket) -> UnitStatistics:
     normalizer = record.normalizer or {"ops": []}
     return UnitStatistics(
         record.fields,
-        record.spec["posterior"],
+        record.spec.get("posterior", "point"),
         patch_size=patch_size(normalizer["ops"]),
         pixels_per_sample=bucket.num_pixels,
     )

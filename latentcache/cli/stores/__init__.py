@@ -1,0 +1,1 @@
+"""Commands that change or move stores that are there, or bring others'."""
