@@ -5,7 +5,7 @@ the table does not speak of, so that a table of three rows changes three samples
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.findings import Findings
@@ -33,7 +32,9 @@ from latentcache.plan.tables.plan_records import (
 from latentcache.plan.tables.table_rows import BrokenRecord, Record
 from latentcache.storage import Folder
 from latentcache.store import Generation, Store
-from latentcache.store.rows import iter_rows
+from latentcache.store.format import numbers
+from latentcache.store.rows import iter_rows, replace_values
+from latentcache.store.snapshots import PlanView
 
 _KEY = "key"
 _KINDS = {
@@ -102,9 +103,13 @@ def annotate(store: Store, table_url: str, options: PlanOptions) -> Revision:
     found = Revision()
     table = _read(table_url, options, plan_base(store, generations), found)
     roots = [each.corpus_url.rstrip("/") + "/" for each in generations]
+    retired = PlanView.read(store.folder, generations)
     rows = _RowNumbers(table.names, roots, is_key=table.is_key)
     matched = [
-        [rows.of(part) for part in iter_rows(store.folder, each, ["key", "path", "member"])]
+        [
+            _of_live(rows, part, retired)
+            for part in iter_rows(store.folder, each, ["key", "path", "member", "shard", "row"])
+        ]
         for each in generations
     ]
     found.num_samples = sum(int((part >= 0).sum()) for parts in matched for part in parts)
@@ -242,6 +247,15 @@ class _RowNumbers:
         return [self._names[number] for number in np.flatnonzero(~self._is_used).tolist()]
 
 
+def _of_live(rows: _RowNumbers, table: pa.Table, plan: PlanView) -> npt.NDArray[np.int64]:
+    """Return the row of the table per row of the plan, -1 for none and for what was retired."""
+    found = rows.of(table)
+    shards, numbers_in = numbers(table["shard"]), numbers(table["row"])
+    for shard in plan.retired.keys() & set(np.unique(shards).tolist()):
+        found[(shards == shard) & np.isin(numbers_in, plan.retired[shard])] = -1
+    return found
+
+
 def _relative(name: str, roots: list[str]) -> str:
     for root in roots:
         name = name.removeprefix(root)
@@ -332,18 +346,9 @@ def _write(
     found: Revision,
 ) -> None:
     for name, new in values.items():
-        old = store.annotation(generation, name)
-
-        def revised(new: Any = new, old: Any = old, name: str = name) -> Iterator[pa.Table]:
-            rows = iter_rows(store.folder, generation, ["shard", "row"])
-            start = 0
-            for at, part in zip(rows, parts, strict=True):
-                given = new.take(pa.array(part, mask=part < 0))
-                found.revised[name] = found.revised.get(name, 0) + len(given) - given.null_count
-                if old is not None:
-                    before = old.slice(start, start + len(part)).cast(new.type)
-                    given = pc.coalesce(given, before)
-                start += len(part)
-                yield pa.table({"shard": at["shard"], "row": at["row"], "value": given})
-
-        store.write_annotations(generation, name, revised())
+        # An empty value of the table leaves what was there.
+        has_value = np.append(new.is_valid().to_numpy(zero_copy_only=False), False)
+        numbers = [np.where(has_value[part], part, -1) for part in parts]
+        count = sum(int((part >= 0).sum()) for part in numbers)
+        found.revised[name] = found.revised.get(name, 0) + count
+        replace_values(store.folder, generation, name, new, numbers)

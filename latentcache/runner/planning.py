@@ -69,6 +69,21 @@ class PlanResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growing:
+    """What an update has, beside what is asked.
+
+    Attributes:
+        corpus: As it is now, open.
+        growth: Leaves out what the plan has already.
+        base: What new samples have to agree with.
+    """
+
+    corpus: Corpus
+    growth: Growth
+    base: PlanBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftedPlan:
     """A plan that nothing has been written of.
 
@@ -153,9 +168,8 @@ def _updated(
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
     base = plan_base(store, generations)
     growth = Growth(store, generations, corpus.root, base, retries_all=request.retry_refused)
-    with drafted_plan(
-        request, workers=workers, reporter=reporter, growth=growth, base=base
-    ) as drafted:
+    growing = Growing(corpus=corpus, growth=growth, base=base)
+    with drafted_plan(request, workers=workers, reporter=reporter, growing=growing) as drafted:
         found, retired = growth.finish(drafted.totals.findings, may_retire=request.may_retire)
         reporter.message(found.sentence)
         assigned = drafted.assignment
@@ -182,8 +196,7 @@ def drafted_plan(
     *,
     workers: Workers | None,
     reporter: Reporter,
-    growth: Growth | None = None,
-    base: PlanBase | None = None,
+    growing: Growing | None = None,
 ) -> Iterator[DraftedPlan]:
     """Yield the plan of the corpus; its tables live as long as the context.
 
@@ -191,13 +204,13 @@ def drafted_plan(
         request: What is asked.
         workers: Read the headers; None for processes of this machine.
         reporter: Shows the scan.
-        growth: Leaves out what a plan has already.
-        base: What the new samples have to agree with.
+        growing: The update that it is part of.
 
     Raises:
         ConfigError: The corpus is missing, empty or not readable as one.
     """
-    corpus = open_corpus(request.corpus_url, request.corpus_kind)
+    corpus = growing.corpus if growing else open_corpus(request.corpus_url, request.corpus_kind)
+    growth = growing.growth if growing else None
     listing = Listing(corpus, request.options)
     resources = request.resources
     settings = ScanSettings(
@@ -224,7 +237,9 @@ def drafted_plan(
             totals=totals,
         )
         admitted = growth.admitted(scanned) if growth else scanned
-        assignment = assign(admitted, request.options, Path(scratch), base=base)
+        assignment = assign(
+            admitted, request.options, Path(scratch), base=growing.base if growing else None
+        )
         beside.add(listing.totals.tables)
         findings.take(totals.findings)
         findings.take(assignment.findings)

@@ -158,9 +158,10 @@ class Store:
         number = len(before)
         next_shard = sum(generation.num_shards for generation in before)
         if draft.runs and draft.runs[0].first_shard != next_shard:
-            raise ValueError(
-                f"first_shard must be {next_shard}, got {draft.runs[0].first_shard} "
-                f"(generation {number}); continue the numbering of the last generation"
+            raise StoreError(
+                f"generation {number} must continue at shard {next_shard}, got one that begins at "
+                f"{draft.runs[0].first_shard}; the plan has grown meanwhile, by another run: run "
+                "it again"
             )
         parent = before[-1].digest if before else None
         ours = write_tables(self.folder, draft, number=number, parent=parent)

@@ -95,7 +95,7 @@ def test_generations_form_a_chain(tmp_path: Path) -> None:
 def test_shards_continue_the_numbering(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     store.write_generation(draft_of(RUNS))
-    with pytest.raises(ValueError, match="first_shard must be 5, got 0"):
+    with pytest.raises(StoreError, match="must continue at shard 5"):
         store.write_generation(draft_of(RUNS))
 
 

@@ -70,6 +70,7 @@ class AnnotationEdits:
         self._seen: set[int] = set()
         self._beside: list[tuple[str, str, int, str]] = []
         self._found: defaultdict[int, list[Fields]] = defaultdict(list)
+        self._labels: dict[int, str] = {}
 
     def see(self, media: ListedMedia) -> None:
         """Note the caption file of a medium that is planned anew."""
@@ -82,12 +83,15 @@ class AnnotationEdits:
         for media, samples in kept:
             fields = dict(media.annotations) | self._caption(media)
             for sample in samples[self._planned.shard[samples] >= 0].tolist():
+                self._labels[sample] = media.source.label
                 by_generation[int(self._planned.generation[sample])].append((sample, fields))
         for number, listed in by_generation.items():
             differs = self._differing(number, listed)
             for (sample, fields), is_other in zip(listed, differs, strict=True):
                 if is_other:
                     self._found[sample].append(fields)
+                elif sample not in self._found:
+                    del self._labels[sample]
 
     def _caption(self, media: ListedMedia) -> dict[str, Any]:
         """Return the caption of a sidecar file, read only if the file is another one."""
@@ -167,7 +171,7 @@ class AnnotationEdits:
         """
         for sample, rows in list(self._found.items()):
             if len(rows) > 1:
-                merged = merged_fields(rows, notes, f"sample {sample}")
+                merged = merged_fields(rows, notes, self._labels[sample])
                 number = int(self._planned.generation[sample])
                 if not self._differing(number, [(sample, merged)])[0]:
                     del self._found[sample]

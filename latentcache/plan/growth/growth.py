@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from latentcache.core.errors import ConfigError
-from latentcache.core.findings import MAX_NAMED, Findings
+from latentcache.core.findings import Findings
 from latentcache.plan.growth.edited_annotations import AnnotationEdits, Revision
 from latentcache.plan.growth.planned_samples import TOUCHED, Indices, PlannedRow, PlannedSamples
 from latentcache.plan.growth.source_digests import SourceDigests, digest_now
@@ -142,7 +143,6 @@ class Growth:
             self._kept.clear()
             if fresh:
                 yield fresh
-        self._edits.finish(self._notes)
 
     def _keep_unreadable(
         self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]
@@ -156,7 +156,7 @@ class Growth:
 
     def _keep(self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]) -> None:
         planned = self._planned
-        if media.start_s is not None or media.end_s is not None:
+        if _has_window(media):
             fresh.append(media)  # which window of the video it is, only its probe tells
             return
         refused = planned.shard[samples] < 0
@@ -205,8 +205,12 @@ class Growth:
         """Yield of each scanned chunk what the plan does not have."""
         for chunk in chunks:
             taken = [media for media in chunk if self._is_admitted(media)]
+            self._edits.compare(self._kept)
+            self._kept.clear()
             if taken:
                 yield taken
+        # Before classes are numbered, which those of edits take part in.
+        self._edits.finish(self._notes)
 
     def _is_admitted(self, media: ScannedMedia) -> bool:
         planned, source = self._planned, media.listed.source
@@ -221,6 +225,8 @@ class Growth:
         sample = planned.of_key(media.key)
         if sample >= 0 and not planned.changed[sample]:
             planned.seen[sample] = True
+            if _has_window(media.listed):
+                self._kept.append((media.listed, np.array([sample])))
             return False
         (samples,) = planned.of_sources([source])
         if not planned.changed[samples].any():
@@ -233,13 +239,15 @@ class Growth:
         """Return what was found and the rows that are live no more.
 
         Args:
-            findings: Of the listing: what cannot be read today is not gone.
+            findings: Of the listing: what cannot be read today is not gone; told what differs
+                between the rows of one sample.
             may_retire: Allow more than ``MAX_RETIRED_SHARE``.
 
         Raises:
             ConfigError: Too many samples would be retired.
         """
         planned = self._planned
+        findings.take(self._notes)
         gone = ~(planned.seen | planned.changed)
         retired: list[tuple[int, int, str]] = []
         for row in planned.rows(gone):
@@ -283,9 +291,14 @@ class Growth:
         return self._edits.revisions(classes)
 
 
+def _has_window(media: ListedMedia) -> bool:
+    """Whether a table names a stretch of a video."""
+    return media.start_s is not None or media.end_s is not None
+
+
 def _is_lost(row: PlannedRow, findings: Findings) -> bool:
     """Whether a sample's source may be there all the same: its container cannot be read."""
-    if findings.num_lost > len(findings.lost) or findings.num_lost >= MAX_NAMED:
+    if findings.num_lost > len(findings.lost):  # not all are known by name
         return True
     return any(
         row.path == name or row.path.startswith(name.rstrip("/") + "/") or name == "/"

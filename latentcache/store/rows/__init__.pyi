@@ -14,6 +14,7 @@ from .plan_tables import read_retired as read_retired
 from .plan_tables import read_rows as read_rows
 from .plan_tables import retired_shard as retired_shard
 from .plan_tables import retired_table as retired_table
+from .revisions import replace_values as replace_values
 from .revisions import revise_annotation as revise_annotation
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "read_rejects",
     "read_retired",
     "read_rows",
+    "replace_values",
     "retired_shard",
     "retired_table",
     "revise_annotation",

@@ -83,6 +83,11 @@ class PlanIndex:
         """Rows of the generation."""
         return int(self._starts[-1])
 
+    def positions(self, places: Array) -> tuple[Array, Array]:
+        """Return shard and row of some places."""
+        at = np.searchsorted(self._starts, places, side="right") - 1
+        return at + self._first_shard, places - self._starts[at]
+
     def places(self, shards: Array, rows: Array) -> Array:
         """Return the place of each row, int64.
 

@@ -1,24 +1,27 @@
 """Another revision of an annotation: some values replaced, all others as they were."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from latentcache.core.errors import ConfigError
 from latentcache.storage import Folder
 from latentcache.store.format.records import Generation
 from latentcache.store.rows.annotations import (
     ROWS_PER_BATCH,
-    Annotation,
     AnnotationFile,
+    PlanIndex,
     open_annotation,
     write_annotations,
 )
 
 Position = tuple[int, int]
 """Shard and row."""
+Indices = npt.NDArray[np.int64]
 
 
 def revise_annotation(
@@ -44,43 +47,58 @@ def revise_annotation(
     """
     found = open_annotation(folder, generation, name)
     value_type = new_type if found is None or pa.types.is_null(found.type) else found.type
-    return write_annotations(
-        folder, generation, name, _tables(generation, found, name, values, value_type)
-    )
+    try:
+        new: Any = pa.array(list(values.values()), value_type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        wrong = next(iter(values.values()))
+        raise ConfigError(
+            f"values of {name} must be {value_type}, got for instance {wrong!r} "
+            f"({str(error).splitlines()[0]}); correct them"
+        ) from None
+    number = {position: at for at, position in enumerate(values)}
+    unused = set(number)
+
+    def numbers() -> Iterator[Indices]:
+        for shards, rows in _positions(generation):
+            pairs = list(zip(shards.tolist(), rows.tolist(), strict=True))
+            unused.difference_update(pairs)
+            yield np.array([number.get(pair, -1) for pair in pairs], np.int64)
+        if unused:
+            shard, row = min(unused)
+            raise ValueError(f"rows must be generation {generation.number}'s, got {shard}, {row}")
+
+    return replace_values(folder, generation, name, new, numbers())
 
 
-def _tables(
-    generation: Generation,
-    found: Annotation | None,
-    name: str,
-    values: Mapping[Position, Any],
-    value_type: Any,
-) -> Iterator[pa.Table]:
-    """Yield every row of the generation with its value, old or new."""
-    done, waiting = 0, dict(values)
-    for shards, rows in _positions(generation):
-        count = len(shards)
-        old = pa.nulls(count, value_type) if found is None else found.slice(done, done + count)
-        old = old.cast(value_type)
-        pairs = zip(shards.tolist(), rows.tolist(), strict=True)
-        new = {at: waiting.pop(pair) for at, pair in enumerate(pairs) if pair in waiting}
-        if new:
-            told = old.to_pylist()
-            for at, value in new.items():
-                told[at] = value
-            try:
-                old = pa.array(told, value_type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                wrong = next(iter(new.values()))
-                raise ConfigError(
-                    f"values of {name} must be {value_type}, got for instance {wrong!r} "
-                    f"({str(error).splitlines()[0]}); correct them"
-                ) from None
-        yield pa.table({"shard": shards, "row": rows, "value": old})
-        done += count
-    if waiting:
-        shard, row = next(iter(waiting))
-        raise ValueError(f"rows must be generation {generation.number}'s, got {shard}, {row}")
+def replace_values(
+    folder: Folder, generation: Generation, name: str, new: Any, numbers: Iterable[Indices]
+) -> AnnotationFile:
+    """Write the next revision of an annotation: some values replaced, all others as they were.
+
+    Args:
+        folder: The store.
+        generation: Whose rows are revised.
+        name: Of the annotation.
+        new: New values, an Arrow array of the annotation's type.
+        numbers: In plan order, in any pieces, of each row the place in ``new`` of its value; -1
+            keeps what is there.
+    """
+    found = open_annotation(folder, generation, name)
+
+    def tables() -> Iterator[pa.Table]:
+        index, done = PlanIndex(generation.runs), 0
+        for part in numbers:
+            stop = done + len(part)
+            old = pa.nulls(len(part), new.type)
+            if found is not None:
+                old = found.slice(done, stop).cast(new.type)
+            taken = new.take(pa.array(part, mask=part < 0))
+            shards, rows = index.positions(np.arange(done, stop))
+            values = pc.if_else(pa.array(part < 0), old, taken)
+            yield pa.table({"shard": shards, "row": rows, "value": values})
+            done = stop
+
+    return write_annotations(folder, generation, name, tables())
 
 
 def _positions(generation: Generation) -> Iterator[tuple[Any, Any]]:
