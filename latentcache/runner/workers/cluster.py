@@ -8,9 +8,7 @@ import contextlib
 import io
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -20,6 +18,7 @@ import ray
 from latentcache.core.errors import RunError, first_line
 from latentcache.runner.messages.calls import ClusterFacts
 from latentcache.runner.workers.answering import check_answers, no_cluster
+from latentcache.runner.workers.session_folder import free_text
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
 logger = logging.getLogger(__name__)
@@ -134,13 +133,8 @@ def cluster_facts(*, is_local: bool) -> ClusterFacts:
 
 
 def _not_started(why: str) -> RunError:
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    try:
-        free = f"{shutil.disk_usage(folder).free / 1e9:.1f} GB free"
-    except OSError as error:
-        free = (error.strerror or str(error)).lower()
     return RunError(
-        f"Ray must start on this machine, got {why!r} ({folder}: {free}); make room there or set "
+        f"Ray must start on this machine, got {why!r} ({free_text()}); make room there or set "
         "RAY_TMPDIR, and look at memory and limits (ulimit -a)"
     )
 

@@ -16,6 +16,7 @@ from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.workers.answering import check_answers
 from latentcache.runner.workers.local_workers import LocalWorkers, num_local_cpus
+from latentcache.runner.workers.session_folder import check_session_folder
 from latentcache.runner.workers.signals import sigterm_as_interrupt
 
 _MIN_FILES = 1024
@@ -83,12 +84,14 @@ def prepare_for_ray(address: str) -> None:
     """Set what Ray reads when it is imported or started, and refuse what it would wait for.
 
     Raises:
-        RunError: This process may open too few files, or nothing listens at ``address``.
+        RunError: This process may open too few files, Ray's session has no room here, or nothing
+            listens at ``address``.
     """
     _allow_files()
     if address != "local":
         check_answers(address)
         return
+    check_session_folder()
     # Under `uv run`, Ray packs the current folder for its workers, at times without end.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     home = Path(os.environ.get("HOME") or "/nonexistent")
