@@ -67,10 +67,11 @@ def ray_at(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
         yield
         return
     _start_or_join(address, num_cpus)
-    try:
-        yield
-    finally:
-        with sigterm_as_interrupt():  # Ray's own handler would leave without a word
+    # ray.init installs a handler of its own, whose SystemExit is lost in Ray's calls.
+    with sigterm_as_interrupt():
+        try:
+            yield
+        finally:
             ray.shutdown()
 
 

@@ -17,7 +17,7 @@ from latentcache.runner.run_progress import Reporter
 from latentcache.runner.workers.answering import check_answers
 from latentcache.runner.workers.local_workers import LocalWorkers, num_local_cpus
 from latentcache.runner.workers.session_folder import check_session_folder
-from latentcache.runner.workers.signals import sigterm_as_interrupt
+from latentcache.runner.workers.signals import lost_interrupts_repeated, sigterm_as_interrupt
 
 _MIN_FILES = 1024
 """Raylet, workers and their sockets; below some hundreds Ray hangs or fails without a word."""
@@ -71,12 +71,7 @@ def run_workers(
         from latentcache.runner.workers.cluster import connected  # noqa: PLC0415  takes a second
         from latentcache.runner.workers.ray_workers import ray_workers  # noqa: PLC0415
 
-        # Again inside: ray.init installs a handler of its own, which aborts the process.
-        with (
-            connected(resources.address) as facts,
-            sigterm_as_interrupt(),
-            ray_workers(facts) as workers,
-        ):
+        with connected(resources.address) as facts, ray_workers(facts) as workers:
             yield workers
 
 
@@ -129,7 +124,7 @@ def is_small(resources: Resources, size: RunSize) -> bool:
 def stopping() -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into ``RunStoppedError``."""
     try:
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(), lost_interrupts_repeated():
             yield
     except (KeyboardInterrupt, SystemExit) as error:
         # While it starts and stops, Ray answers SIGTERM itself, by leaving with its number.
