@@ -1,11 +1,14 @@
 """The way in and out of every command: the group, what errors look like, exit codes."""
 
+import atexit
 import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
@@ -79,7 +82,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _open_standard_streams()
     # As Ctrl-C, also while modules are imported; runs and Ray have handlers of their own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if code == STOPPED and "ray" in sys.modules:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without taking the interpreter apart under threads of Ray.
+
+    Stopped while it starts, Ray 2.60 at times ended with signal 11 there.
+    """
+    atexit._run_exitfuncs()  # Ray's ends the processes that it has started
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _open_standard_streams() -> None:
