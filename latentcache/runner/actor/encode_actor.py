@@ -6,6 +6,7 @@ any time, and the encoder's own thread is the only one that touches the module.
 
 import json
 import logging
+import tempfile
 import threading
 from dataclasses import asdict
 from functools import cached_property
@@ -52,6 +53,9 @@ from latentcache.runner.units.unit_run import UnitRun
 from latentcache.runner.units.unit_tools import UnitTools
 from latentcache.storage import Folder
 from latentcache.store import EncodingRecord, Store
+from latentcache.store.units import remove_dead_scratch
+
+logger = logging.getLogger(__name__)
 
 _CALIBRATION_ROWS = 8
 _CALIBRATION_S = 0.5
@@ -205,10 +209,17 @@ class EncodeWorker:
             check_same_probe(record.probe, self._measured.values, dtype=dtype)
             self._store = Store.open(self._setup.store_url)
             self._tools = self._make_tools(record)
+            self._take_scratch()
         except LatentCacheError as error:
             self._begin_error = error
         finally:
             self._begun.set()
+
+    def _take_scratch(self) -> None:
+        """Remove what killed runs of this host left where this one writes."""
+        folder = self._setup.scratch or self._store.folder.local_path() or tempfile.gettempdir()
+        if num_bytes := remove_dead_scratch(Path(folder)):
+            logger.info("removed %d bytes of unfinished tars of runs that are gone", num_bytes)
 
     def run_unit(self, order: UnitOrder) -> UnitOutcome:
         """Encode and commit one unit; see ``UnitRun.run`` and ``ClipRun.run``."""

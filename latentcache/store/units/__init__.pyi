@@ -2,6 +2,7 @@ from .commit_choices import commit_entry as commit_entry
 from .commits import commit_mismatch as commit_mismatch
 from .commits import rank_commits as rank_commits
 from .commits import read_commit as read_commit
+from .scratch import remove_dead_scratch as remove_dead_scratch
 from .unit_reader import Array as Array
 from .unit_reader import SampleFields as SampleFields
 from .unit_reader import UnitSample as UnitSample
@@ -20,4 +21,5 @@ __all__ = [
     "rank_commits",
     "read_commit",
     "read_unit_meta",
+    "remove_dead_scratch",
 ]

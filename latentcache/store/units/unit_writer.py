@@ -22,7 +22,6 @@ from latentcache.core.rejects import Reject
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
-from latentcache.storage.objects import TEMPORARY_PREFIX
 from latentcache.storage.storage_errors import write_failure
 from latentcache.store.format.object_names import UnitObject, UnitObjectKind, unit_object_name
 from latentcache.store.format.records import Commit, EncodingRecord, ObjectRef
@@ -35,6 +34,7 @@ from latentcache.store.format.unit_meta import (
     meta_bytes,
 )
 from latentcache.store.format.write_check import check_landed
+from latentcache.store.units.scratch import ScratchLock, scratch_path
 
 STALE_AFTER_S = 12 * 3600.0
 """Half of gc's grace: an older upload may be collected before its commit names it."""
@@ -115,6 +115,7 @@ class UnitWriter:
         self._provenance = provenance
         self._scratch_folder = scratch
         self._scratch: Path | None = None
+        self._lock: ScratchLock | None = None
         self._file: _HashingFile | None = None
         self._tar: TarWriter | None = None
         self._state = np.zeros(unit.num_rows, np.uint8)
@@ -210,6 +211,9 @@ class UnitWriter:
         if self._scratch is not None:
             self._scratch.unlink(missing_ok=True)
             self._scratch = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _take(self, row: int, state: int) -> int:
         index = row - self._unit.first_row
@@ -225,8 +229,9 @@ class UnitWriter:
 
     def _open_tar(self) -> TarWriter:
         if self._tar is None:
-            self._scratch = self._scratch_path()
+            self._scratch = scratch_path(self.scratch_folder, str(self._unit.unit))
             self._file = _HashingFile(self._scratch)
+            self._lock = ScratchLock(self._scratch)
             self._tar = TarWriter(self._file, column=self._record.column)
         return self._tar
 
@@ -235,9 +240,6 @@ class UnitWriter:
         """Where the tar grows; there is room for its parts too."""
         # The root of a local store exists already and is on the tar's own file system.
         return self._scratch_folder or self._folder.local_path() or Path(tempfile.gettempdir())
-
-    def _scratch_path(self) -> Path:
-        return self.scratch_folder / f"{TEMPORARY_PREFIX}{self._unit.unit}.{new_write_id()}"
 
     def _close_tar(self) -> str:
         """Return the SHA-256 of the finished tar, or "" if no row is present."""
