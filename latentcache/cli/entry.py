@@ -31,6 +31,7 @@ from latentcache.cli.stores.export import export
 from latentcache.cli.stores.gc import gc
 from latentcache.cli.stores.import_command import import_command
 from latentcache.cli.stores.retire import retire
+from latentcache.cli.stores.swap import swap
 from latentcache.cli.train import train
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
@@ -58,6 +59,7 @@ for _command in (
     build,
     plan,
     encode,
+    swap,
     annotate,
     train,
     recipe,

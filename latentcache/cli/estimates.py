@@ -15,10 +15,10 @@ from latentcache.terminal import (
 )
 
 if TYPE_CHECKING:
-    from latentcache.runner import Calibration, EncoderEstimate, Estimate
+    from latentcache.runner import CachingCost, Calibration, EncoderEstimate, Estimate, Prices
 
 
-def print_estimate(found: "Estimate") -> None:
+def print_estimate(found: "Estimate", prices: "Prices | None" = None) -> None:
     """Print an estimate for people."""
     shards = count_text(found.num_shards, "shard")
     source = bytes_text(found.source_bytes)
@@ -34,20 +34,51 @@ def print_estimate(found: "Estimate") -> None:
         [_encoder_row(each, len(found.buckets)) for each in found.encoders],
     )
     if found.calibration is not None:
-        _print_calibration(found.calibration)
+        print_calibration(found.calibration)
+    for line in cost_lines(found, prices):
+        click.echo(line)
     click.echo("nothing was written")
 
 
-def estimate_json(found: "Estimate") -> dict[str, Any]:
+def cost_of(found: "Estimate", prices: "Prices | None") -> "CachingCost | None":
+    """Return what caching costs with the encoder that was measured; None if none was."""
+    from latentcache.runner import caching_cost
+
+    measured = [each for each in found.encoders if each.hours is not None]
+    if not measured or measured[0].hours is None:
+        return None
+    return caching_cost(measured[0].hours, measured[0].bytes, prices)
+
+
+def cost_lines(found: "Estimate", prices: "Prices | None") -> list[str]:
+    """Return cached against online cost, in words."""
+    cost = cost_of(found, prices)
+    if cost is None:
+        return []
+    once, many = duration_text(cost.hours * 3600), 10
+    kept = "" if prices is None else f" and {duration_text(cost.kept_hours * 3600)} for keeping it"
+    saved = cost.saved_hours(many)
+    told = f"saves {duration_text(saved * 3600)}" if saved > 0 else "does not pay"
+    return [
+        f"cached: {once} once, {bytes_text(cost.bytes)} kept{kept}; online: {once} in every epoch",
+        f"caching pays from epoch {cost.epochs:,} on, over {many} epochs it {told}"
+        + ("" if prices else "; --prices HOUR,TB_MONTH counts storage too"),
+    ]
+
+
+def estimate_json(found: "Estimate", prices: "Prices | None" = None) -> dict[str, Any]:
     """Return what ``plan --estimate --json`` prints."""
     values = asdict(found)
     if found.calibration is not None:
         values["calibration"]["bucket"] = str(found.calibration.bucket)
     del values["totals"]
+    cost = cost_of(found, prices)
+    values["caching"] = None if cost is None else asdict(cost)
     return {**values, "corpus": corpus_json(found.totals)}
 
 
-def _print_calibration(found: "Calibration") -> None:
+def print_calibration(found: "Calibration") -> None:
+    """Print what was measured."""
     encoders = count_text(found.num_gpus, "GPU") if found.num_gpus else "the same cores"
     frame_s, picture_s = found.frame_decode_s, found.picture_decode_s
     costs = (("a frame of a clip", frame_s), ("a picture", picture_s))

@@ -9,6 +9,7 @@ from latentcache.cli.flags import (
     corpus_and_store,
     encode_flags,
     json_flag,
+    note,
     places_argument,
     plan_flags,
     recipe_of,
@@ -33,6 +34,11 @@ from latentcache.terminal import print_json, reporting, say_first
     is_flag=True,
     help="Write nothing: print samples, buckets, shards, bytes; with --encoder also hours.",
 )
+@click.option(
+    "--prices", default="", metavar="HOUR,TB_MONTH[,MONTHS]", expose_value=False,
+    callback=note("prices"), help="Of this machine and of storage, for --estimate: from which "
+    "epoch on caching pays.",
+)  # fmt: skip
 @plan_flags
 @update_flags
 @seed_flag("plan.seed")
@@ -73,10 +79,12 @@ def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool)
     say_first("looking into the corpus")
     from latentcache import runner
 
+    told = context.meta["prices"]
+    prices = runner.Prices.parse(told) if told else None
     encode = recipe.encode if was_given(context, "encode.encoder") else None
     with reporting() as reporter:
         found = runner.estimate(recipe.plan_request(), encode, reporter=reporter)
     if as_json:
-        print_json(estimate_json(found))
+        print_json(estimate_json(found, prices))
     else:
-        print_estimate(found)
+        print_estimate(found, prices)

@@ -2,12 +2,15 @@ from .build_recipe import Recipe as Recipe
 from .build_recipe import lay_over as lay_over
 from .build_recipe import parse_setting as parse_setting
 from .build_recipe import read_recipe as read_recipe
+from .caching_pays import CachingCost as CachingCost
+from .caching_pays import Prices as Prices
+from .caching_pays import caching_cost as caching_cost
+from .calibration import Calibration as Calibration
+from .calibration import EncoderEstimate as EncoderEstimate
 from .compacting import CompactResult as CompactResult
 from .compacting import compact as compact
 from .encode.result import EncodeResult as EncodeResult
 from .encode_request import EncodeRequest as EncodeRequest
-from .estimate_build import Calibration as Calibration
-from .estimate_build import EncoderEstimate as EncoderEstimate
 from .estimate_build import Estimate as Estimate
 from .estimate_build import estimate as estimate
 from .jobs import RunStoppedError as RunStoppedError
@@ -25,8 +28,13 @@ from .run_options import Resources as Resources
 from .run_progress import Reporter as Reporter
 from .run_progress import RunProgress as RunProgress
 from .run_progress import SilentReporter as SilentReporter
+from .swapping import SwapEstimate as SwapEstimate
+from .swapping import SwapResult as SwapResult
+from .swapping import estimate_swap as estimate_swap
+from .swapping import swap_column as swap_column
 
 __all__ = [
+    "CachingCost",
     "Calibration",
     "CompactResult",
     "EncodeOptions",
@@ -36,6 +44,7 @@ __all__ = [
     "Estimate",
     "PlanRequest",
     "PlanResult",
+    "Prices",
     "Recipe",
     "Reporter",
     "Resources",
@@ -43,15 +52,20 @@ __all__ = [
     "RunProgress",
     "RunStoppedError",
     "SilentReporter",
+    "SwapEstimate",
+    "SwapResult",
     "build",
+    "caching_cost",
     "compact",
     "encode_column",
     "estimate",
+    "estimate_swap",
     "lay_over",
     "parse_setting",
     "plan_corpus",
     "read_recipe",
     "retire_samples",
     "submitted_recipe",
+    "swap_column",
     "train_on_cluster",
 ]

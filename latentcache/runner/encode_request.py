@@ -30,6 +30,7 @@ class EncodeRequest:
         changed: What becomes of samples whose file was replaced since another column was made:
             ``refuse`` the column, or ``retire`` them from the plan and so from every column.
         negative: Of a column of texts: one more text that is encoded once, by this name.
+        verifies: Compare every object of the encoding with what was recorded before it is served.
     """
 
     column: str
@@ -44,6 +45,7 @@ class EncodeRequest:
     corpus_url: str = ""
     changed: Changed = "refuse"
     negative: str = ""
+    verifies: bool = False
 
     def __post_init__(self) -> None:
         if self.changed not in get_args(Changed):

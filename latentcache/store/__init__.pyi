@@ -36,6 +36,7 @@ from .units.unit_writer import UnitWriter as UnitWriter
 from .verification import Damage as Damage
 from .verification import VerifyReport as VerifyReport
 from .verification import listed_damage as listed_damage
+from .verification import verify_encoding as verify_encoding
 from .verification import verify_snapshot as verify_snapshot
 
 __all__ = [
@@ -77,5 +78,6 @@ __all__ = [
     "read_progress",
     "same_ops",
     "unpublished_rejects",
+    "verify_encoding",
     "verify_snapshot",
 ]

@@ -3,23 +3,28 @@
 import hashlib
 import mmap
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.storage import Folder
 from latentcache.store.format.object_names import UnitObject, unit_object_name
-from latentcache.store.format.records import Commit, ObjectRef, UnitEntry
+from latentcache.store.format.records import (
+    Commit,
+    EncodingRecord,
+    Generation,
+    ObjectRef,
+    UnitEntry,
+)
 from latentcache.store.format.tar import BLOCK_BYTES, TarMember, iter_members
 from latentcache.store.format.tensor_file import TensorFileReader, layout_of
 from latentcache.store.format.tensors import TensorBytes
 from latentcache.store.format.unit_meta import UnitMeta
 from latentcache.store.rows.plan_tables import read_rows
-from latentcache.store.snapshots.snapshot import ColumnView
 from latentcache.store.units.unit_reader import member_ranges, missing_object, read_unit_meta
 
 MAX_PROBLEMS = 20
@@ -61,7 +66,31 @@ class UnitProblems:
             self.problems.append((key, what))
 
 
-def check_unit(view: ColumnView, entry: UnitEntry) -> UnitProblems:
+class WrittenColumn(Protocol):
+    """An encoding whose units are compared, served or not."""
+
+    @property
+    def folder(self) -> Folder:
+        """The store."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Of the column."""
+        ...
+
+    @property
+    def record(self) -> EncodingRecord:
+        """The encoding."""
+        ...
+
+    @property
+    def generations(self) -> Mapping[int, Generation]:
+        """The plan, by number."""
+        ...
+
+
+def check_unit(view: WrittenColumn, entry: UnitEntry) -> UnitProblems:
     """Return what differs from what was recorded; never raises because of damage."""
     found = UnitProblems()
     _check_commit(view, entry, found)
@@ -84,7 +113,7 @@ def check_unit(view: ColumnView, entry: UnitEntry) -> UnitProblems:
     return found
 
 
-def _check_commit(view: ColumnView, entry: UnitEntry, found: UnitProblems) -> None:
+def _check_commit(view: WrittenColumn, entry: UnitEntry, found: UnitProblems) -> None:
     written = UnitObject(entry.unit.unit, entry.rev, entry.write_id)
     name = unit_object_name(view.name, view.record.fingerprint, "commits", written)
     try:
@@ -128,7 +157,7 @@ def _opened(folder: Folder, ref: ObjectRef) -> Iterator[memoryview]:
 
 
 def _check_tar(
-    view: ColumnView,
+    view: WrittenColumn,
     entry: UnitEntry,
     meta: UnitMeta | None,
     data: memoryview,
@@ -156,7 +185,7 @@ def _check_tar(
 
 
 def _check_alignment(
-    view: ColumnView,
+    view: WrittenColumn,
     entry: UnitEntry,
     meta: UnitMeta,
     members: Sequence[TarMember],
@@ -200,7 +229,7 @@ def _check_one_layout(
 
 
 def _check_fields(
-    view: ColumnView, members: Sequence[TarMember], data: memoryview, found: UnitProblems
+    view: WrittenColumn, members: Sequence[TarMember], data: memoryview, found: UnitProblems
 ) -> None:
     """Compare every member's tensors with the encoding's fields, and look for NaN."""
     reader = TensorFileReader()
@@ -221,7 +250,7 @@ def _check_fields(
                 found.add(f"{name} holds {bad} values that are not finite", member.key)
 
 
-def _wrong_fields(view: ColumnView, layout: Layout) -> str:
+def _wrong_fields(view: WrittenColumn, layout: Layout) -> str:
     expected = {one.name: one for one in view.record.fields}
     if layout.keys() != expected.keys():
         return f"member holds fields {sorted(layout)}, the encoding has {sorted(expected)}"

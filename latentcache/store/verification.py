@@ -3,7 +3,7 @@
 Whatever is wrong becomes one sentence; nothing found stops the search for more.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from latentcache.storage import Folder, map_ahead
 from latentcache.store.format.object_names import encoding_folder
 from latentcache.store.format.records import (
     AnnotationEntry,
+    EncodingRecord,
     Generation,
     ObjectRef,
     PlanPart,
@@ -22,7 +23,9 @@ from latentcache.store.format.records import (
 )
 from latentcache.store.format.write_check import object_sha256
 from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
-from latentcache.store.unit_check import Layout, UnitProblems, check_unit
+from latentcache.store.store import Store
+from latentcache.store.unit_check import Layout, UnitProblems, WrittenColumn, check_unit
+from latentcache.store.units.commit_choices import choose_units
 
 Progress = Callable[[int, int], None]
 """Called with (units done, units in all)."""
@@ -78,11 +81,54 @@ def verify_snapshot(
     """
     damaged = list(_plan_damage(snapshot))
     views = [snapshot.column(name) for name in (snapshot.columns if columns is None else columns)]
-    work: list[tuple[ColumnView, UnitEntry]] = []
+    work: list[tuple[WrittenColumn, UnitEntry]] = []
     for view in views:
         damaged += _column_damage(view)
         if _has_units(view):
             work += [(view, entry) for entry in view.units()]
+    of_units, num_samples = _unit_damage(work, on_progress)
+    damaged += of_units
+    num_shards = sum(entry.tar is not None for _, entry in work)
+    return VerifyReport(num_shards=num_shards, num_samples=num_samples, damaged=tuple(damaged))
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """An encoding that no snapshot need serve."""
+
+    folder: Folder
+    name: str
+    record: EncodingRecord
+    generations: Mapping[int, Generation]
+
+
+def verify_encoding(
+    store: Store, record: EncodingRecord, *, on_progress: Progress | None = None
+) -> VerifyReport:
+    """Return what is wrong with the units of an encoding that a publisher would choose.
+
+    Args:
+        store: The store.
+        record: The encoding, served or not.
+        on_progress: Called after every unit.
+    """
+    generations = store.generations()
+    by_number = {generation.number: generation for generation in generations}
+    written = _Written(store.folder, record.column, record, by_number)
+    choices = choose_units(store.folder, record, generations, ())
+    work: list[tuple[WrittenColumn, UnitEntry]] = [
+        (written, choice.entry) for choice in choices if choice.entry is not None
+    ]
+    damaged, num_samples = _unit_damage(work, on_progress)
+    num_shards = sum(entry.tar is not None for _, entry in work)
+    return VerifyReport(num_shards=num_shards, num_samples=num_samples, damaged=tuple(damaged))
+
+
+def _unit_damage(
+    work: Sequence[tuple[WrittenColumn, UnitEntry]], on_progress: Progress | None
+) -> tuple[list[Damage], int]:
+    """Return what is wrong with units, and how many samples they hold."""
+    damaged: list[Damage] = []
     num_samples = 0
     shapes: dict[tuple[str, Bucket], tuple[UnitId, Layout]] = {}
     for done, (view, entry, checked) in enumerate(map_ahead(_check, work), 1):
@@ -94,8 +140,7 @@ def verify_snapshot(
         num_samples += checked.num_samples
         if on_progress is not None:
             on_progress(done, len(work))
-    num_shards = sum(entry.tar is not None for _, entry in work)
-    return VerifyReport(num_shards=num_shards, num_samples=num_samples, damaged=tuple(damaged))
+    return damaged, num_samples
 
 
 def listed_damage(view: ColumnView) -> list[str]:
@@ -119,13 +164,15 @@ def listed_damage(view: ColumnView) -> list[str]:
     return found
 
 
-def _check(item: tuple[ColumnView, UnitEntry]) -> tuple[ColumnView, UnitEntry, UnitProblems]:
+def _check(
+    item: tuple[WrittenColumn, UnitEntry],
+) -> tuple[WrittenColumn, UnitEntry, UnitProblems]:
     view, entry = item
     return view, entry, check_unit(view, entry)
 
 
 def _compare_shapes(
-    view: ColumnView,
+    view: WrittenColumn,
     entry: UnitEntry,
     checked: UnitProblems,
     shapes: dict[tuple[str, Bucket], tuple[UnitId, Layout]],

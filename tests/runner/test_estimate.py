@@ -8,7 +8,7 @@ from latentcache.core.frames import FrameRule
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun
 from latentcache.encoders import EncoderFacts, list_encoders
-from latentcache.runner.estimate_build import Calibration, encoder_estimate
+from latentcache.runner.calibration import Calibration, encoder_estimate
 
 FACTS = {facts.name: facts for facts in list_encoders()}
 

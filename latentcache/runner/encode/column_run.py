@@ -15,6 +15,7 @@ from latentcache.runner.encode.guards import (
     check_corpora,
     check_not_empty,
     check_swap,
+    check_written,
     final_limit_sentence,
     num_present,
     other_pixels,
@@ -259,6 +260,8 @@ class _ColumnRun:
 
     def _publish(self, record: EncodingRecord) -> EncodeResult:
         request = self._request
+        if request.verifies:
+            check_written(self._store, record, self._reporter)
         texts = () if self._texts is None else self._texts.named_texts(record, self._pool)
         change = ColumnChange(
             record=record, merge_statistics=merge_arrays, published=self._published, texts=texts

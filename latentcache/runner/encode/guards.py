@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from latentcache.core.errors import QuarantineLimitError, StoreError
+from latentcache.core.errors import QuarantineLimitError, ShardCorruptError, StoreError
 from latentcache.core.rejects import BY_OPTION, RejectCode
 from latentcache.decode import pixel_rules
 from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_options import Resources
+from latentcache.runner.run_progress import Reporter
 from latentcache.storage import Folder, map_ahead
-from latentcache.store import CommitRef, EncodingRecord, Generation, Store
+from latentcache.store import CommitRef, EncodingRecord, Generation, Store, verify_encoding
 
 if TYPE_CHECKING:
     from latentcache.runner.messages.unit_orders import UnitOrder
@@ -38,6 +39,24 @@ def num_present(store: Store, ref: CommitRef) -> int:
         return store.read_commit(ref).num_present
     except StoreError:
         return 0
+
+
+def check_written(store: Store, record: EncodingRecord, reporter: Reporter) -> None:
+    """Refuse to serve an encoding that differs anywhere from what was recorded of it.
+
+    Raises:
+        ShardCorruptError: It does.
+    """
+    reporter.message(f"{record.column}: verifying what was written before it is served")
+    report = verify_encoding(store, record)
+    if not report.ok:
+        first = report.damaged[0]
+        raise ShardCorruptError(
+            f"encoding must be as it was written before it is served, got {len(report.damaged)} "
+            f"differences (e.g. unit {first.unit}: {first.what}); the column stays as it is: look "
+            "at the storage, and give the encoding up with latentcache gc --free"
+        )
+    reporter.message(f"{record.column}: {report.num_samples:,} samples are as they were written")
 
 
 def check_not_empty(store: Store, record: EncodingRecord, generations: list[Generation]) -> None:
