@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from latentcache.core.findings import finding_lines, lost_sentence
+from latentcache.core.roles import role_of_annotation
 
 
 def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
@@ -49,6 +50,9 @@ def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
         counts.pop("label_name", None)
     elif labels:
         parts.append(f"labels {labels:,}")
+    for name in sorted(counts):
+        if role := role_of_annotation(name):
+            parts.append(f"{role} {counts.pop(name):,} of {num_samples:,}")
     if counts:
         names = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
         parts.append(f"fields {names}")

@@ -5,7 +5,6 @@ to the config that owns it; ``--help`` asks that config what it would be.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,6 +115,11 @@ def plan_flags(command: CommandT) -> CommandT:
             help="Column or field that is the caption.",
         ),
         _option(
+            "--role", key="plan.role", multiple=True, metavar="NAME[=SOURCE]",
+            help="A further medium of each sample: a column of a manifest, a folder of equal "
+            "stems, '*_NAME' beside the pictures, or a member of tars' samples.",
+        ),
+        _option(
             "--limit", key="plan.limit", type=int, metavar="N",
             help="List N samples at most, to try a plan; 0 lists all.",
         ),
@@ -184,7 +188,21 @@ def encode_flags(command: CommandT) -> CommandT:
         _option(
             "--input", key="encode.input", metavar="INPUT",
             help="What of each sample is encoded: pixels, first_frame, last_frame, "
-            "first_frame+zeros, first+last_frame+zeros, text:caption.",
+            "first_frame+zeros, first+last_frame+zeros, role:NAME, role:NAME:FRAMES, "
+            "text:caption; changed by /grey, /blur, /canny or /low_resolution.",
+        ),
+        _option(
+            "--role-geometry", key="encode.role_geometry",
+            type=click.Choice(["as_target", "own"]),
+            help="How media of a role are cut: as their sample, or by their own aspect.",
+        ),
+        _option(
+            "--role-resolution", key="encode.role_resolution", type=int, metavar="PX",
+            help="Pixel budget of media with a geometry of their own: PX * PX.",
+        ),
+        _option(
+            "--absent", key="encode.absent", type=click.Choice(["count", "allow"]),
+            help="Whether samples without the role count towards --max-quarantine.",
         ),
         _option(
             "--offline", key="encode.offline", is_flag=True, help="Never ask a model hub."
@@ -264,51 +282,6 @@ def config_flags(command: CommandT) -> CommandT:
         callback=note(_SETTINGS), help="Set any key of the recipe.",
     )  # fmt: skip
     return _all(config, setting)(command)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodingOptions:
-    """What is needed to go back from latents to pixels.
-
-    Attributes:
-        encoder: Where the weights are now, as NAME:PATH; None as recorded.
-        corpus: Where the corpus lies now; None as recorded.
-        device: To decode on.
-        is_offline: Never ask a model hub.
-    """
-
-    encoder: str | None
-    corpus: str | None
-    device: str
-    is_offline: bool
-
-
-def decoding_flags(command: CommandT) -> CommandT:
-    """Add the flags of whatever decodes stored latents; read them with ``decoding_of``."""
-    return _all(
-        click.option(
-            "--encoder", callback=note("encoder"), metavar="NAME", expose_value=False,
-            help="Where the encoder's weights are now, as NAME:PATH.",
-        ),
-        click.option(
-            "--corpus", callback=note("corpus"), metavar="URL", expose_value=False,
-            help="Where the corpus lies now.",
-        ),
-        click.option(
-            "--device", callback=note("device"), type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto", show_default=True, help="Where the encoder runs.", expose_value=False,
-        ),
-        click.option(
-            "--offline", callback=note("is_offline"), is_flag=True, expose_value=False,
-            help="Never ask a model hub.",
-        ),
-    )(command)  # fmt: skip
-
-
-def decoding_of(context: click.Context) -> DecodingOptions:
-    """Return what the flags of ``decoding_flags`` say."""
-    names = [field.name for field in fields(DecodingOptions)]
-    return DecodingOptions(**{name: context.meta[name] for name in names})
 
 
 def was_given(context: click.Context, key: str) -> bool:

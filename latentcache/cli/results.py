@@ -129,7 +129,8 @@ def print_encode_result(
 
 
 def _print_sum(result: "EncodeResult") -> None:
-    missing = f" + {result.missing:,} missing" if result.missing else ""
+    missing = f" + {result.absent:,} absent" if result.absent else ""
+    missing += f" + {result.missing:,} missing" if result.missing else ""
     click.echo(
         f"{result.column}: {result.encoded:,} encoded + {result.quarantined:,} quarantined"
         f"{missing} = {result.planned:,} planned, {bytes_text(result.num_bytes)}"

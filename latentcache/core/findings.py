@@ -62,6 +62,14 @@ KINDS: Mapping[str, Kind] = {
         "rows left out because they have neither a path nor bytes",
         "right if their download failed; else fill them in",
     ),
+    "role_without_sample": Kind(
+        "pictures or videos of a role that belong to no sample",
+        "name each after its sample: --role takes the file of the same stem",
+    ),
+    "further_of_role": Kind(
+        "media of one role beyond the most that a sample may have, left out",
+        "give a sample 16 of one role at most",
+    ),
     "row_broken": Kind("rows of metadata tables that cannot be read", "write the table again"),
     "backslash_path": Kind(
         "paths in which backslashes were taken for slashes", "right if these are the pictures meant"

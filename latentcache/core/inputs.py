@@ -1,4 +1,4 @@
-"""What of a sample an encoder sees: its pixels, some of its frames, or a text that belongs to it.
+"""What of a sample an encoder sees: its pixels, some of its frames, a further medium, or a text.
 
 An input is written in one word, the same on the command line, in recipes and in fingerprints:
 
@@ -7,7 +7,11 @@ An input is written in one word, the same on the command line, in recipes and in
 - ``first_frame+zeros``: that frame, and zeros *in the encoder's input range* for the rest of the
   clip, as Wan's image-to-video models are conditioned; ``first+last_frame+zeros`` has the last
   frame at its end too (source: diffusers, ``WanImageToVideoPipeline.prepare_latents``).
+- ``role:NAME``: the sample's further medium of that role; ``role:NAME:FRAMES`` some frames of it.
 - ``text:NAME``: the annotation ``NAME``, a text or a list of texts a sample.
+
+Pixels may be changed on their way to the encoder: ``pixels/canny``, ``role:control/blur=2``; see
+``decode.derived``.
 """
 
 import re
@@ -18,6 +22,7 @@ from typing import Any, Literal
 
 from latentcache.core.config import unknown_name
 from latentcache.core.media import Bucket
+from latentcache.core.roles import checked_role
 
 Frames = Literal[
     "pixels", "first_frame", "first_frame+zeros", "last_frame", "first+last_frame+zeros"
@@ -34,7 +39,18 @@ ALL_PIXELS = "pixels"
 
 Modality = Literal["pixels", "text"]
 
-_TEXT = "text"
+DERIVED: Mapping[str, float | None] = {
+    "alpha": None,
+    "blur": 2.0,
+    "canny": None,
+    "grey": None,
+    "low_resolution": 4.0,
+    "nearest": None,
+}
+"""Ways to change pixels, with the number that each takes where none is given; None takes none."""
+
+_TEXT, _ROLE = "text", "role"
+_MOST = 64
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -45,10 +61,21 @@ class SampleInput:
     Attributes:
         frames: Which frames of the medium; of a text ``pixels``.
         annotation: Whose text is encoded; "" for a medium.
+        role: Whose medium is encoded; "" for the sample's own.
+        derived: How pixels are changed, of ``DERIVED``; "" where they are not.
+        amount: The number that goes with it; None where it takes none.
     """
 
     frames: Frames = "pixels"
     annotation: str = ""
+    role: str = ""
+    derived: str = ""
+    amount: float | None = None
+
+    @property
+    def is_of_sample(self) -> bool:
+        """Whether what is encoded is the sample's own medium."""
+        return not self.annotation and not self.role
 
     @property
     def modality(self) -> Modality:
@@ -71,10 +98,56 @@ def parse_input(asked: str) -> SampleInput:
                 "for instance text:caption"
             )
         return SampleInput(annotation=name)
-    if asked not in FRAMES:
-        known = [*FRAMES, "text:caption"]
+    medium, has_derived, asked_derived = asked.partition("/")
+    derived, amount = _derived(asked_derived, asked) if has_derived else ("", None)
+    kind, separator, name = medium.partition(":")
+    role = ""
+    if kind == _ROLE and separator:
+        role, _, frames = name.partition(":")
+        checked_role(role)
+        medium = frames or ALL_PIXELS
+    if medium not in FRAMES:
+        known = [*FRAMES, "role:control", "text:caption", "pixels/canny"]
         raise ValueError(unknown_name("input", asked, known, where="of a column"))
-    return SampleInput(frames=asked)
+    return SampleInput(frames=medium, role=role, derived=derived, amount=amount)
+
+
+def canonical_input(asked: str) -> str:
+    """Return the one way in which an input is written down; two that mean one thing are equal.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = parse_input(asked)
+    if found.annotation:
+        return asked
+    frames = "" if found.role and found.frames == ALL_PIXELS else found.frames
+    parts = [f"{_ROLE}:{found.role}" if found.role else "", frames]
+    amount = "" if found.amount is None else f"={found.amount:g}"
+    derived = f"/{found.derived}{amount}" if found.derived else ""
+    return ":".join(filter(None, parts)) + derived
+
+
+def _derived(text: str, asked: str) -> tuple[str, float | None]:
+    """Return how pixels are changed, and the number that goes with it.
+
+    Raises:
+        ValueError: There is no such way, or it takes no such number.
+    """
+    name, has_amount, number = text.partition("=")
+    if name not in DERIVED:
+        raise ValueError(unknown_name("derived input", name, list(DERIVED), where=f"in {asked}"))
+    usual = DERIVED[name]
+    if not has_amount:
+        return name, usual
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = 0.0
+    if usual is None or not 0 < amount <= _MOST:
+        rule = "no number" if usual is None else f"a number above 0 and up to {_MOST}"
+        raise ValueError(f"{name} must be given {rule}, got {asked!r}; write for instance {name}")
+    return name, amount
 
 
 def recorded_input(recorded: Mapping[str, Any]) -> str:

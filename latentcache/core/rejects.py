@@ -33,6 +33,7 @@ class RejectCode(IntEnum):
     TOO_SHORT = 19  # a video with fewer frames than the plan's shortest clip
     STANDS_STILL = 20  # a clip that shows one picture for three frames or more
     RETIRED = 21  # live no more, and its bytes were taken out of the unit
+    ABSENT = 22  # the sample has no such input: an outcome of its own, counted apart
 
     @property
     def word(self) -> str:

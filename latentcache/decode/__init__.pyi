@@ -4,6 +4,7 @@ from .clips.clip import decode_clips as decode_clips
 from .clips.clip_reader import ClipReader as ClipReader
 from .clips.video_probe import VideoInfo as VideoInfo
 from .clips.video_probe import probe_video as probe_video
+from .derived.derive import derive as derive
 from .isolated import IsolatedSample as IsolatedSample
 from .isolated import decode_isolated as decode_isolated
 from .media_options import MediaTransform as MediaTransform
@@ -33,6 +34,7 @@ __all__ = [
     "decode_clips",
     "decode_image",
     "decode_isolated",
+    "derive",
     "extend_time_limit",
     "pixel_rules",
     "probe_image",

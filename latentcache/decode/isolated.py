@@ -193,7 +193,14 @@ def _decode(request: dict[str, Any]) -> NDArray[np.uint8]:
     if told["start_s"] is None:
         limits = ImageLimits(**request["limits"])
         data = file.read()
-        return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
+        return decode_image(
+            data,
+            bucket,
+            geometry,
+            transform=transform.image,
+            limits=limits,
+            reading=transform.reading,
+        )
     # PyAV takes a moment to load, and pictures do without.
     from latentcache.decode.clips.clip import ClipRequest, decode_clip  # noqa: PLC0415
 

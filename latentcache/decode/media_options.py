@@ -6,7 +6,9 @@ from typing import Any
 
 from latentcache.core.errors import StoreError
 from latentcache.core.inputs import ALL_PIXELS, parse_input, recorded_input
-from latentcache.decode.pixel_options import ImageTransform, VideoTransform
+from latentcache.core.roles import RoleRule
+from latentcache.decode.derived.derive import derived_identity
+from latentcache.decode.pixel_options import ImageTransform, Reading, VideoTransform
 
 
 def _picture_facts() -> dict[str, str]:
@@ -33,6 +35,8 @@ class MediaTransform:
     """None for encoders that take no clips: the rules of videos are none of their identity."""
     input: str = ALL_PIXELS
     """What of each sample is encoded; hashed only if it is not all of it."""
+    role: RoleRule | None = None
+    """How the media of the input's role are cut; None where it has none."""
 
     def __post_init__(self) -> None:
         # Frozen, and both are filled in once: an identity always says whose pixels they are.
@@ -44,12 +48,24 @@ class MediaTransform:
             object.__setattr__(self, "video", video)
         if parse_input(self.input).modality != "pixels":
             raise ValueError(f"input of a transform of pixels must be pixels, got {self.input!r}")
+        if (self.role is None) != (not parse_input(self.input).role):
+            raise ValueError(f"input and role must go together, got {self.input} and {self.role}")
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of a picture."""
+        readings: dict[str, Reading] = {"alpha": "alpha", "nearest": "nearest"}
+        return readings.get(parse_input(self.input).derived, "colour")
 
     def identity(self) -> dict[str, Any]:
         """Return all that can change a pixel, as plain data for the fingerprint."""
         identity = self.image.identity()
         if self.video is not None:
             identity["video"] = self.video.identity()
+        if self.role is not None:
+            identity["role"] = self.role.identity()
+        if derived := derived_identity(self.input):
+            identity["derived"] = derived
         return identity if self.input == ALL_PIXELS else {**identity, "input": self.input}
 
     def check_libraries(self) -> None:
@@ -85,16 +101,17 @@ class MediaTransform:
         try:
             image = ImageTransform(**_values(recorded))
             video = VideoTransform(**_values(recorded["video"])) if "video" in recorded else None
+            role = RoleRule.from_identity(recorded["role"]) if "role" in recorded else None
         except (TypeError, KeyError) as error:
             raise ValueError(str(error)) from None
-        found = cls(image=image, video=video, input=recorded_input(recorded))
+        found = cls(image=image, video=video, input=recorded_input(recorded), role=role)
         if _plain(found.identity()) != _plain(recorded):
             raise ValueError(f"the rules here are {_plain(found.identity())}")
         return found
 
 
 def _values(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = ("kind", "resize", "video", "input")
+    left_out = ("kind", "resize", "video", "input", "role", "derived")
     values = {name: value for name, value in recorded.items() if name not in left_out}
     return {**values, "background": tuple(values["background"])}
 

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 Hdr = Literal["tone_map", "refuse"]
 
+Reading = Literal["colour", "alpha", "nearest"]
+"""What is read of a picture: its colours, its alpha as grey, or colours that nothing has mixed."""
+
 TRANSFORM_VERSION = 2
 """Raised when a rule of ``decode.image`` or ``decode.colour`` changes what comes out.
 

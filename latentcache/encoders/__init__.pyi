@@ -9,6 +9,7 @@ from .indices import index_dtype as index_dtype
 from .indices import integer_fault as integer_fault
 from .load_options import EncoderOptions as EncoderOptions
 from .load_options import choose_device as choose_device
+from .masks.mask_declared import on_grid_of as on_grid_of
 from .policy import effective_policy as effective_policy
 from .policy import stored_fields as stored_fields
 from .posterior import Piece as Piece
@@ -80,6 +81,7 @@ __all__ = [
     "make_metas",
     "member_bytes",
     "named_encoder",
+    "on_grid_of",
     "parse_knobs",
     "posterior_fields",
     "sample_bytes",

@@ -18,6 +18,7 @@ from latentcache.encoders.dct_declared import (
 )
 from latentcache.encoders.declared import NO_FP16, EncoderFacts, posterior_fields
 from latentcache.encoders.features.feature_presets import feature_facts
+from latentcache.encoders.masks.mask_declared import mask_facts
 from latentcache.encoders.spec import EncoderSpec, Posterior
 from latentcache.encoders.text.text_presets import text_facts
 
@@ -379,7 +380,7 @@ def known_encoders() -> dict[str, EncoderFacts]:
     autoencoders = (row.facts() for row in _AUTOENCODERS)
     return {
         facts.name: facts
-        for facts in (*weight_free, *autoencoders, *text_facts(), *feature_facts())
+        for facts in (*weight_free, mask_facts(), *autoencoders, *text_facts(), *feature_facts())
     }
 
 

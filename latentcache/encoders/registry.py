@@ -35,6 +35,7 @@ EncoderFactory = Callable[[EncoderOptions], Encoder]
 _WEIGHT_FREE = {
     "dct": "latentcache.encoders.dct:DctEncoder",
     "dct-video": "latentcache.encoders.dct_video:DctVideoEncoder",
+    "mask": "latentcache.encoders.masks.mask_encoder:MaskEncoder",
 }
 _PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

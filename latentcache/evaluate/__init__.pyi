@@ -11,11 +11,14 @@ from .planned import PlannedSample as PlannedSample
 from .planned import choose_samples as choose_samples
 from .planned import find_sample as find_sample
 from .recorded import load_recorded_encoder as load_recorded_encoder
+from .role_pictures import RolePicture as RolePicture
+from .role_pictures import role_pictures as role_pictures
 
 __all__ = [
     "FidelityReport",
     "Pixels",
     "PlannedSample",
+    "RolePicture",
     "choose_samples",
     "contact_sheet_png",
     "find_sample",
@@ -24,6 +27,7 @@ __all__ = [
     "measure_fidelity",
     "psnr_db",
     "reconstruct",
+    "role_pictures",
     "side_by_side_png",
     "stacked_mp4",
 ]

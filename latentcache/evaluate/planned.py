@@ -22,7 +22,9 @@ from latentcache.decode import (
     VideoTransform,
     decode_clip,
     decode_image,
+    derive,
 )
+from latentcache.evaluate.role_media import role_medium, role_texts
 from latentcache.plan import open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord, UnitEntry
@@ -51,6 +53,8 @@ class PlannedSample:
         source_digest: Of the bytes that were encoded.
         start_s: Of a clip, from its video's first frame; None for a picture.
         frame_rate_fps: Of a clip; None for a picture.
+        role: Where the medium of the column's role lies, as the plan says it; "" for the
+            sample's own medium.
     """
 
     key: str
@@ -62,6 +66,7 @@ class PlannedSample:
     source_digest: bytes
     start_s: float | None = None
     frame_rate_fps: float | None = None
+    role: str = ""
 
     @property
     def bucket(self) -> Bucket:
@@ -126,6 +131,7 @@ def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> l
     generation = column.generations[entry.unit.generation]
     table = read_rows(column.folder, generation, entry.unit, _COLUMNS)
     planned = table.take([row - entry.unit.first_row for row in rows]).to_pylist()
+    roles = role_texts(column, generation, entry.unit.unit.shard, rows)
     return [
         PlannedSample(
             key=each["key"],
@@ -142,8 +148,9 @@ def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> l
             source_digest=meta.source_digest[each["row"] - entry.unit.first_row].tobytes(),
             start_s=each["start_s"],
             frame_rate_fps=each["frame_rate_fps"],
+            role=role,
         )
-        for each in planned
+        for each, role in zip(planned, roles, strict=True)
     ]
 
 
@@ -241,15 +248,27 @@ def read_pixels(
         StoreError: The encoding's transform is of another version.
     """
     transform = recorded_transform(record.transform)
-    bucket = encoded_bucket(sample.bucket, transform.input)
+    root = Folder.open(corpus_url or sample.corpus_url)
+    planned = sample.bucket
+    if transform.role is not None:
+        medium = role_medium(
+            root, sample.role, transform.role, target=sample.geometry, bucket=planned
+        )
+        planned = medium.bucket
+        sample = replace(
+            sample,
+            source=medium.source,
+            geometry=medium.geometry,
+            start_s=sample.start_s if medium.is_video else None,
+        )
+    bucket = encoded_bucket(planned, transform.input)
     if num_frames is not None:
         bucket = replace(bucket, num_frames=min(num_frames, bucket.num_frames))
-    numbers = frame_numbers(sample.bucket, transform.input)
+    numbers = frame_numbers(planned, transform.input)
     if bucket.num_frames > 1:  # of a clip that is cut, the last frame is not looked at
         numbers = tuple(each for each in numbers if each < bucket.num_frames)
     has_all = parse_input(transform.input).frames == "pixels"
     num_decoded = bucket.num_frames if has_all else len(numbers) or 1
-    root = Folder.open(corpus_url or sample.corpus_url)
     with open_source(root, sample.source) as (file, size_bytes, digest):
         if any(sample.source_digest) and digest != sample.source_digest:
             raise MediaError("changed", "its bytes are not the ones that were encoded")
@@ -264,9 +283,19 @@ def read_pixels(
             # It was decoded under the limit of its run; asking again is no reason to refuse.
             limits = ImageLimits(max_pixels=2**40)
             data, geometry = file.read(), sample.geometry
-            return decode_image(data, bucket, geometry, transform=transform.image, limits=limits)
+            pixels = decode_image(
+                data,
+                bucket,
+                geometry,
+                transform=transform.image,
+                limits=limits,
+                reading=transform.reading,
+            )
+            derive(pixels[None], transform.input)
+            return pixels
         video = transform.video or VideoTransform()
         clip = decode_clip(file, request, size_bytes=size_bytes, transform=video)
+        derive(clip, transform.input)
     pixels = _with_zeros(clip, bucket.num_frames, record)
     return pixels if len(pixels) > 1 else pixels[0]
 

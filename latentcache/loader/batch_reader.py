@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
+from latentcache.loader.gather.absent import blanked
 from latentcache.loader.gather.buffers import Buffers
 from latentcache.loader.gather.copying import LARGE_ROW_BYTES, in_threads
 from latentcache.loader.gather.unit_gather import Places
@@ -193,6 +194,10 @@ class BatchReader:
             else:
                 primary = primary_field(column.view)
                 values[name] = _usable(self._field(column, places, primary.name), primary.kind)
+            if "role" in column.view.record.transform:
+                is_absent = torch.from_numpy(column.is_absent(located.picked.rows))
+                values[name] = blanked(values[name], is_absent)
+                values[f"{name}.present"] = self._there(~is_absent)
         return values
 
     def _there(self, value: torch.Tensor) -> torch.Tensor:
@@ -276,8 +281,8 @@ class BatchReader:
         return column.gather.field(places, entry, out)
 
     def _seeds(self, stream: Stream, located: Located) -> torch.Tensor:
-        name, column = next(iter(stream.columns.items()))
-        keys = column.keys(located.places[name])
+        main = stream.main
+        keys = main.keys(located.places[main.view.name])
         picked, seed = located.picked, self._recipe.seed
         if self._recipe.order_version == 1:
             return noise_seeds(keys, picked.draws, seed=seed)

@@ -37,6 +37,8 @@ from .read_sources import is_cell as is_cell
 from .read_sources import read_source as read_source
 from .read_sources import read_sources as read_sources
 from .refused import refused_kinds as refused_kinds
+from .role_geometry import cut_role as cut_role
+from .role_geometry import own_buckets as own_buckets
 from .what_changed import CorpusChanges as CorpusChanges
 from .what_changed import corpus_changes as corpus_changes
 
@@ -68,6 +70,7 @@ __all__ = [
     "bucket_table",
     "choose_bucket",
     "corpus_changes",
+    "cut_role",
     "fit",
     "is_cell",
     "is_named_as_video",
@@ -75,6 +78,7 @@ __all__ = [
     "look_into",
     "open_corpus",
     "open_source",
+    "own_buckets",
     "peek_source",
     "plan_base",
     "read_captions",

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 from latentcache.core.findings import Findings
 from latentcache.core.media import SourceRef, sample_key
 from latentcache.core.rejects import Reject
+from latentcache.core.roles import RoleEntry
 
 if TYPE_CHECKING:
     from latentcache.storage import ObjectInfo
@@ -63,6 +64,7 @@ class ListedMedia:
         window: Tells apart clips, or rejects, of one source; part of the key.
         start_s: Where a manifest says that the clip starts, or None.
         end_s: Likewise, where it ends.
+        roles: Its further media, by role; among its annotations once the listing is done.
     """
 
     source: SourceRef
@@ -78,6 +80,7 @@ class ListedMedia:
     window: str = ""
     start_s: float | None = None
     end_s: float | None = None
+    roles: Mapping[str, RoleEntry] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

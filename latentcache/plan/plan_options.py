@@ -1,5 +1,6 @@
 """Plan options: what a user decides about buckets, crops and shards, before any file is opened."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import LONG_CLIP_BYTES, Bucket
+from latentcache.core.roles import checked_role
 from latentcache.plan.clips import WHOLE, ClipRules
 
 SHARD_PIXEL_BYTES = 512 * 2**20
@@ -25,7 +27,11 @@ _OF_CLIPS = ("frames", "fps", "clips", "skip_still")
 class PlanOptions:
     """How a corpus becomes buckets, crops, shards and rows. All sizes in pixels."""
 
-    KEYS: ClassVar[Mapping[str, str]] = {"resolution_px": "resolution", "step_px": "step"}
+    KEYS: ClassVar[Mapping[str, str]] = {
+        "resolution_px": "resolution",
+        "step_px": "step",
+        "roles": "role",
+    }
 
     resolution_px: int = 512
     """Pixel budget: a bucket holds at most ``resolution ** 2`` pixels."""
@@ -71,6 +77,9 @@ class PlanOptions:
     """Column or field that becomes ``caption``; empty looks for the usual names."""
     label_column: str = ""
     """Column or field that becomes ``label``; empty looks for the usual names."""
+    roles: tuple[str, ...] = ()
+    """Further media of each sample, ``NAME=SOURCE``: a column of a manifest, a folder of equal
+    stems or ``*_NAME`` beside the pictures, a member of tars' samples; see docs/inputs.md."""
     limit: int = 0
     """List so many samples at most, the first of the listing; 0 lists all."""
 
@@ -94,6 +103,9 @@ class PlanOptions:
                 f"(plan options); use {near} or {2 * near}"
             )
         _ = self.clip_rules  # checks itself
+        names = Counter(text.partition("=")[0] for text in self.roles)
+        for name, count in names.items():
+            _check_role(name, count)
         if self.resolution_px % self.resolved_step_px:
             below = self.resolution_px // self.resolved_step_px * self.resolved_step_px
             raise ConfigError(
@@ -151,11 +163,26 @@ class PlanOptions:
             del plain["skip_still"]
         if not self.limit:  # and as before there was a limit
             del plain["limit"]
+        plain["roles"] = sorted(self.roles)
+        if not self.roles:
+            del plain["roles"]
         return plain
 
     def digest(self) -> str:
         """Return the fingerprint of all options: two plans with one digest follow one rule."""
         return fingerprint(self.as_dict())
+
+
+def _check_role(name: str, count: int) -> None:
+    try:
+        checked_role(name)
+    except ValueError as error:
+        raise ConfigError(f"{error} (plan options)") from None
+    if count > 1:
+        raise ConfigError(
+            f"roles must have different names, got {name} {count} times (plan options); call "
+            f"several of one kind {name}.0, {name}.1"
+        )
 
 
 def _frame_rule(text: str) -> FrameRule:

@@ -12,6 +12,7 @@ from latentcache.plan.corpus.annotation_fields import is_included
 from latentcache.plan.corpus.beside import CAPTION
 from latentcache.plan.corpus.corpus_folder import captions_of, is_caption, is_taken
 from latentcache.plan.corpus.metadata import TABLE_FILES
+from latentcache.plan.corpus.role_sources import RoleNames, parse_roles
 from latentcache.plan.corpus.sources import Corpus, CorpusPart
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders
 from latentcache.plan.corpus.webdataset import TAR_EXTENSION
@@ -158,8 +159,13 @@ def _files_of(part: CorpusPart, options: PlanOptions) -> Iterator[tuple[str, Fac
                 path = path_below(portable_path(name), part.prefix)
                 yield part.kind, (path, facts.size_bytes, facts.version)
         return
+    roles = RoleNames(part.root, parse_roles(options.roles) if part.kind == "folder" else ())
     for found in iter_folders(part.root):
+        if roles.is_own(found.name):
+            continue
         for kind, file in _kinds_in(found, part, options):
+            if kind == _MEDIUM and roles.stem_of(file):
+                continue
             facts_of = found.stat(file)
             path = path_below(portable_path(found.path(file)), part.prefix)
             yield kind, (path, facts_of.size_bytes, facts_of.version)

@@ -25,6 +25,7 @@ from .projection import project as project
 from .read_facts import field_facts as field_facts
 from .read_facts import read_store_page as read_store_page
 from .reconstructions import read_reconstructions as read_reconstructions
+from .reconstructions import title_of as title_of
 from .sample_sheet import samples_png as samples_png
 from .sections import buckets_section as buckets_section
 from .sections import column_section as column_section
@@ -117,5 +118,6 @@ __all__ = [
     "text",
     "text_columns",
     "tiles",
+    "title_of",
     "webp_bytes",
 ]

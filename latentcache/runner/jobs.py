@@ -11,8 +11,10 @@ from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.mask_grid import with_mask_grid
 from latentcache.runner.plan_request import PlanRequest, check_plan
 from latentcache.runner.planning import PlanResult, plan_into
+from latentcache.runner.roles.role_table import RoleTable
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.settled import settled_column
 from latentcache.runner.text.text_source import TextSource
@@ -45,6 +47,7 @@ def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter)
         if settled is not None:
             return settled
         TextSource.newest(store, request.encode.input)  # an annotation that is not there
+        RoleTable.newest(store, request.encode.input)
     from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
 
     size = _planned_size(store.generations())
@@ -98,7 +101,7 @@ def build(
 
 def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
     """Return ``request`` with what the column has where nothing was given; see ``keep_served``."""
-    kept = keep_served(store, request, reporter)
+    kept = keep_served(store, with_mask_grid(store, request), reporter)
     check_encoder(kept.encode.encoder, kept.encode.input)
     return kept
 

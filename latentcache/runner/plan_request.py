@@ -1,7 +1,9 @@
 """What is asked of a plan, and whether the plan that a store has is that one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from latentcache.core.errors import ConfigError, StoreError
 from latentcache.plan import Corpus, PlanOptions, open_corpus
@@ -55,6 +57,8 @@ def check_plan(store: Store, request: PlanRequest) -> Generation | None:
 def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
     asked = request.options.as_dict()
     names = {**found.options, **asked}  # either may speak of clips where the other does not
+    if request.update:
+        names.pop("roles", None)  # what is new of them is taken in
     differing = [name for name in names if found.options.get(name) != asked.get(name)]
     if differing:
         then = ", ".join(f"{name}={found.options.get(name)!r}" for name in differing)
@@ -96,6 +100,18 @@ def _check_same_places(planned: list[str], corpus: Corpus) -> None:
                 f"{differing[0]} ({len(differing):,} differ); give the same, or build into "
                 "another store"
             )
+
+
+def with_planned_roles(options: PlanOptions, planned: Mapping[str, Any]) -> PlanOptions:
+    """Return options with the roles that a plan has where they name no other source of them.
+
+    Args:
+        options: Of an update.
+        planned: Options of the plan, as it records them.
+    """
+    named = {text.partition("=")[0] for text in options.roles}
+    kept = [text for text in planned.get("roles", ()) if text.partition("=")[0] not in named]
+    return replace(options, roles=(*options.roles, *kept)) if kept else options
 
 
 def is_same_place(one: str, other: str) -> bool:

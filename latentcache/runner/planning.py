@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,12 @@ from latentcache.plan import (
     write_revisions,
 )
 from latentcache.runner.messages.calls import Calls, Workers
-from latentcache.runner.plan_request import PlanRequest, check_plan, is_same_place
+from latentcache.runner.plan_request import (
+    PlanRequest,
+    check_plan,
+    is_same_place,
+    with_planned_roles,
+)
 from latentcache.runner.retiring import publish_as_planned
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
@@ -164,6 +169,7 @@ def _updated(
     reporter: Reporter,
 ) -> PlanResult:
     """Return the generation that takes in what changed, or ``newest`` where nothing did."""
+    request = replace(request, options=with_planned_roles(request.options, newest.options))
     generations = store.generations()
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
     base = plan_base(store, generations)

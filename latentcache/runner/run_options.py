@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import dtype_name
-from latentcache.core.inputs import ALL_PIXELS, parse_input
+from latentcache.core.inputs import ALL_PIXELS, canonical_input, parse_input
+from latentcache.core.roles import Absent, RoleGeometry, RoleRule, default_geometry
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 from latentcache.encoders import named_encoder
 
@@ -26,8 +27,12 @@ class EncodeOptions:
         batch_size: Samples per encoder call for every bucket, or 0 to choose by pixels.
         background: RGB under transparent pixels.
         hdr: What becomes of HDR pictures and clips: ``tone_map`` to sRGB, or ``refuse``.
-        input: What of each sample is encoded: ``pixels``, ``last_frame``, ``text:caption`` ...; see
-            ``core.inputs``.
+        input: What of each sample is encoded: ``pixels``, ``last_frame``, ``role:control``,
+            ``text:caption`` ...; see ``core.inputs``.
+        role_geometry: Of a role's media: ``as_target`` or ``own``; "" for what its name suggests.
+        role_resolution: Pixel budget of ``own``: at most its square.
+        absent: Whether samples without a medium of the role count towards ``max_quarantine``:
+            ``count`` them or ``allow`` them.
         seed: Keys the draws of ``posterior = "sample"``.
         is_offline: Never ask a model hub.
     """
@@ -42,6 +47,9 @@ class EncodeOptions:
     background: tuple[int, ...] = (255, 255, 255)
     hdr: Literal["tone_map", "refuse"] = "tone_map"
     input: str = ALL_PIXELS
+    role_geometry: Literal["", "as_target", "own"] = ""
+    role_resolution: int = 512
+    absent: Absent = "count"
     seed: int = 0
     is_offline: bool = False
 
@@ -58,11 +66,34 @@ class EncodeOptions:
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ConfigError(f"background must be three values 0 to 255, got {self.background}")
         try:
-            parse_input(self.input)
+            object.__setattr__(self, "input", canonical_input(self.input))
         except ValueError as error:
             raise ConfigError(str(error)) from None
         if self.hdr not in ("tone_map", "refuse"):
             raise ConfigError(f"hdr must be tone_map or refuse, got {self.hdr!r}")
+        if self.absent not in get_args(Absent):
+            raise ConfigError(f"absent must be count or allow, got {self.absent!r}")
+        if not parse_input(self.input).role and (self.role_geometry or self.absent != "count"):
+            raise ConfigError(
+                f"role_geometry and absent must go with an input of a role, got {self.input}; give "
+                "for instance --input role:control"
+            )
+        if self.role_geometry not in ("", *get_args(RoleGeometry)):
+            raise ConfigError(f"role_geometry must be as_target or own, got {self.role_geometry!r}")
+        if self.role_resolution < 32 or self.role_resolution % 32:
+            raise ConfigError(
+                f"role_resolution must be a multiple of 32 px, got {self.role_resolution}; use "
+                f"{max(32, self.role_resolution // 32 * 32)}"
+            )
+
+    def role_rule(self) -> RoleRule | None:
+        """Return how the media of the input's role are cut; None where it has none."""
+        role = parse_input(self.input).role
+        if not role:
+            return None
+        geometry = self.role_geometry or default_geometry(role)
+        resolution_px = self.role_resolution if geometry == "own" else 0
+        return RoleRule(geometry=geometry, resolution_px=resolution_px)
 
     def transform(
         self,
@@ -87,6 +118,7 @@ class EncodeOptions:
             image=ImageTransform(**rules, libraries=libraries),
             video=VideoTransform(**rules, libraries=clip_libraries) if takes_clips else None,
             input=self.input,
+            role=self.role_rule(),
         )
 
     def with_name(self, tell: Callable[[str], None]) -> "EncodeOptions":

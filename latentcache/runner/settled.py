@@ -30,8 +30,8 @@ def settled_column(
     may_change = request.rerun or request.retry_quarantined or request.changed != "refuse"
     if may_change or not store.snapshots():
         return None
-    if parse_input(request.encode.input).modality != "pixels":
-        return None  # texts may have been revised
+    if not parse_input(request.encode.input).is_of_sample:
+        return None  # texts, or media of roles, may have been revised
     snapshot = store.snapshot()
     view = snapshot.columns.get(request.column)
     if view is None or view.entry.published is not None:

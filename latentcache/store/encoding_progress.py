@@ -32,7 +32,8 @@ class EncodingProgress:
         encoder: As the user gave it.
         fingerprint: Of the encoding.
         is_served: By the snapshot that was asked for.
-        planned: ``encoded + quarantined + missing``.
+        planned: ``encoded + quarantined + absent + missing``.
+        absent: Rows that have no medium of the column's role, as far as a snapshot tells.
         num_bytes: Of tars.
         transform: That made its pixels, as the encoding's record has it.
         recent: (landed at, rows) of the newest commits, in seconds since the epoch.
@@ -53,11 +54,12 @@ class EncodingProgress:
     recent: Sequence[tuple[float, int]] = ()
     is_given_up: bool = False
     damage: Sequence[str] = ()
+    absent: int = 0
 
     @property
     def missing(self) -> int:
-        """Neither encoded nor quarantined yet."""
-        return self.planned - self.encoded - self.quarantined
+        """Not encoded, quarantined or absent yet."""
+        return self.planned - self.encoded - self.quarantined - self.absent
 
     @property
     def last_commit_s(self) -> float | None:
@@ -135,7 +137,9 @@ def _progress(
     if entry is not None:
         older = plan.generations[: entry.num_generations]
         refused -= sum(each.num_rejects for each in older)
+    num_absent = view.num_absent if view is not None and is_served else 0
     return EncodingProgress(
+        absent=num_absent,
         column=record.column,
         encoder=str(record.spec.get("source") or record.spec.get("name") or "?"),
         fingerprint=record.fingerprint,
@@ -143,6 +147,7 @@ def _progress(
         planned=plan.num_planned,
         encoded=(entry.num_encoded if entry else 0) + sum(each.num_present for each in commits),
         quarantined=(entry.num_quarantined if entry else 0)
+        - num_absent
         + refused
         + sum(each.num_rejected for each in commits),
         num_bytes=(entry.num_bytes if entry else 0)

@@ -7,16 +7,16 @@ the given latents, joined to the noisy ones as channels. Source: diffusers,
 Dimension letters: B batch, C channels, T latent frames, H height, W width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader import Normalizer
-from latentcache.train.flow import Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +83,20 @@ class ConditioningLatents:
         return fused.write(given, out, starts.to(given.device))
 
 
-def concatenated(clips: Tensor, conditioning_latents: Tensor | None) -> Tensor:
-    """Return latents [B, C, T, H, W] with what is given beside them as more channels."""
-    if conditioning_latents is None:
-        return clips
-    return torch.cat(
-        [clips, conditioning_latents.reshape(len(clips), -1, *clips.shape[2:]).to(clips.dtype)], 1
-    )
+def concatenated(
+    clips: Tensor, conditioning_latents: Tensor | None, patch: tuple[int, ...]
+) -> Tensor:
+    """Return latents [B, C, T, H, W] with what is given beside them as more channels.
+
+    With zeros after them, so that the patch, in (T, H, W), divides them.
+    """
+    if conditioning_latents is not None:
+        given = conditioning_latents.reshape(len(clips), -1, *clips.shape[2:])
+        clips = torch.cat([clips, given.to(clips.dtype)], 1)
+    after: list[int] = []
+    for size, cells in zip(reversed(clips.shape[2:]), reversed(patch), strict=True):
+        after += [0, -size % cells]
+    return F.pad(clips, after) if any(after) else clips
 
 
 def find_conditioning_latents(
@@ -117,17 +124,3 @@ def find_conditioning_latents(
             f"with --input first_frame+zeros, and build the model for it"
         )
     return ConditioningLatents(column=column, channels=channels, normalizer=normalizer)
-
-
-def with_conditioning_latents(
-    model: Callable[..., Tensor], conditioning_latents: Tensor | None
-) -> "Callable[[Tensor, Tensor, Condition | None], Tensor]":
-    """Return a model that is given the same latents at each call, once for each of its batches."""
-    if conditioning_latents is None:
-        return model
-
-    def call(latents: Tensor, times: Tensor, condition: Condition | None) -> Tensor:
-        repeats = len(latents) // len(conditioning_latents)
-        return model(latents, times, condition, torch.cat([conditioning_latents] * repeats))
-
-    return call

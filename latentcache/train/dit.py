@@ -19,10 +19,14 @@ from torch.nn import functional as F
 from latentcache.core.errors import ConfigError
 from latentcache.train.conditioning_latents import concatenated
 from latentcache.train.flow import Condition
-from latentcache.train.position_embeddings import position_embedding, rotated, rotations_of
-
-_THETA = 10_000.0
-_TIME_WAVES = 128
+from latentcache.train.position_embeddings import (
+    TIME_WAVES,
+    position_embedding,
+    rotated,
+    rotations_of,
+    time_embedding,
+)
+from latentcache.train.reference_tokens import References
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class DiTConfig:
         mlp_ratio: Hidden width of a block's MLP over D.
         has_position_embedding: Tell tokens where they are, by sines; rotations tell only how far
             apart.
+        takes_references: Tokens of further pictures may come first; see ``train.reference_tokens``.
     """
 
     channels: int
@@ -54,6 +59,7 @@ class DiTConfig:
     conditioning_channels: int = 0
     mlp_ratio: float = 4.0
     has_position_embedding: bool = False
+    takes_references: bool = False
 
     def __post_init__(self) -> None:
         if len(self.patch) != 3 or min(self.patch) < 1:
@@ -91,7 +97,10 @@ class DiT(nn.Module):
         self.embed = nn.Linear(
             values + config.conditioning_channels * math.prod(config.patch), width
         )
-        waves = nn.Linear(2 * _TIME_WAVES, width)
+        self.takes_references = config.takes_references
+        if self.takes_references:
+            self.reference = nn.Linear(values, width)
+        waves = nn.Linear(2 * TIME_WAVES, width)
         self.time = nn.Sequential(waves, nn.SiLU(), nn.Linear(width, width))
         if config.num_classes is not None:
             # Of std 1, as torch draws it: with 0.02 a small model learns blobs.
@@ -114,8 +123,9 @@ class DiT(nn.Module):
         values = {"kind": "dit", **asdict(self.dit_config), "patch": list(self.dit_config.patch)}
         if not self.conditioning_channels:  # as models were described before there were any
             del values["conditioning_channels"]
-        if not self.dit_config.has_position_embedding:
-            del values["has_position_embedding"]
+        for name in ("has_position_embedding", "takes_references"):
+            if not values[name]:
+                del values[name]
         return values
 
     def forward(
@@ -124,6 +134,7 @@ class DiT(nn.Module):
         times: Tensor,
         condition: Condition | None = None,
         conditioning_latents: Tensor | None = None,
+        references: References | None = None,
     ) -> Tensor:
         """Return velocities of the shape of ``latents``.
 
@@ -133,26 +144,28 @@ class DiT(nn.Module):
             condition: Labels, int64 [B]; or text [B, L, text_dim] and which of its tokens
                 count, bool [B, L] (none: "no text"); None conditions on nothing.
             conditioning_latents: As ``latents``, with ``conditioning_channels``.
+            references: Of a model that takes them; None is none.
         """
         clips = latents if latents.ndim == 5 else latents.unsqueeze(2)
-        padded = padded_to(concatenated(clips, conditioning_latents), self.dit_config.patch)
+        padded = concatenated(clips, conditioning_latents, self.dit_config.patch)
         grid = tuple(n // p for n, p in zip(padded.shape[2:], self.dit_config.patch, strict=True))
         tokens = self.embed(self._patches(padded, grid))
         if self.dit_config.has_position_embedding:
             tokens = tokens + position_embedding(grid, self.dit_config.width, tokens.device).to(
                 tokens.dtype
             )
-        told = self.time(_waves(times).to(tokens.dtype))
+        told = self.time(time_embedding(times).to(tokens.dtype))
         tokens, told, mask = self._tell(condition, tokens, told)
-        num_text, head = (
-            tokens.shape[1] - math.prod(grid),
-            self.dit_config.width // self.dit_config.num_heads,
-        )
+        num_text = tokens.shape[1] - math.prod(grid)
+        head = self.dit_config.width // self.dit_config.num_heads
         rotations = rotations_of(grid, num_text, head, tokens.device)
+        if references is not None:
+            given = self.reference(references.values.to(tokens.dtype))
+            tokens, rotations, mask = references.before(given, tokens, rotations, mask)
         for block in self.blocks:
             tokens = block(tokens, told, rotations, mask)
         shift, scale = self.modulation(told)[:, None].chunk(2, dim=-1)
-        patches = self.unembed(_norm(tokens[:, num_text:]) * (1 + scale) + shift)
+        patches = self.unembed(_norm(tokens[:, -math.prod(grid) :]) * (1 + scale) + shift)
         velocity = self._cells(patches, grid)[tuple(slice(n) for n in clips.shape)]
         return velocity.reshape(latents.shape)
 
@@ -223,21 +236,6 @@ class Block(nn.Module):
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         mixed: Tensor = self.proj(seen.transpose(1, 2).reshape(batch, num_tokens, width))
         return mixed
-
-
-def padded_to(latents: Tensor, patch: tuple[int, ...]) -> Tensor:
-    """Return latents [B, C, T, H, W] with zeros after them, so that the patch divides them."""
-    after: list[int] = []
-    for size, cells in zip(reversed(latents.shape[2:]), reversed(patch), strict=True):
-        after += [0, -size % cells]
-    return F.pad(latents, after) if any(after) else latents
-
-
-def _waves(times: Tensor) -> Tensor:
-    """Return the sinusoidal embedding of 1000 t, float32 [B, 256] (Vaswani et al., 2017)."""
-    powers = torch.arange(_TIME_WAVES, device=times.device, dtype=torch.float32) / _TIME_WAVES
-    angle = 1000.0 * times.to(torch.float32)[:, None] * _THETA**-powers
-    return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def flow_loss(
     *,
     times: Tensor,
     noise: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Return each sample's mean squared error of the velocity, float32 [B].
 
@@ -60,12 +61,21 @@ def flow_loss(
         condition: Whatever the model takes.
         times: float [B] in [0, 1].
         noise: As ``latents``.
+        weights: Of the cells, 0 to 1, broadcast over channels; None counts all alike. A sample
+            of which no cell counts has the loss 0.
     """
     latents = latents.to(torch.float32)
     t = times.view(-1, *(1,) * (latents.ndim - 1))
     velocity = model(torch.lerp(latents, noise, t), times, condition)
     error = velocity.to(torch.float32) - (noise - latents)
-    loss: Tensor = error.square().flatten(1).mean(dim=1)
+    squares = error.square()
+    loss: Tensor
+    if weights is None:
+        loss = squares.flatten(1).mean(dim=1)
+        return loss
+    weights = weights.expand_as(squares)
+    total = weights.flatten(1).sum(dim=1)
+    loss = (squares * weights).flatten(1).sum(dim=1) / total.clamp(min=1e-6)
     return loss
 
 

@@ -96,6 +96,8 @@ class TrainRecipe:
         condition: Column that the model is told, or nothing.
         condition_latents: Column of latents that it is given beside the noisy ones, or nothing;
             see ``train.conditioning_latents``.
+        references: Columns of latents that it is given as tokens, in order.
+        loss_mask: Column of masks that say where the loss counts, or nothing.
         model: ``dit``, or ``wan`` for diffusers' ``WanTransformer3DModel``.
         wan: Its folder or configuration, where that is the model.
         device: ``auto``, ``cpu``, ``cuda``.
@@ -108,6 +110,8 @@ class TrainRecipe:
     out: str = ""
     condition: str = ""
     condition_latents: str = ""
+    references: tuple[str, ...] = ()
+    loss_mask: str = ""
     model: Literal["dit", "wan"] = "dit"
     wan: str = ""
     device: str = "auto"
@@ -136,7 +140,8 @@ class TrainRecipe:
 
     def make_loader(self) -> LatentLoader:
         """Return the loader of this rank."""
-        columns = ["latents", *filter(None, (self.condition, self.condition_latents))]
+        named = (self.condition, self.condition_latents, *self.references, self.loss_mask)
+        columns = ["latents", *filter(None, named)]
         return LatentLoader(
             self._given_sources(),
             columns=[*columns, *self._shown()],
@@ -176,6 +181,8 @@ class TrainRecipe:
         if self.condition_latents in shapes:
             # Beside the column's own, one channel says which frames are given.
             told = {"conditioning_channels": shapes[self.condition_latents][1] + 1, **told}
+        if self.references:
+            told = {"takes_references": True, **told}
         return DiT(_dit_config(told, channels=shapes["latents"][1]))
 
     def make_trainer(self, device: torch.device, *, newest: Path | None = None) -> Trainer:
@@ -198,6 +205,8 @@ class TrainRecipe:
                 device=device,
                 condition=self.condition or None,
                 condition_latents=self.condition_latents or None,
+                references=self.references,
+                loss_mask=self.loss_mask or None,
             )
 
 

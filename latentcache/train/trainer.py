@@ -1,6 +1,6 @@
 """The training loop: what happens between two batches, and what a run keeps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +14,9 @@ from latentcache.core.errors import RunError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader import Batch, LatentLoader
+from latentcache.train.beside import Beside, find_beside
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from latentcache.train.conditioning import Conditioning, draw_drops
-from latentcache.train.conditioning_latents import (
-    find_conditioning_latents,
-    with_conditioning_latents,
-)
 from latentcache.train.fitting import (
     check_equal,
     check_length,
@@ -68,7 +65,7 @@ class Trainer:
         last_told: Condition of the last micro-batch, nothing dropped.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a training script names what it wants, in one place
         self,
         model: nn.Module,
         loader: LatentLoader,
@@ -77,6 +74,8 @@ class Trainer:
         device: str | torch.device = "cpu",
         condition: str | None = None,
         condition_latents: str | None = None,
+        references: Sequence[str] = (),
+        loss_mask: str | None = None,
     ) -> None:
         """Check that model, loader and device fit each other; nothing is read yet.
 
@@ -89,6 +88,8 @@ class Trainer:
             device: Where the model is trained.
             condition: Column that the model is told: labels, or embeddings of text.
             condition_latents: Column of latents that the model is given beside the noisy ones.
+            references: Columns of latents that come as tokens before the noisy ones.
+            loss_mask: Column of masks: where the loss counts.
 
         Raises:
             ConfigError: They do not fit, or the device is not there.
@@ -103,11 +104,15 @@ class Trainer:
             empty_text=_empty_text(loader, condition),
         )
         self._latents = latents_column(model, loader)
-        shapes = next(iter(loader.shapes().values()))
-        self._conditioning_latents = find_conditioning_latents(
-            model, condition_latents, shapes, loader.normalizer
+        self._beside = find_beside(
+            model,
+            loader,
+            latents=self._latents,
+            condition_latents=condition_latents,
+            references=references,
+            loss_mask=loss_mask,
         )
-        self._last_conditioning_latents: dict[torch.Size, Tensor] = {}
+        self._last_beside: dict[torch.Size, Beside] = {}
         self._parts = parts_of(loader)
         self.weights = Weights(self.model, options)
         self._parallel = in_parallel(self.model, self._device)
@@ -186,9 +191,7 @@ class Trainer:
         signed = torch.tensor([one - 2**63 for one in seeds], device=self._device)
         self.model.eval()
         latents = sample_euler(
-            with_conditioning_latents(
-                self._averaged, self._conditioning_latents_for(shape, num_samples)
-            ),
+            self._beside_for(shape, num_samples).around(self._averaged),
             draw_noise(signed, shape),
             condition,
             guidance=guidance,
@@ -290,10 +293,7 @@ class Trainer:
         # Whose captions a picture of samples shows: labels need none.
         self._last_batch = batch if isinstance(self.last_told, tuple) else None
         told = self._conditioning.drop(self.last_told, dropped)
-        conditioning_latents = None
-        if self._conditioning_latents is not None:
-            conditioning_latents = self._conditioning_latents.read(batch, latents)
-            self._last_conditioning_latents[latents.shape[2:]] = conditioning_latents
+        beside = self._last_beside[latents.shape[2:]] = self._beside.read(batch, latents)
         times = draw_times(seeds, stream=first + TIME_STREAM, shift=self.options.time_shift)
         noise = draw_noise(seeds, latents.shape[1:], stream=first + NOISE_STREAM)
         # Gradients travel once a step: with its last micro-batch.
@@ -302,8 +302,14 @@ class Trainer:
         waiting: Any = parallel.no_sync if silent else nullcontext
         with waiting():
             with self._cast():
-                model = with_conditioning_latents(parallel, conditioning_latents)
-                losses = flow_loss(model, latents, told, times=times, noise=noise)
+                losses = flow_loss(
+                    beside.around(parallel),
+                    latents,
+                    told,
+                    times=times,
+                    noise=noise,
+                    weights=beside.weights,
+                )
             torch.autograd.backward(losses.mean() / self._parts[1])
         return losses.detach(), times, dropped
 
@@ -337,17 +343,15 @@ class Trainer:
             samples=done.samples,
         )
 
-    def _conditioning_latents_for(self, shape: tuple[int, ...], num_samples: int) -> Tensor | None:
+    def _beside_for(self, shape: tuple[int, ...], num_samples: int) -> Beside:
         """Return what samples are given: what the last batch of their size was, or nothing."""
-        if self._conditioning_latents is None:
-            return None
         sizes = torch.Size(shape[1:])
-        last = self._last_conditioning_latents.get(sizes)
-        if last is None:
-            last = torch.zeros(
-                (1, self._conditioning_latents.channels, *sizes), device=self._device
-            )
-        return last[torch.arange(num_samples) % len(last)]
+        last = self._last_beside.get(sizes, Beside())
+        given = self._beside.conditioning_latents
+        if given is not None and last.conditioning_latents is None:
+            zeros = torch.zeros((1, given.channels, *sizes), device=self._device)
+            last = Beside(conditioning_latents=zeros)
+        return last.of_samples(num_samples)
 
     def _averaged(self, *arguments: Any) -> Any:
         with self._cast():

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
 from latentcache.train.conditioning_latents import concatenated
-from latentcache.train.dit import padded_to
 from latentcache.train.flow import Condition
 
 _TIME_SCALE = 1000.0
@@ -59,8 +58,8 @@ class Wan(nn.Module):
         else:
             text = latents.new_zeros(len(latents), 1, self.text_dim)
         velocity = self.transformer(
-            hidden_states=padded_to(
-                concatenated(clips, conditioning_latents), tuple(self._config["patch_size"])
+            hidden_states=concatenated(
+                clips, conditioning_latents, tuple(self._config["patch_size"])
             ),
             timestep=times * _TIME_SCALE,
             encoder_hidden_states=text.to(latents.dtype),

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from latentcache.cli.flags import DecodingOptions
+from latentcache.cli.look.decoding_flags import DecodingOptions
 from latentcache.cli.look.repair import recorded_options
 from latentcache.core.fingerprint import fingerprint
 from latentcache.encoders import EncoderOptions, encoding_identity, load_encoder

@@ -9,10 +9,10 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader, Normalizer
 from latentcache.train import DiT, DiTConfig, Trainer, TrainOptions
+from latentcache.train.beside import Beside
 from latentcache.train.conditioning_latents import (
     ConditioningLatents,
     find_conditioning_latents,
-    with_conditioning_latents,
 )
 
 OPS = ({"op": "multiply", "values": [2.0], "axis": "C"},)
@@ -92,7 +92,7 @@ def test_guidance_gives_each_half_the_same() -> None:
         return latents
 
     conditioning_latents = torch.arange(2.0)[:, None]
-    call: Callable[..., Any] = with_conditioning_latents(model, conditioning_latents)
+    call: Callable[..., Any] = Beside(conditioning_latents=conditioning_latents).around(model)
     call(torch.zeros(2, 3), torch.zeros(2), None)
     call(torch.zeros(4, 3), torch.zeros(4), None)
     assert seen[0].flatten().tolist() == [0, 1]

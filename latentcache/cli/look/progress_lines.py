@@ -22,7 +22,9 @@ def print_progress(encodings: Sequence[EncodingProgress]) -> None:
     if not encodings:
         click.echo("no column is encoded yet; run latentcache build or encode")
         return
-    print_table(_HEADINGS, [_row(each) for each in encodings])
+    has_roles = any("role" in each.transform for each in encodings)
+    headings = (*_HEADINGS[:5], "absent", *_HEADINGS[5:]) if has_roles else _HEADINGS
+    print_table(headings, [_row(each, has_roles=has_roles) for each in encodings])
     warning = mixed_pixels(encodings)
     if warning:
         click.echo(warning)
@@ -39,6 +41,7 @@ def progress_json(each: EncodingProgress) -> dict[str, Any]:
         "encoding": each.fingerprint,
         "encoded": each.encoded,
         "quarantined": each.quarantined,
+        **({"absent": each.absent} if "role" in each.transform else {}),
         "missing": each.missing,
         "bytes": each.num_bytes,
         "damaged": list(each.damage),
@@ -66,13 +69,14 @@ def mixed_pixels(encodings: Sequence[EncodingProgress]) -> str:
     return ""
 
 
-def _row(each: EncodingProgress) -> tuple[object, ...]:
+def _row(each: EncodingProgress, *, has_roles: bool) -> tuple[object, ...]:
     return (
         each.column,
         each.encoder,
         each.fingerprint[:12],
         each.encoded,
         each.quarantined,
+        *([each.absent] if has_roles else []),
         each.missing,
         bytes_text(each.num_bytes),
         "yes" if each.is_served else "no",

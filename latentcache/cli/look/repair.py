@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from latentcache.cli.flags import DecodingOptions, decoding_of, recipe_of
+from latentcache.cli.flags import recipe_of
+from latentcache.cli.look.decoding_flags import DecodingOptions, decoding_of
 from latentcache.core.fields import FLOAT_DTYPES
 from latentcache.core.inputs import recorded_input
 from latentcache.core.units import UnitId

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.cli.flags import decoding_flags, decoding_of
+from latentcache.cli.look.decoding_flags import decoding_flags, decoding_of
 from latentcache.terminal import say_first
 
 if TYPE_CHECKING:
-    from latentcache.cli.flags import DecodingOptions
+    from latentcache.cli.look.decoding_flags import DecodingOptions
     from latentcache.report import Gallery
     from latentcache.store import Snapshot
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.cli.flags import decoding_flags, decoding_of
+from latentcache.cli.look.decoding_flags import decoding_flags, decoding_of
 from latentcache.core.errors import ConfigError, MediaError, StoreError
 from latentcache.terminal import say_first
 
@@ -58,9 +58,17 @@ def show(
         _show_some(context, store, output, column, snapshot)
         return
     from latentcache import open_store
-    from latentcache.evaluate import find_sample, load_recorded_encoder, psnr_db, reconstruct
+    from latentcache.evaluate import (
+        find_sample,
+        load_recorded_encoder,
+        psnr_db,
+        reconstruct,
+        role_pictures,
+    )
+    from latentcache.report import title_of
 
-    view = open_store(store).snapshot(snapshot).column(column)
+    opened = open_store(store).snapshot(snapshot)
+    view = opened.column(column)
     sample = find_sample(view, key)
     if output.suffix.lower() == ".mp4" and sample.bucket.num_frames == 1:
         raise ConfigError(
@@ -85,13 +93,19 @@ def show(
     if original.ndim == 4:
         first, rest = (psnr_db(original[part], decoded[part]) for part in _FIRST_AND_REST)
         told += f" (first frame {first:.2f}, rest {rest:.2f})"
+    roles = role_pictures(opened, sample, corpus_url=options.corpus, height_px=original.shape[-3])
     lines = (
         f"{sample.key}   {sample.bucket.label}   {told}",
         _where(sample),
+        *[text for text in [title_of(opened, sample)] if text != sample.source.label],
+        *(f"{each.role}: {each.label}" for each in roles),
         f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
     )
-    output.write_bytes(_drawn(output, sample, (original, decoded), lines))
+    beside = [each.picture for each in roles if each.picture is not None]
+    output.write_bytes(_drawn(output, sample, (original, decoded), lines, beside))
     click.echo(f"{output}: {sample.key} {sample.bucket.label} {told}")
+    for each in roles:
+        click.echo(f"{each.role}: {each.label}")
     if original.ndim == 4 and len(original) < sample.bucket.num_frames:
         click.echo(f"the clip is long: its first {len(original):,} frames are shown")
 
@@ -157,11 +171,12 @@ def _drawn(
     sample: "PlannedSample",
     pictures: "tuple[Pixels, Pixels]",
     lines: Sequence[str],
+    beside: "Sequence[Pixels]",
 ) -> bytes:
     """Return the file's bytes."""
     from latentcache.evaluate import contact_sheet_png, side_by_side_png, stacked_mp4
 
     if pictures[0].ndim == 3:
-        return side_by_side_png(pictures, lines)
+        return side_by_side_png((*pictures, *beside), lines)
     draw = stacked_mp4 if output.suffix.lower() == ".mp4" else contact_sheet_png
     return draw(*pictures, lines, frame_rate_fps=sample.frame_rate_fps or 1.0)

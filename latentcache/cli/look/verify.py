@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.cli.flags import (
-    DecodingOptions,
     cluster_flags,
     config_flags,
-    decoding_flags,
-    decoding_of,
     json_flag,
     note,
 )
+from latentcache.cli.look.decoding_flags import DecodingOptions, decoding_flags, decoding_of
 from latentcache.cli.results import DAMAGED
 from latentcache.core.errors import StoreError
 from latentcache.terminal import count_text, counting, print_json

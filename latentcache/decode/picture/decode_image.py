@@ -25,10 +25,10 @@ from latentcache.decode.picture.exif_orientation import (
 from latentcache.decode.picture.jpeg import decode_plain_jpeg, load_reduced, reduced_size
 from latentcache.decode.picture.open_picture import open_image
 from latentcache.decode.picture.picture_tag import read_tag
-from latentcache.decode.pixel_options import ImageLimits, ImageTransform
+from latentcache.decode.pixel_options import ImageLimits, ImageTransform, Reading
 from latentcache.decode.pixels.deep import is_deep_png, read_deep_png, spread_key
 from latentcache.decode.pixels.gamut import ColourTag
-from latentcache.decode.pixels.resize import resized
+from latentcache.decode.pixels.resize import nearest, resized
 
 Pixels = NDArray[np.uint8]
 
@@ -40,6 +40,7 @@ def decode_image(
     *,
     transform: ImageTransform,
     limits: ImageLimits,
+    reading: Reading = "colour",
 ) -> NDArray[np.uint8]:
     """Return one picture as the encoder sees it: sRGB, uint8 (H, W, 3), contiguous.
 
@@ -51,6 +52,8 @@ def decode_image(
         geometry: How the upright source is resized and cropped.
         transform: Colour and resize rules.
         limits: What is refused.
+        reading: ``alpha`` gives how opaque each pixel is, as grey, 255 where a picture has no
+            alpha; ``nearest`` takes each pixel of one of the file's, as labels need.
 
     Raises:
         MediaError: The file cannot be decoded whole, or is not of the planned size.
@@ -65,12 +68,18 @@ def decode_image(
         )
         icc_profile, tag = image.info.get("icc_profile"), read_tag(image, data)
         _check_hdr(tag, transform)
-        stored = _stored_pixels(image, data, wanted_px, transform, tag)
+        decoded_px = image.size if reading == "nearest" else wanted_px
+        stored = _stored_pixels(image, data, decoded_px, transform, tag)
         left, top, right, bottom = _crop_box(bucket, geometry, orientation)
-        small_HWC = resized(
-            stored.pixels_HWC, wanted_px, source_px=stored.source_px, corner_px=(right, bottom)
-        )
+        if reading == "nearest":
+            small_HWC = nearest(stored.pixels_HWC, wanted_px)[:bottom, :right]
+        else:
+            small_HWC = resized(
+                stored.pixels_HWC, wanted_px, source_px=stored.source_px, corner_px=(right, bottom)
+            )
         upright_HWC = turned_upright(small_HWC[top:, left:], orientation)
+        if reading == "alpha":
+            return _alpha(upright_HWC, stored.mode)
         return to_srgb(
             upright_HWC,
             stored.mode,
@@ -78,6 +87,13 @@ def decode_image(
             tag=stored.tag,
             background=transform.background,
         )
+
+
+def _alpha(pixels_HWC: Pixels, mode: str) -> Pixels:
+    """Return how opaque pixels are, as grey, (H, W, 3)."""
+    has_alpha = mode in ("La", "RGBa")
+    opaque = pixels_HWC[..., -1:] if has_alpha else np.full_like(pixels_HWC[..., -1:], 255)
+    return np.repeat(opaque, 3, axis=2)
 
 
 def _check_size(found_px: tuple[int, int], geometry: Geometry) -> None:

@@ -65,6 +65,19 @@ def resized(
     return made_HWC[:bottom, :right]
 
 
+def nearest(pixels_HWC: Pixels, size_px: tuple[int, int]) -> Pixels:
+    """Return a picture at another size, each pixel one of the picture's own: of labels.
+
+    Args:
+        pixels_HWC: uint8.
+        size_px: (width, height) of the result.
+    """
+    height, width = pixels_HWC.shape[:2]
+    rows = (2 * np.arange(size_px[1]) + 1) * height // (2 * size_px[1])
+    columns = (2 * np.arange(size_px[0]) + 1) * width // (2 * size_px[0])
+    return np.ascontiguousarray(pixels_HWC[rows][:, columns])
+
+
 @lru_cache(maxsize=1)
 def check_torch() -> None:
     """Refuse a torch that cannot make pixels; stores are read with any.

@@ -39,8 +39,11 @@ class _Unit:
 def may_vary(view: ColumnView) -> bool:
     """Return whether samples of one pixel shape may differ in size.
 
-    Pixels decide the size of what has channels, frames, height and width alone.
+    Pixels decide the size of what has channels, frames, height and width alone; media of a role
+    have pixels of their own.
     """
+    if "role" in view.record.transform:
+        return True
     return any(set(field.axes) - set("CTHW") for field in view.record.fields)
 
 

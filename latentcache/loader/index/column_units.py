@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from latentcache.core.rejects import RejectCode
 from latentcache.core.units import BucketRun, UnitId
 from latentcache.loader.order.feistel import Indices
 from latentcache.storage import map_ahead
@@ -28,7 +30,7 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _MOST_MADE = 1024
 """Units that stay objects, 2 KiB each: those of the windows at hand."""
 
-_PLACES_SCHEMA = pa.schema([QUARANTINE_SCHEMA.field(name) for name in ("shard", "row")])
+_PLACES_SCHEMA = pa.schema([QUARANTINE_SCHEMA.field(name) for name in ("shard", "row", "code")])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +42,27 @@ class ColumnUnits:
         units: In (shard, part) order.
         quarantined: [rows, 2], (shard, row) in quarantine, ascending; empty if no unit
             needs it.
+        absent: [rows, 2], those of them that have no medium of the column's role.
     """
 
     view: ColumnView
     units: UnitTable
     quarantined: Indices
+    absent: Indices
 
     @classmethod
     def read(cls, view: ColumnView) -> "ColumnUnits":
         """Return the units of a column, and its quarantine if any of them lacks rows."""
         units = read_unit_table(view.folder, view.entry.units)
-        quarantined = np.zeros((0, 2), np.int64)
-        if _lacks_some(units).any():
-            quarantined = _quarantined_rows(view)
-        return cls(view=view, units=units, quarantined=quarantined)
+        quarantined = absent = np.zeros((0, 2), np.int64)
+        if _lacks_some(units).any() or view.num_absent:
+            quarantined, absent = _quarantined_rows(view)
+        return cls(view=view, units=units, quarantined=quarantined, absent=absent)
 
     def of_run(self, run: BucketRun) -> "RunUnits":
         """Return the units of one bucket."""
-        missing = self._missing_rows(run)
-        return RunUnits(run, self.view.record.rows_per_unit, self.units, missing)
+        missing, absent = self._missing_rows(run), _places(run, self.absent)
+        return RunUnits(run, self.view.record.rows_per_unit, self.units, missing, absent)
 
     def _missing_rows(self, run: BucketRun) -> Indices:
         """Return the places in the run of rows without a member, in units that have others.
@@ -125,10 +129,16 @@ class RunUnits:
         num_present: Samples of each of those units.
         has_tar: Which of all units have samples.
         missing: Rows without a member in units that have others, ascending.
+        absent: Rows that have no medium of the column's role, in whatever units, ascending.
     """
 
     def __init__(
-        self, run: BucketRun, rows_per_unit: int, units: UnitTable, missing: Indices
+        self,
+        run: BucketRun,
+        rows_per_unit: int,
+        units: UnitTable,
+        missing: Indices,
+        absent: Indices,
     ) -> None:
         """Index the units.
 
@@ -138,8 +148,9 @@ class RunUnits:
             units: The snapshot's; those of other runs are left out.
             missing: Places in the run of all rows that have no member in a unit that
                 exists, ascending.
+            absent: Places of all that are absent, ascending.
         """
-        self.run, self.missing = run, missing
+        self.run, self.missing, self.absent = run, missing, absent
         self.rows_per_unit = min(rows_per_unit, run.rows_per_shard)
         self.parts = -(-run.rows_per_shard // self.rows_per_unit)
         last_rows = run.rows_in_shard(run.first_shard + run.num_shards - 1)
@@ -190,10 +201,12 @@ def _ranges(starts: Indices, lengths: Indices) -> Indices:
     return np.arange(len(offsets)) + offsets
 
 
-def _quarantined_rows(view: ColumnView) -> Indices:
+def _quarantined_rows(view: ColumnView) -> tuple[Indices, Indices]:
+    """Return (shard, row) of all rows in quarantine, and of those that are absent."""
     table = read_quarantine(view.folder, view.entry.quarantine, _PLACES_SCHEMA)
     shards = numbers(table["shard"]).astype(np.int64)
     rows = numbers(table["row"]).astype(np.int64)
     order = np.lexsort((rows, shards))
     pairs: Indices = np.stack([shards[order], rows[order]], axis=1)
-    return pairs
+    is_absent = np.array(pc.equal(table["code"], pa.scalar(RejectCode.ABSENT.word)), bool)
+    return pairs, pairs[is_absent[order]]

@@ -7,6 +7,7 @@ goes from bucket to bucket when a batch is located.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class UnitIndex:
         largest_tar_bytes: 0 if there is none.
         missing: Rows without a member in units that have others, ascending.
         has_tar: Which units have samples.
+        absent: Rows that have no medium of the column's role, ascending: a batch says so of them.
     """
 
     def __init__(self, label: str, runs: Sequence[RunUnits]) -> None:
@@ -66,6 +68,9 @@ class UnitIndex:
         firsts = self.first_rows.tolist()
         self.missing: Indices = np.concatenate(
             [one.missing + first for one, first in zip(runs, firsts, strict=True)]
+        )
+        self.absent: Indices = np.concatenate(
+            [one.absent + first for one, first in zip(runs, firsts, strict=True)]
         )
         self._shard_rows: Indices = np.array([one.run.rows_per_shard for one in runs], np.int64)
         self._unit_rows: Indices = np.array([one.rows_per_unit for one in runs], np.int64)
@@ -104,6 +109,29 @@ class UnitIndex:
             at = np.searchsorted(self.missing, rows)
             present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
         return present
+
+    def is_absent(self, rows: Indices) -> Flags:
+        """Return which rows have no medium of the column's role."""
+        return np.isin(rows, self.absent) if len(self.absent) else np.zeros(len(rows), bool)
+
+    def lacking(self) -> Indices:
+        """Return the rows that have no sample and are not absent, ascending."""
+        spans = [np.arange(start, stop) for start, stop in self.spans_without_tar().tolist()]
+        rows = np.concatenate([self.missing, *spans])
+        found: Indices = np.setdiff1d(rows, self.absent)
+        return found
+
+    @cached_property
+    def first_present(self) -> int:
+        """The first row that has a sample; there is one."""
+        run = next(number for number, one in enumerate(self.runs) if one.has_tar.any())
+        one = self.runs[run]
+        shard, part = divmod(int(np.flatnonzero(one.has_tar)[0]), one.parts)
+        start = shard * one.run.rows_per_shard + part * one.rows_per_unit
+        end_of_shard = (shard + 1) * one.run.rows_per_shard
+        stop = min(start + one.rows_per_unit, end_of_shard, one.run.num_rows)
+        rows = np.arange(start, stop) + int(self.first_rows[run])
+        return int(rows[self.is_present(rows)][0])
 
     def locate(self, rows: Indices) -> Slots:
         """Return where the samples of rows lie, all of which must be present."""

@@ -105,6 +105,7 @@ class Stream:
     """The rows a source selects of some runs, one after the other, and their columns.
 
     Attributes:
+        main: A column of which no row is absent, if there is one: it says what samples are called.
         num_left_out: Selected rows that a column lacks, where none stands in for them.
     """
 
@@ -128,6 +129,9 @@ class Stream:
             ConfigError: No selected row is present in all columns.
         """
         self.place, self.columns = place, columns
+        whole = [column for column in columns.values() if not len(column.absent)]
+        self._may_be_absent = bool(whole)
+        self.main = whole[0] if whole else next(iter(columns.values()))
         self._runs, self._num_frames = runs, num_frames
         self._index = next(iter(columns.values())).index
         self.selection = joined_selection([(one.selection, one.run.num_rows) for one in runs])
@@ -194,10 +198,12 @@ class Stream:
     @cached_property
     def num_present(self) -> int:
         """Selected rows that need no substitute; counted without a pass over the rows."""
-        indices = [column.index for column in self.columns.values()]
-        spans = join_spans(np.concatenate([index.spans_without_tar() for index in indices]))
-        points = np.concatenate([self._retired, *(index.missing for index in indices)])
-        points = points_outside(spans, points)
+        columns = list(self.columns.values())
+        may_lack = [one.index for one in columns if len(one.absent) and self._may_be_absent]
+        whole = [one.index for one in columns if one.index not in may_lack]
+        spans = join_spans(np.concatenate([index.spans_without_tar() for index in whole]))
+        lacking = [index.missing for index in whole] + [index.lacking() for index in may_lack]
+        points = points_outside(spans, np.concatenate([self._retired, *lacking]))
         bitmap = self.selection.bitmap
         if bitmap is None:
             return self._num - int((spans[:, 1] - spans[:, 0]).sum()) - len(points)
@@ -283,8 +289,7 @@ class Stream:
 
     def keys(self, rows: Indices) -> list[str]:
         """Return the samples' keys."""
-        column = next(iter(self.columns.values()))
-        return keys_as_text(column.keys(column.places(rows)))
+        return keys_as_text(self.main.keys(self.main.places(rows)))
 
     def numbers(self, rows: Indices) -> Indices:
         """Return the rows' numbers in the plan, which never change."""
@@ -299,7 +304,10 @@ class Stream:
     def _is_present(self, rows: Indices) -> Flags:
         present = np.ones(len(rows), bool)
         for column in self.columns.values():
-            present &= column.index.is_present(rows)
+            has_outcome = column.index.is_present(rows)
+            if self._may_be_absent:
+                has_outcome |= column.is_absent(rows)
+            present &= has_outcome
         if len(self._retired):
             present &= ~np.isin(rows, self._retired)
         return present

@@ -126,6 +126,16 @@ class StreamColumn:
         self._was_needed = np.zeros(self.index.num_units, bool)
         self.max_mapped: int | None = None
 
+    @cached_property
+    def absent(self) -> Indices:
+        """Rows that a batch has though they lack a medium of the column's role; none of windows."""
+        is_windowed = any(not field.is_whole for field in self._layout.fields.values())
+        return self.index.absent[:0] if is_windowed else self.index.absent
+
+    def is_absent(self, rows: Indices) -> Flags:
+        """Return which rows are blank in a batch."""
+        return np.isin(rows, self.absent) if len(self.absent) else np.zeros(len(rows), bool)
+
     def _read_templates(self) -> tuple[SampleLayout | None, ...]:
         def read(run: RunUnits) -> SampleLayout | None:
             return read_template(self.view.folder, run.entries.values())
@@ -137,6 +147,8 @@ class StreamColumn:
     def _varies(self, templates: Sequence[SampleLayout | None], first: SampleLayout) -> bool:
         # A text is padded to its batch, whether or not those of a bucket happen to be as long.
         if self.view.record.spec.get("modality") == "text":
+            return True
+        if self.view.record.transform.get("role", {}).get("geometry") == "own":
             return True
         return may_vary(self.view) and any(
             one is not None
@@ -184,12 +196,15 @@ class StreamColumn:
         return self.varying.keys(places) if self.is_varying else self.gather.keys(places)
 
     def places(self, rows: Indices, starts: Indices | None = None) -> Places:
-        """Return where the samples of rows lie, all of which must be present.
+        """Return where the samples of rows lie, all of which must be present or absent.
 
         Args:
-            rows: Places in the stream.
+            rows: Places in the stream; another row's sample is taken where there is none, and
+                blanked when it was read.
             starts: First latent frame of each row's window; None for all frames.
         """
+        if len(self.absent):
+            rows = np.where(self.is_absent(rows), self.index.first_present, rows)
         slots = self.index.locate(rows)
         if self.cache is not None and not self._was_needed[slots.units].all():
             # Side by side, and not one after the other as the gather comes to them.

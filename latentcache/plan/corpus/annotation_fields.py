@@ -10,6 +10,7 @@ from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.findings import Findings
+from latentcache.core.roles import role_of_annotation
 from latentcache.plan.listing import Annotation, storable_text
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.store.rows import PLAN_SCHEMA
@@ -121,7 +122,7 @@ def safe_name(name: str) -> str:
     clean = _UNSAFE.sub("_", name.lower())[:_MAX_NAME].strip("_")
     if not clean or not clean[0].isalpha():
         clean = f"field_{clean}" if clean else "field"
-    return f"given_{clean}" if clean in PLAN_NAMES else clean
+    return f"given_{clean}" if clean in PLAN_NAMES or role_of_annotation(clean) else clean
 
 
 def plain_value(value: Any) -> Annotation | None:

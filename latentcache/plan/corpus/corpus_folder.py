@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 
 from latentcache.core.media import SourceRef
 from latentcache.core.rejects import Reject
@@ -13,6 +14,7 @@ from latentcache.plan.corpus.metadata import (
     MetadataTable,
     read_metadata,
 )
+from latentcache.plan.corpus.role_sources import RoleFolders, parse_roles
 from latentcache.plan.corpus.walk import FoundFolder, iter_folders, note_folder
 from latentcache.plan.listing import (
     MEDIA_EXTENSIONS,
@@ -44,11 +46,14 @@ class _FolderListing:
         self._root, self._options, self._totals = root, options, totals
         self._tables: dict[str, list[MetadataTable]] = {}
         self._stems: set[str] = set()
+        self._roles = RoleFolders(root, parse_roles(options.roles), totals.findings)
 
     def media(self) -> Iterator[ListedMedia]:
         """Yield the media of every folder, then count the rows that describe none."""
         findings = self._totals.findings
         for found in iter_folders(self._root):
+            if self._roles.names.is_own(found.name):
+                continue
             note_folder(found, self._totals)
             if found.problem:
                 continue
@@ -57,6 +62,7 @@ class _FolderListing:
         for table in (each for tables in self._tables.values() for each in tables):
             for path in table.left_over(self._stems):
                 findings.add("row_without_file", f"{table.name}: {portable_path(path)}")
+        self._roles.count_unused()
 
     def _read_tables(self, found: FoundFolder) -> None:
         names = [name for name in (*KOHYA_FILES, *METADATA_FILES) if name in found.files]
@@ -75,6 +81,7 @@ class _FolderListing:
         ]
         has_stems = any(table.has_stems for table in near)
         captions = {file for file in found.files if is_caption(file)}
+        beside = self._roles.beside(found)
         used: set[str] = set()
         ignored = self._totals.ignored
         for file in found.files:
@@ -85,6 +92,8 @@ class _FolderListing:
             if not (self._options.any_extension or extension in MEDIA_EXTENSIONS):
                 ignored[extension or "(none)"] += 1
                 continue
+            if self._roles.is_beside(found, file):
+                continue
             mine = captions_of(file, captions) if captions else []
             used.update(mine)
             if not is_included(path, self._options):
@@ -94,7 +103,8 @@ class _FolderListing:
             if has_stems:
                 self._stems.add(posixpath.splitext(path)[0])
             fields = self._fields(path, found.name, near)
-            yield self._listed(found, file, fields, mine)
+            roles = beside.get(posixpath.splitext(file)[0], {}) | self._roles.entries_of(path)
+            yield replace(self._listed(found, file, fields, mine), roles=roles)
         self._count_lost(found, captions - used)
 
     def _pass_over(self, path: str, tables: list[MetadataTable]) -> None:

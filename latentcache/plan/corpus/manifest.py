@@ -10,8 +10,10 @@ from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import SourceRef
+from latentcache.core.roles import MAX_NUMBERED, RoleEntry
 from latentcache.plan.corpus.annotation_fields import Noted, annotations_of, is_included, texts_in
 from latentcache.plan.corpus.medium import Layout, NoMediumError, layout_of, problem_of, text_in
+from latentcache.plan.corpus.role_sources import numbered, parse_roles
 from latentcache.plan.corpus.walk import iter_folders, note_folder
 from latentcache.plan.listing import (
     ListedMedia,
@@ -101,6 +103,7 @@ class _Rows:
         self._root, self._layout, self._options = root, layout, options
         self._totals, self._findings = totals, totals.findings
         self._name = portable_path(layout.name)
+        self._roles = parse_roles(options.roles)
         self._notes = Noted(totals.findings, self._name)
 
     def media(self) -> Iterator[ListedMedia]:
@@ -159,7 +162,8 @@ class _Rows:
         return other, other_version
 
     def _listed(self, source: SourceRef, record: Record, *, version: str) -> ListedMedia:
-        options, leave_out = self._options, {self._layout.column}
+        of_roles = {role.source or role.name for role in self._roles}
+        options, leave_out = self._options, {self._layout.column, *of_roles}
         width, height = record.fields.get("width"), record.fields.get("height")
         is_sized = _is_length(width) and _is_length(height)
         leave_out = leave_out | {"width", "height"} if is_sized else leave_out
@@ -177,7 +181,39 @@ class _Rows:
             is_member=bool(source.member),
             start_s=start_s,
             end_s=end_s,
+            roles=dict(self._entries(record)) if self._roles else {},
         )
+
+    def _entries(self, record: Record) -> Iterator[tuple[str, RoleEntry]]:
+        """Yield the row's media of each role; several of a list are numbered."""
+        layout = self._layout
+        for role in self._roles:
+            column = role.source or role.name
+            value = record.fields.get(column)
+            if column in layout.held:
+                member = cell_member(record.position, column)
+                yield (
+                    role.name,
+                    RoleEntry(SourceRef(path=self._name, member=member), layout.version),
+                )
+            elif isinstance(value, list | tuple):
+                names = numbered(role.name.partition(".")[0], len(value))
+                paths = [text_in(each) for each in value]
+                more = len(paths) - MAX_NUMBERED
+                label = f"{role.name} of {self._name}, row {record.position}"
+                self._findings.add("further_of_role", label, max(0, more))
+                for name, path in zip(names, paths, strict=False):
+                    if path:
+                        yield name, self._entry(path)
+            elif path := text_in(value):
+                yield role.name, self._entry(path)
+
+    def _entry(self, path: str) -> RoleEntry:
+        """Return the file that a row names; whether it is there and can be read is seen later."""
+        try:
+            return RoleEntry(*self._found(path))
+        except (ConfigError, OSError):
+            return RoleEntry(SourceRef(path=portable_path(path)))
 
 
 def _with_facts(root: Folder, source: SourceRef) -> tuple[SourceRef, str]:

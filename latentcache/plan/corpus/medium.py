@@ -6,10 +6,16 @@ from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.plan.corpus.annotation_fields import check_given_columns
+from latentcache.plan.corpus.role_sources import parse_roles
 from latentcache.plan.listing import MEDIA_EXTENSIONS, extension_of
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.tables.cells import BYTES_COLUMNS, bytes_columns, unnamed_column
-from latentcache.plan.tables.plan_records import PARQUET_EXTENSIONS, column_names, iter_records
+from latentcache.plan.tables.plan_records import (
+    JSON_EXTENSIONS,
+    PARQUET_EXTENSIONS,
+    column_names,
+    iter_records,
+)
 from latentcache.plan.tables.table_rows import Record
 from latentcache.storage import Folder
 
@@ -34,6 +40,7 @@ class Layout:
         bytes_column: Column of bytes; empty if paths are given.
         is_unnamed: Whether ``bytes_column`` goes without saying in a member's name.
         folder: What relative paths are relative to.
+        held: All columns of bytes.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Layout:
     bytes_column: str = ""
     is_unnamed: bool = True
     folder: str = ""
+    held: tuple[str, ...] = ()
 
     @property
     def choice(self) -> str:
@@ -73,7 +81,11 @@ def layout_of(root: Folder, name: str, options: PlanOptions, version: str) -> La
     if extension_of(name) in PARQUET_EXTENSIONS:
         with root.open_read(name) as file:
             held = bytes_columns(file)
-    column = options.path_column or _chosen(root, name, names, held)
+    of_roles = _role_columns(root, names, options, where=name)
+    others = [each for each in names if each not in of_roles]
+    column = options.path_column or _chosen(
+        root, name, others, [each for each in held if each not in of_roles]
+    )
     if not column:
         raise NoMediumError(
             f"manifest must have a column of paths or of bytes, got columns "
@@ -82,9 +94,39 @@ def layout_of(root: Folder, name: str, options: PlanOptions, version: str) -> La
         )
     if column in held:
         is_unnamed = column == unnamed_column(held)
-        return Layout(name=name, version=version, bytes_column=column, is_unnamed=is_unnamed)
+        folder = _folder_of_paths(root, name, next(iter(of_roles - {*held}), column))
+        return Layout(
+            name=name,
+            version=version,
+            bytes_column=column,
+            is_unnamed=is_unnamed,
+            folder=folder,
+            held=tuple(held),
+        )
     folder = _folder_of_paths(root, name, column)
-    return Layout(name=name, version=version, path_column=column, folder=folder)
+    return Layout(name=name, version=version, path_column=column, folder=folder, held=tuple(held))
+
+
+def _role_columns(root: Folder, names: list[str], options: PlanOptions, *, where: str) -> set[str]:
+    """Return the columns of roles; of lines of JSON any record may be the first that has one.
+
+    Raises:
+        ConfigError: One is not there.
+    """
+    columns = {role.source or role.name: role.name for role in parse_roles(options.roles)}
+    lacking = columns.keys() - {*names}
+    if lacking and extension_of(where) in JSON_EXTENSIONS:
+        records = (each for each in iter_records(root, where) if isinstance(each, Record))
+        lacking = set(lacking)
+        while lacking and (record := next(records, None)) is not None:
+            lacking -= record.fields.keys()
+    for column, role in columns.items():
+        if column in lacking:
+            raise ConfigError(
+                f"role {role} must be one of the columns {', '.join(sorted(names))}, got "
+                f"{column!r} ({where}); give --role {role}=COLUMN"
+            )
+    return {*columns}
 
 
 class NoMediumError(ConfigError):

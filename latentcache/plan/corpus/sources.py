@@ -12,6 +12,7 @@ from latentcache.core.findings import lost_sentence
 from latentcache.plan.corpus.corpus_folder import iter_folder
 from latentcache.plan.corpus.manifest import iter_manifests
 from latentcache.plan.corpus.metadata import METADATA_FILES
+from latentcache.plan.corpus.role_sources import with_entries
 from latentcache.plan.corpus.typed_places import expanded
 from latentcache.plan.corpus.walk import iter_folders
 from latentcache.plan.corpus.webdataset import TAR_EXTENSION, iter_tars
@@ -324,7 +325,8 @@ class Listing:
     def _media(self) -> Iterator[ListedMedia]:
         for part in self._corpus.parts:
             self.totals.prefix = self.totals.findings.where = part.prefix
-            yield from (below(media, part.prefix) for media in self._media_of(part))
+            for media in self._media_of(part):
+                yield with_entries(below(media, part.prefix), part.prefix)
 
     def _media_of(self, part: CorpusPart) -> Iterator[ListedMedia]:
         options, totals = self._options, self.totals

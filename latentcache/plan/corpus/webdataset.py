@@ -7,18 +7,21 @@ offset and size.
 """
 
 import json
+import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import SourceRef
 from latentcache.core.rejects import Reject
+from latentcache.core.roles import RoleEntry
 from latentcache.plan.corpus.annotation_fields import (
     Annotations,
     Noted,
     annotations_of,
     is_included,
 )
+from latentcache.plan.corpus.role_sources import is_medium, parse_roles
 from latentcache.plan.corpus.tar_reader import (
     COMPRESSION_HEAD_BYTES,
     Member,
@@ -186,10 +189,12 @@ class _Sample:
     ) -> None:
         self._path, self._version = path, version
         self._options, self._totals, self._reader = options, totals, reader
+        self._roles = parse_roles(options.roles)
         self._notes = Noted(totals.findings, path)
         self._pictures: list[Member] = []
         self._fields: dict[str, Any] = {}
         self._field_names: list[str] = []
+        self._of_roles: dict[str, Member] = {}
 
     def take(self, members: Sequence[Member]) -> None:
         """Sort the members into pictures, fields and others; fields are read."""
@@ -197,12 +202,23 @@ class _Sample:
             field = _split(member.name)[1]
             if is_hidden(member.name.removeprefix("./")):
                 self._totals.ignored["(hidden)"] += 1
+            elif role := self._role_of(field):
+                self._of_roles.setdefault(role, member)
             elif extension_of(member.name) in MEDIA_EXTENSIONS:
                 self._pictures.append(member)
             elif field.rpartition(".")[2] in (*_TEXT_EXTENSIONS, "json", "cls"):
                 self._read_field(field, member)
             else:
                 self._totals.ignored[f".{field}" if field else "(none)"] += 1
+
+    def _role_of(self, field: str) -> str:
+        """Return the role that a member is of: by its whole field, or the field less extension."""
+        for role in self._roles:
+            source = role.source.lower().removeprefix(".")
+            plain = posixpath.splitext(field)[0]
+            if field == source or (not source and plain == role.name and is_medium(field)):
+                return role.name
+        return ""
 
     @property
     def label(self) -> str:
@@ -310,7 +326,17 @@ class _Sample:
             is_member=True,
             reject=reject,
             window=window,
+            roles={role: self._entry(each) for role, each in self._of_roles.items()},
         )
+
+    def _entry(self, member: Member) -> RoleEntry:
+        source = SourceRef(
+            path=self._path,
+            member=portable_path(member.name),
+            offset_bytes=member.offset_bytes,
+            size_bytes=member.size_bytes,
+        )
+        return RoleEntry(source, self._version)
 
 
 def _is_number(text: str) -> bool:

@@ -32,7 +32,7 @@ _WORDS = {
     "changed": "changed",
     "removed": "removed",
     "recovered": "that can be read by now",
-    "edited": "with another caption, label or field",
+    "edited": "with another caption, label, field or role",
     "touched": "with another time and the same bytes",
     "taken_down": "that were taken down and stay out",
     "unreadable": "that cannot be read now and stay as they were planned",

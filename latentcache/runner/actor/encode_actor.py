@@ -46,9 +46,12 @@ from latentcache.runner.messages.actor_setup import (
 )
 from latentcache.runner.messages.calls import ActorCalls
 from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
+from latentcache.runner.roles.role_buckets import role_buckets
+from latentcache.runner.roles.role_rows import role_rows
 from latentcache.runner.text.named_texts import TEXTS_PER_BATCH, encoded_texts, measured_text
 from latentcache.runner.text.text_run import TextRun
 from latentcache.runner.text.text_source import text_identity
+from latentcache.runner.units.unit_rows import UnitRows
 from latentcache.runner.units.unit_run import UnitRun
 from latentcache.runner.units.unit_tools import UnitTools
 from latentcache.storage import Folder
@@ -125,6 +128,8 @@ class EncodeWorker:
         measured = self._measured
         if self._is_of_text:
             return self._described(measured, {}, buckets=[])
+        if (rule := encode.role_rule()) is not None:
+            buckets = role_buckets(buckets, rule, spec)
         seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
         refusals = {
             text: spec.refusal(bucket)
@@ -230,13 +235,17 @@ class EncodeWorker:
         if self._is_of_text:
             generation = self._store.generations()[order.unit.generation]
             return TextRun(order, table, generation, self._tools).run()
+        if parse_input(self._setup.encode.input).role:
+            generation = self._store.generations()[order.unit.generation]
+            rows = role_rows(order, table, generation, self._tools)
+            return UnitRun(order, rows, self._tools).run()
         seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
         is_streamed = order.unit.is_long and seen.num_frames > 1
         if is_streamed and can_stream(self._encoder.encoder.spec):
             from latentcache.runner.clips.clip_run import ClipRun  # noqa: PLC0415  loads Ray
 
             return ClipRun(order, table, self._tools).run()
-        return UnitRun(order, table, self._tools).run()
+        return UnitRun(order, UnitRows.planned(order, table), self._tools).run()
 
     def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
         """Return what texts give as tensor files, each as a row of that text would be stored."""

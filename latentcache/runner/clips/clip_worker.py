@@ -16,7 +16,7 @@ import ray
 
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
-from latentcache.decode import ClipReader, classify, extend_time_limit, time_limit
+from latentcache.decode import ClipReader, classify, derive, extend_time_limit, time_limit
 from latentcache.plan import open_source
 from latentcache.runner.decode.decode_tasks import READ_TIME_LIMITS, DecodeOrder, Pixels
 
@@ -109,7 +109,9 @@ class ClipWorker:
                 transform=order.settings.video,
                 max_group_frames=frames_per_group(order.bucket),
             ) as reader:
-                yield from reader
+                for frames in reader:
+                    derive(frames, order.settings.transform.input)
+                    yield frames
 
 
 # One row, one life: what ends it is told by the clip that it was started for.

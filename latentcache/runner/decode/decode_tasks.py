@@ -30,6 +30,7 @@ from latentcache.decode import (
     decode_clips,
     decode_image,
     decode_isolated,
+    derive,
     extend_time_limit,
     time_limit,
 )
@@ -161,6 +162,8 @@ def _decode_rows(order: DecodeOrder) -> DecodedRows:
     for place, each in enumerate(order.rows):
         if each.row in decoded.rejects:
             decoded.pixels_NTHWC[place] = MID_GREY
+        else:
+            derive(decoded.pixels_NTHWC[place], order.settings.transform.input)
     return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
 
 
@@ -260,6 +263,7 @@ def _in_this_process(
                 rows[0].geometry,
                 transform=settings.transform.image,
                 limits=settings.limits,
+                reading=settings.transform.reading,
             )
         yield 0, None
         return

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentcache.core.errors import EncoderError, RunError, StoreError
+from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
 from latentcache.runner.encode.actor_pool import ActorPool
@@ -29,9 +30,9 @@ from latentcache.runner.encode.pinning import (
     with_former_digest,
 )
 from latentcache.runner.encode.result import EncodeResult
+from latentcache.runner.encode.role_columns import side_column
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
 from latentcache.runner.encode.served import asked_figures, check_replaces, same_column
-from latentcache.runner.encode.text_columns import TextColumn
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.messages.actor_setup import ActorSetup
 from latentcache.runner.messages.calls import ClusterFacts, Workers
@@ -139,7 +140,7 @@ class _ColumnRun:
                 f"store must have a plan, got none ({store.folder.label}); "
                 "run `latentcache plan CORPUS STORE` first"
             )
-        self._texts = TextColumn.of(store, request)
+        self._side = side_column(store, request)
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
         self._elapsed_s = 0.0
@@ -156,8 +157,8 @@ class _ColumnRun:
             sentence = final_limit_sentence(self._store, number, request)
             return EncodeResult.from_view(view, snapshot=number, limit_sentence=sentence)
         record = self._pinned_record(asked)
-        if self._texts is not None:
-            changed = self._texts.stale_units(record, self._reporter)
+        if self._side is not None:
+            changed = self._side.stale_units(record, self._reporter)
         else:  # what was made of files that are put back by now is made again
             changed = frozenset(unit.unit for unit, _ in changed_rows(self._store, record))
         orders = self._placed(
@@ -170,7 +171,7 @@ class _ColumnRun:
         check_swap(self._store, record, self._request, self._generations)
         if not self._done.num_encoded:
             check_not_empty(self._store, record, self._generations)
-        if self._texts is None:
+        if self._side is None:
             may_retire = self._request.changed == "retire"
             self._num_retired = settle_changed(
                 self._store, record, may_retire=may_retire, reporter=self._reporter
@@ -194,7 +195,7 @@ class _ColumnRun:
     def _placed(
         self, record: EncodingRecord, orders: list[UnitOrder], stale: Collection[UnitId] = ()
     ) -> list[UnitOrder]:
-        return orders if self._texts is None else self._texts.placed(record, orders, stale)
+        return orders if self._side is None else self._side.placed(record, orders, stale)
 
     def _asked_record(self) -> EncodingRecord:
         """Return the encoding that this request asks for; nothing is written."""
@@ -232,14 +233,14 @@ class _ColumnRun:
     def _encode(self, record: EncodingRecord, orders: list[UnitOrder]) -> None:
         if not orders:
             return
-        if self._texts is None:
+        if parse_input(self._request.encode.input).modality == "pixels":
             check_corpora(orders)
         dispatcher = Dispatcher(
             self._store,
             record,
             self._pool,
             units_in_flight=self._request.resources.units_in_flight,
-            limit=quarantine_limit(self._generations, self._request.resources),
+            limit=quarantine_limit(self._generations, self._request),
             reporter=self._reporter,
         )
         self._pool.begin(record)
@@ -262,7 +263,7 @@ class _ColumnRun:
         request = self._request
         if request.verifies:
             check_written(self._store, record, self._reporter)
-        texts = () if self._texts is None else self._texts.named_texts(record, self._pool)
+        texts = () if self._side is None else self._side.named_texts(record, self._pool)
         change = ColumnChange(
             record=record, merge_statistics=merge_arrays, published=self._published, texts=texts
         )
@@ -274,7 +275,8 @@ class _ColumnRun:
         statistics = ColumnStatistics.from_arrays(view.statistics())
         if said := published_misfit(statistics, ops, column=view.name):
             self._reporter.message(f"warning: {said}")
-        self._note_texts(record)
+        if self._side is not None:
+            self._side.note_end(record, self._done.num_cut, self._reporter)
         return EncodeResult.from_view(
             view,
             snapshot=snapshot.number,
@@ -285,16 +287,6 @@ class _ColumnRun:
             num_actors=self._num_actors,
             limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
         )
-
-    def _note_texts(self, record: EncodingRecord) -> None:
-        if self._done.num_cut:
-            self._reporter.message(
-                f"{record.column}: {self._done.num_cut:,} samples have a text longer than "
-                f"{record.spec['knobs'].get('max_length')} tokens, and what comes after is left "
-                "out; give the encoder ?max_length=N for more"
-            )
-        if self._texts is not None:
-            self._texts.note_revised(record, self._reporter)
 
 
 def choose_run_device(resources: Resources, facts: ClusterFacts) -> str:

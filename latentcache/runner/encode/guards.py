@@ -9,7 +9,6 @@ from latentcache.core.rejects import BY_OPTION, RejectCode
 from latentcache.decode import pixel_rules
 from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.runner.encode_request import EncodeRequest
-from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import CommitRef, EncodingRecord, Generation, Store, verify_encoding
@@ -102,7 +101,7 @@ def check_swap(
         result.num_encoded += commit.num_present
         result.num_quarantined += commit.num_rejected
         result.rejects["rejected while encoding"] += commit.num_rejected
-    sentence = quarantine_limit(generations, request.resources).passed(result, is_finished=True)
+    sentence = quarantine_limit(generations, request).passed(result, is_finished=True)
     # What the served encoding lacks as well is no reason to keep it.
     num_lacking = result.num_quarantined + sum(each.num_rejects for each in generations)
     if sentence is not None and num_lacking > served.num_quarantined:
@@ -139,15 +138,16 @@ def other_pixels(store: Store, record: EncodingRecord) -> str:
     return ""
 
 
-def quarantine_limit(generations: list[Generation], resources: Resources) -> QuarantineLimit:
+def quarantine_limit(generations: list[Generation], request: EncodeRequest) -> QuarantineLimit:
     """Return the limit of a run, with what planning rejected counted in."""
     planned = Counter[str]()
     for each in generations:
         planned.update(each.totals.get("rejects_by_code", {}))
     return QuarantineLimit(
-        share=resources.max_quarantine,
+        share=request.resources.max_quarantine,
         seen_before=planned.total(),
         rejected_before=_counted(planned).total(),
+        allows_absent=request.encode.absent == "allow",
     )
 
 
@@ -171,7 +171,9 @@ def final_limit_sentence(store: Store, snapshot: int, request: EncodeRequest) ->
         num_quarantined=view.num_quarantined,
         rejects=_counted(codes),
     )
-    limit = QuarantineLimit(share=request.resources.max_quarantine)
+    limit = QuarantineLimit(
+        share=request.resources.max_quarantine, allows_absent=request.encode.absent == "allow"
+    )
     return limit.passed(result, is_finished=True) or ""
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from latentcache.core.rejects import RejectCode
+
 if TYPE_CHECKING:
     from latentcache.runner.messages.unit_orders import UnitOutcome
 
@@ -61,11 +63,13 @@ class QuarantineLimit:
         share: 0 to 1.
         seen_before: Samples refused while planning, or by earlier runs.
         rejected_before: Of those, the ones that count.
+        allows_absent: Samples without a medium of a role do not count.
     """
 
     share: float
     seen_before: int = 0
     rejected_before: int = 0
+    allows_absent: bool = False
 
     def passed(self, result: DispatchResult, *, is_finished: bool = False) -> str | None:
         """Return the sentence that says the limit is passed, or None.
@@ -74,14 +78,19 @@ class QuarantineLimit:
             result: So far.
             is_finished: Nothing more comes: a few samples are judged too.
         """
-        rejected = self.rejected_before + sum(result.rejects.values())
+        counted = Counter(result.rejects)
+        num_absent = counted.pop(RejectCode.ABSENT.word, 0)
+        if num_absent and not self.allows_absent:
+            counted[RejectCode.ABSENT.word] = num_absent
+        rejected = self.rejected_before + counted.total()
         seen = self.seen_before + result.num_encoded + result.num_quarantined
         judged_after = 0 if is_finished else LIMIT_JUDGED_AFTER
         if seen < judged_after or rejected <= self.share * seen:
             return None
-        common = ", ".join(f"{count} {code}" for code, count in result.rejects.most_common(3))
+        common = ", ".join(f"{count} {code}" for code, count in counted.most_common(3))
+        way_out = ", or --absent allow" if RejectCode.ABSENT.word in counted else ""
         return (
             f"quarantined samples must be at most {self.share:.1%} of those seen, got {rejected} "
             f"of {seen}{f' ({common})' if common else ''}; look at them with `latentcache status "
-            "STORE --quarantined`, then mend the corpus or raise --max-quarantine"
+            f"STORE --quarantined`, then mend the corpus or raise --max-quarantine{way_out}"
         )

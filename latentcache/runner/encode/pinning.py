@@ -46,6 +46,8 @@ def encoding_record(
     """Return what is to be pinned for ``request``; nothing is written."""
     encode = request.encode
     largest = max(_batched_pixels(generations, encode.input), default=1)
+    if (rule := encode.role_rule()) is not None and rule.resolution_px:
+        largest = max(largest, rule.resolution_px**2)
     max_batch = encode.batch_size or _MAX_BATCH
     if description.max_batch is not None:
         max_batch = min(max_batch, description.max_batch)

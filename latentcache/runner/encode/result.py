@@ -13,7 +13,8 @@ class EncodeResult:
     Attributes:
         encoding: Fingerprint of the encoding that serves the column.
         snapshot: Number of the snapshot that serves it, or None if none was published.
-        planned: Live samples; ``encoded + quarantined + missing``.
+        planned: Live samples; ``encoded + quarantined + absent + missing``.
+        absent: Samples that have no medium of the column's role.
         num_bytes: Of the column's tars.
         newly_encoded: By this run.
         newly_quarantined: By this run.
@@ -38,6 +39,7 @@ class EncodeResult:
     num_actors: int = 0
     limit_sentence: str = ""
     newly_retired: int = 0
+    absent: int = 0
 
     @classmethod
     def from_view(cls, view: ColumnView, *, snapshot: int, **of_run: Any) -> "EncodeResult":
@@ -55,7 +57,8 @@ class EncodeResult:
             snapshot=snapshot,
             planned=entry.num_planned,
             encoded=entry.num_encoded,
-            quarantined=entry.num_quarantined,
+            quarantined=entry.num_quarantined - view.num_absent,
+            absent=view.num_absent,
             missing=entry.num_missing,
             num_bytes=entry.num_bytes,
             threads=record.threads,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.findings import MAX_EXAMPLES
-from latentcache.core.inputs import FRAMES, recorded_input
+from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.core.units import UnitRange
 from latentcache.runner.retiring import retire_rows
 from latentcache.runner.run_progress import Reporter
@@ -64,8 +64,8 @@ def _differing(
     plan = PlanView.read(store.folder, store.generations())
     known: dict[int, list[UnitEntry]] = {}
     for view in views:
-        if recorded_input(view.record.transform) not in FRAMES:
-            continue  # what a text's digest tells is nothing about files
+        if not parse_input(recorded_input(view.record.transform)).is_of_sample:
+            continue  # a digest of a text, or of another medium, tells nothing about these files
         for entry in view.units():
             known.setdefault(entry.unit.unit.shard, []).append(entry)
     mine = served.units() if served is not None else ()

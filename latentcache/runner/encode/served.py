@@ -60,6 +60,9 @@ def options_of(record: EncodingRecord) -> dict[str, Any]:
         "input": recorded_input(transform),
         "seed": identity.get("seed", 0),
     }
+    if "role" in transform:
+        found["role_geometry"] = transform["role"]["geometry"]
+        found["role_resolution"] = transform["role"].get("resolution_px", 512)
     for name in ("background", "hdr"):
         if name in transform:
             value = transform[name]

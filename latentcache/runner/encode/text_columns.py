@@ -66,15 +66,27 @@ class TextColumn:
         return [
             replace(
                 order,
-                texts_of=self.source.file_of(order.unit),
+                annotation=self.source.file_of(order.unit),
                 previous=committed.get(order.unit.unit) if order.unit.unit in stale else None,
                 min_present=0 if order.unit.unit in stale else order.min_present,
             )
             for order in orders
         ]
 
-    def note_revised(self, record: EncodingRecord, reporter: Reporter) -> None:
-        """Say it where the texts were revised while they were encoded."""
+    def note_end(self, record: EncodingRecord, num_cut: int, reporter: Reporter) -> None:
+        """Say what was cut off, and whether the texts were revised while they were encoded.
+
+        Args:
+            record: The encoding.
+            num_cut: Samples with a text that is longer than the encoder takes.
+            reporter: Is told.
+        """
+        if num_cut:
+            reporter.message(
+                f"{record.column}: {num_cut:,} samples have a text longer than "
+                f"{record.spec['knobs'].get('max_length')} tokens, and what comes after is left "
+                "out; give the encoder ?max_length=N for more"
+            )
         now = TextSource.newest(self._store, self._request.encode.input)
         if now is None or now == self.source:
             return

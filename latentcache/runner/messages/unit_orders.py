@@ -31,7 +31,8 @@ class UnitOrder:
         batches: First and last (not included) of those to encode and keep, with no commit; None
             for the whole unit.
         is_joining: All batches were kept as pieces; what is left is to commit them.
-        texts_of: File of the annotation that a column of texts is made of; "" for one of pixels.
+        annotation: File of the annotation that says what is encoded: texts, or where media of a
+            role lie; "" where that is the samples' own media.
         previous: Commit whose rows are taken over where their texts are the same; or None.
         retired: Rows of the shard that are live no more: they are not encoded.
     """
@@ -45,7 +46,7 @@ class UnitOrder:
     deaths: dict[str, int] = field(default_factory=dict)
     batches: tuple[int, int] | None = None
     is_joining: bool = False
-    texts_of: str = ""
+    annotation: str = ""
     previous: CommitRef | None = None
     retired: frozenset[int] = frozenset()
 

@@ -61,7 +61,7 @@ class TextRun:
         """
         self._order, self._tools, self._record = order, tools, tools.record
         self._planned: list[dict[str, Any]] = table.select(["row", "key"]).to_pylist()
-        texts = read_texts(tools.store, generation, order.texts_of, order.unit)
+        texts = read_texts(tools.store, generation, order.annotation, order.unit)
         # Nothing of a row that is live no more goes through the tower.
         self._texts = [
             () if planned["row"] in order.retired else each

@@ -42,7 +42,7 @@ def text_identity(asked: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class TextSource:
+class AnnotationFiles:
     """One revision of an annotation, by generation.
 
     Attributes:
@@ -52,6 +52,21 @@ class TextSource:
 
     name: str
     files: Mapping[int, str]
+
+    def file_of(self, unit: UnitRange) -> str:
+        """Return the annotation's file for a unit, "" where its generation has none."""
+        return self.files.get(unit.generation, "")
+
+
+def newest_files(store: Store, name: str) -> dict[int, Annotation]:
+    """Return the newest revision of an annotation, by generation; none where it has none."""
+    found = ((each.number, store.annotation(each, name)) for each in store.generations())
+    return {number: annotation for number, annotation in found if annotation is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class TextSource(AnnotationFiles):
+    """One revision of texts, by generation."""
 
     @classmethod
     def newest(cls, store: Store, asked: str) -> "TextSource | None":
@@ -63,23 +78,16 @@ class TextSource:
         name = parse_input(asked).annotation
         if not name:
             return None
-        files = {}
-        for generation in store.generations():
-            annotation = store.annotation(generation, name)
-            if annotation is not None:
-                _check_is_text(name, annotation)
-                files[generation.number] = annotation.file.name
+        files = newest_files(store, name)
+        for annotation in files.values():
+            _check_is_text(name, annotation)
         if not files:
             known = store.annotation_names()
             raise ConfigError(
                 f"annotation must be one of {', '.join(known) or 'none yet'}, got {name!r} (input "
                 f"{asked}); plan a corpus that has it, or name another"
             )
-        return cls(name, files)
-
-    def file_of(self, unit: UnitRange) -> str:
-        """Return the annotation's file for a unit, "" where its generation has none."""
-        return self.files.get(unit.generation, "")
+        return cls(name, {number: each.file.name for number, each in files.items()})
 
 
 def read_texts(folder: Folder, generation: Generation, file: str, unit: UnitRange) -> list[Texts]:
@@ -91,14 +99,19 @@ def read_texts(folder: Folder, generation: Generation, file: str, unit: UnitRang
         file: Of the annotation; "" gives no texts.
         unit: Whose rows.
     """
+    return [_texts(value) for value in read_values(folder, generation, file, unit)]
+
+
+def read_values(folder: Folder, generation: Generation, file: str, unit: UnitRange) -> list[Any]:
+    """Return an annotation's values of each row of a unit; None of all where ``file`` is ""."""
     if not file:
-        return [()] * unit.num_rows
+        return [None] * unit.num_rows
     parsed = AnnotationFile.parse(file)
     assert parsed is not None, f"{file} was found as an annotation"
     annotation = Annotation(folder, generation, parsed)
     rows = np.arange(unit.first_row, unit.first_row + unit.num_rows)
     values = annotation.take(np.full(unit.num_rows, unit.unit.shard), rows)
-    return [_texts(value) for value in values.to_pylist()]
+    return list(values.to_pylist())
 
 
 def text_digest(texts: Texts) -> bytes:

@@ -6,16 +6,17 @@ Dimension letters: B batch, N rows, T frames, H height, W width.
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_numbers, num_zero_frames
-from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch, decode_rows_of
-from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
+from latentcache.core.media import Bucket
+from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder
 from latentcache.runner.decode.pixel_stream import PixelStream
 from latentcache.runner.forward.batch_encoder import EncodeBatch
 from latentcache.runner.forward.encoded_rows import EncodedBatch, Rows
@@ -28,6 +29,7 @@ from latentcache.runner.messages.unit_orders import (
     UnitOrder,
     UnitOutcome,
 )
+from latentcache.runner.units.unit_rows import RowOrder, UnitRows
 from latentcache.runner.units.unit_tools import UnitTally, UnitTools
 from latentcache.storage import Folder
 from latentcache.store import UnitWriter
@@ -39,25 +41,25 @@ _BATCHES_AHEAD = 2
 class UnitRun:
     """Encodes and commits one unit."""
 
-    def __init__(self, order: UnitOrder, table: pa.Table, tools: UnitTools) -> None:
+    def __init__(self, order: UnitOrder, rows: UnitRows, tools: UnitTools) -> None:
         """Prepare a run.
 
         Args:
             order: Which unit, and what happened to it before.
-            table: The unit's plan rows, with ``PLAN_COLUMNS``.
+            rows: What is decoded of it.
             tools: Of the actor.
         """
-        self._order = order
-        self._tools = tools
-        self._rows = decode_rows_of(table, order.retired)
-        assert len(self._rows) == order.unit.num_rows
+        self._order, self._tools, self._given = order, tools, rows
         self._input = tools.pixels.transform.input
-        unit = order.unit
-        bucket = encoded_bucket(unit.bucket, self._input)
-        self._batch_size = 1 if unit.is_long else tools.record.batch_size(bucket)
+        seen = [encoded_bucket(group.bucket, self._input) for group in rows.groups]
+        self._sizes = [
+            1 if order.unit.is_long else tools.record.batch_size(bucket) for bucket in seen
+        ]
+        self._cut = rows.batches(self._sizes)
+        self._written = RowOrder(rows.numbers)
         self._statistics = tools.statistics(order.unit.bucket)
         self._tally = UnitTally(tools.counters, order)
-        self._log = tools.log(order)
+        self._log = tools.log(order, cut=rows.cut if order.annotation else "")
         self._kept: dict[int, KeptBatch] = {}
 
     def run(self) -> UnitOutcome:
@@ -72,6 +74,7 @@ class UnitRun:
         waiting: deque[UnitBatch] = deque()
         try:
             with self._tools.writer(self._order) as writer:
+                self._refuse(writer)
                 for batch in self._batches():
                     waiting.append(batch)
                     if len(waiting) > _BATCHES_AHEAD:
@@ -85,6 +88,13 @@ class UnitRun:
             raise
         finally:
             self._tally.close()
+
+    def _refuse(self, writer: UnitWriter) -> None:
+        """Note the rows of which nothing is decoded; of a piece, whoever joins it does."""
+        if self._order.batches is None:
+            for row, reject in self._given.rejects.items():
+                writer.reject(row, reject)
+                self._tally.rejected(reject)
 
     def _finished(self, writer: UnitWriter) -> UnitOutcome:
         if self._order.batches is not None:
@@ -107,21 +117,23 @@ class UnitRun:
 
     def _batches(self) -> Iterator[UnitBatch]:
         """Yield the batches asked for, kept or submitted; the plan fixes which rows share one."""
-        size = self._batch_size
-        first, last = self._order.batches or (0, -(-len(self._rows) // size))
-        for is_kept, indices in groupby(range(first, last), key=self._kept.__contains__):
+        first, last = self._order.batches or (0, len(self._cut))
+
+        def kind(index: int) -> tuple[int, bool]:
+            return self._cut[index].group, index in self._kept
+
+        for (_, is_kept), indices in groupby(range(first, min(last, len(self._cut))), key=kind):
             run = list(indices)
-            rows = self._rows[run[0] * size : (run[-1] + 1) * size]
             if not is_kept:
-                yield from self._encoding(rows, run[0])
+                yield from self._encoding(run)
                 continue
             for index in run:
                 if self._order.batches is None:
                     yield self._taken_up(index)
 
     def _taken_up(self, index: int) -> UnitBatch:
-        kept, size = self._kept[index], self._batch_size
-        batch = UnitBatch(index=index, rows=self._rows[index * size : (index + 1) * size])
+        kept = self._kept[index]
+        batch = UnitBatch(index=index, rows=self._cut[index].rows)
         batch.rejects.update(kept.rejects)
         batch.digests.update(kept.digests)
         batch.future = Future()
@@ -130,15 +142,18 @@ class UnitRun:
         )
         return batch
 
-    def _encoding(self, rows: list[DecodeRow], first_index: int) -> Iterator[UnitBatch]:
-        """Yield the batches of ``rows``, submitted."""
-        bucket = decoded_bucket(self._order.unit.bucket, self._input)
+    def _encoding(self, indices: list[int]) -> Iterator[UnitBatch]:
+        """Yield batches of one group that follow each other, submitted."""
+        rows = [row for index in indices for row in self._cut[index].rows]
+        group = self._cut[indices[0]].group
+        planned = self._given.groups[group].bucket
+        bucket = decoded_bucket(planned, self._input)
         template = DecodeOrder(
             corpus=Folder.open(self._order.corpus_url),
             bucket=bucket,
             rows=(),
             settings=self._tools.pixels,
-            frame_numbers=frame_numbers(self._order.unit.bucket, self._input),
+            frame_numbers=frame_numbers(planned, self._input),
         )
         stream = PixelStream(
             template,
@@ -147,8 +162,8 @@ class UnitRun:
             budget=self._tools.budget,
             cancelled=self._tools.cancelled,
         )
-        index = first_index
-        collector = BatchCollector(rows, bucket, self._batch_size)
+        index = indices[0]
+        collector = BatchCollector(rows, bucket, self._sizes[group])
         for decoded in stream:
             self._count(decoded, stream)
             for batch, pixels in collector.add(decoded):
@@ -165,12 +180,13 @@ class UnitRun:
 
     def _submit(self, batch: UnitBatch, pixels_BTHWC: npt.NDArray[np.uint8]) -> None:
         keys = ["" if each.row in batch.rejects else each.key for each in batch.rows]
-        keys += [""] * (self._batch_size - len(keys))
+        keys += [""] * (len(pixels_BTHWC) - len(keys))
+        planned = self._given.groups[self._cut[batch.index].group].bucket
         request = EncodeBatch(
             pixels_BTHWC=pixels_BTHWC,
             keys=tuple(keys),
-            num_zero_frames=num_zero_frames(self._order.unit.bucket, self._input),
-            frame_rates_fps=self._frame_rates_fps(batch),
+            num_zero_frames=num_zero_frames(planned, self._input),
+            frame_rates_fps=self._frame_rates_fps(batch, planned),
         )
         if not self._order.is_careful:
             batch.future = self._tools.encoder.submit(request)
@@ -181,9 +197,9 @@ class UnitRun:
                 request, note=self._tools.noting(self._order.unit, f"batch:{batch.index}")
             )
 
-    def _frame_rates_fps(self, batch: UnitBatch) -> tuple[float, ...]:
+    def _frame_rates_fps(self, batch: UnitBatch, planned: Bucket) -> tuple[float, ...]:
         """Return the rate of each clip as the encoder sees it: a lone frame has none."""
-        if encoded_bucket(self._order.unit.bucket, self._input).num_frames == 1:
+        if encoded_bucket(planned, self._input).num_frames == 1:
             return ()
         return tuple(each.frame_rate_fps or 0.0 for each in batch.rows)
 
@@ -239,10 +255,11 @@ class UnitRun:
             digest = batch.digests.get(planned.row, b"")
             reject_or_none = batch.rejects.get(planned.row)
             if reject_or_none is not None:
-                writer.reject(planned.row, reject_or_none, source_digest=digest)
-                continue
-            fields = {name: each[at[position]] for name, each in payloads.items()}
-            writer.add(planned.row, planned.key, fields, source_digest=digest)
+                write = partial(writer.reject, planned.row, reject_or_none, source_digest=digest)
+            else:
+                fields = {name: each[at[position]] for name, each in payloads.items()}
+                write = partial(writer.add, planned.row, planned.key, fields, source_digest=digest)
+            self._written.put(planned.row, write)
         for stacked, logvar in encoded.stacks():
             self._statistics.add(
                 {name: float32_of(values) for name, values in stacked.items()},

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+ROLE_KEY = "role"
+"""Of a commit's ``software``: the file of the annotation that says which media were encoded."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitTools:
@@ -59,8 +62,13 @@ class UnitTools:
         assert self.settings is not None, "a column of texts asks for no pixels"
         return self.settings
 
-    def log(self, order: UnitOrder) -> BatchLog:
-        """Return the kept batches of the unit of ``order``."""
+    def log(self, order: UnitOrder, *, cut: str = "") -> BatchLog:
+        """Return the kept batches of the unit of ``order``.
+
+        Args:
+            order: Which unit.
+            cut: Tells how its rows were cut into batches, where that follows from their media.
+        """
         record = self.record
         identity = {
             "encoding": record.digest,
@@ -69,14 +77,19 @@ class UnitTools:
             "rows": [order.unit.first_row, order.unit.num_rows],
             "corpus": order.corpus_url,
             "software": self.software,
-            **({"texts": order.texts_of} if order.texts_of else {}),
+            **({"texts": order.annotation} if order.annotation else {}),
+            **({"cut": cut} if cut else {}),
             **({"retired": sorted(order.retired)} if order.retired else {}),
         }
         return BatchLog(self.kept, order.log_name, identity, every_s=self.keep_every_s)
 
     def writer(self, order: UnitOrder) -> UnitWriter:
         """Return what writes the unit of ``order``."""
-        provenance = Provenance(generation_digest=order.generation_digest, software=self.software)
+        is_of_role = bool(order.annotation) and self.settings is not None
+        made_of = {ROLE_KEY: order.annotation} if is_of_role else {}
+        provenance = Provenance(
+            generation_digest=order.generation_digest, software={**self.software, **made_of}
+        )
         return UnitWriter(
             self.store,
             self.record,

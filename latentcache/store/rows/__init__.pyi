@@ -1,3 +1,4 @@
+from .annotations import open_annotation as open_annotation
 from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
@@ -27,6 +28,7 @@ __all__ = [
     "find_key",
     "iter_beside",
     "iter_rows",
+    "open_annotation",
     "read_footer",
     "read_group",
     "read_rejects",

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from latentcache.core.errors import ShardCorruptError, StoreError
+from latentcache.core.rejects import RejectCode
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder
 from latentcache.store.format.records import (
@@ -69,6 +70,13 @@ class ColumnView:
     def num_quarantined(self) -> int:
         """Live rows that could not be planned or encoded."""
         return self.entry.num_quarantined
+
+    @cached_property
+    def num_absent(self) -> int:
+        """Of the quarantined ones, the rows that have no medium of the column's role."""
+        if not self.num_quarantined or "role" not in self.record.transform:
+            return 0
+        return self.quarantine()["code"].to_pylist().count(RejectCode.ABSENT.word)
 
     @property
     def num_missing(self) -> int:
