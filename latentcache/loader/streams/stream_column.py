@@ -21,7 +21,7 @@ from latentcache.loader.cache.shard_cache import ShardCache, check_file
 from latentcache.loader.gather.ragged import VaryingGather, may_vary, varies
 from latentcache.loader.gather.range_gather import open_gather
 from latentcache.loader.gather.unit_gather import Gather, Places
-from latentcache.loader.index.column_units import ColumnUnits, RunUnits
+from latentcache.loader.index.column_units import ColumnUnits, Flags, RunUnits
 from latentcache.loader.index.sample_layout import (
     SampleLayout,
     StreamField,
