@@ -13,7 +13,8 @@ from latentcache.core.errors import ConfigError, MediaError, StoreError
 from latentcache.terminal import say_first
 
 if TYPE_CHECKING:
-    from latentcache.evaluate import Pixels, PlannedSample
+    from latentcache.evaluate import Pixels, PlannedSample, RolePicture
+    from latentcache.store import ColumnView, Snapshot
 
 
 _FIRST_AND_REST = (slice(0, 1), slice(1, None))
@@ -65,7 +66,6 @@ def show(
         reconstruct,
         role_pictures,
     )
-    from latentcache.report import title_of
 
     opened = open_store(store).snapshot(snapshot)
     view = opened.column(column)
@@ -94,13 +94,7 @@ def show(
         first, rest = (psnr_db(original[part], decoded[part]) for part in _FIRST_AND_REST)
         told += f" (first frame {first:.2f}, rest {rest:.2f})"
     roles = role_pictures(opened, sample, corpus_url=options.corpus, height_px=original.shape[-3])
-    lines = (
-        f"{sample.key}   {sample.bucket.label}   {told}",
-        _where(sample),
-        *[text for text in [title_of(opened, sample)] if text != sample.source.label],
-        *(f"{each.role}: {each.label}" for each in roles),
-        f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
-    )
+    lines = _told(opened, view, sample, told, roles)
     beside = [each.picture for each in roles if each.picture is not None]
     output.write_bytes(_drawn(output, sample, (original, decoded), lines, beside))
     click.echo(f"{output}: {sample.key} {sample.bucket.label} {told}")
@@ -153,6 +147,26 @@ def _check_output(output: Path) -> None:
         )
     if not output.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output))
+
+
+def _told(
+    snapshot: "Snapshot",
+    view: "ColumnView",
+    sample: "PlannedSample",
+    told: str,
+    roles: "Sequence[RolePicture]",
+) -> list[str]:
+    """Return what is written below a sample: key and figures, source, caption, roles, encoder."""
+    from latentcache.report import title_of
+
+    title = title_of(snapshot, sample)
+    return [
+        f"{sample.key}   {sample.bucket.label}   {told}",
+        _where(sample),
+        *([title] if title != sample.source.label else []),
+        *(f"{each.role}: {each.label}" for each in roles),
+        f"{view.record.spec.get('source')}, encoding {view.record.fingerprint}",
+    ]
 
 
 def _where(sample: "PlannedSample") -> str:
