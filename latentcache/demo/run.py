@@ -152,4 +152,6 @@ def _write_samples(folder: DemoFolder, training: "TrainingFacts") -> None:
     grid = pair_grid(last.samples, last.nearest, num_columns=len(CLASS_COLOURS), scale=2)
     folder.samples.write_bytes(png_bytes(on_paper(grid, margin_px=12)))
     strip = training_strip(training.grids, num_colours=len(CLASS_COLOURS), scale=2)
-    (folder.root / "training.png").write_bytes(png_bytes(on_paper(strip, margin_px=12)))
+    names = [f"{grid.step:,} steps" for grid in training.grids] + ["nearest"]
+    paper = on_paper(strip, margin_px=12, names=names)
+    (folder.root / "training.png").write_bytes(png_bytes(paper))

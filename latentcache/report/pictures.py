@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,12 +111,24 @@ def mosaic(lines: Sequence[Sequence[Rgb]], *, scale: int) -> Rgb:
     return canvas.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def on_paper(pixels_HWC: Rgb, *, margin_px: int) -> Rgb:
-    """Return an RGBA picture on the sheet's paper, RGB, with a margin."""
-    image = Image.fromarray(pixels_HWC)
-    size = (image.width + 2 * margin_px, image.height + 2 * margin_px)
+def on_paper(pixels_HWC: Rgb, *, margin_px: int, names: Sequence[str] = ()) -> Rgb:
+    """Return an RGBA picture on the sheet's paper, RGB, with a margin.
+
+    Args:
+        pixels_HWC: The picture.
+        margin_px: On all sides.
+        names: Of its lines, which are equally high; written to their left.
+    """
+    image, font = Image.fromarray(pixels_HWC), ImageFont.load_default(size=_SHEET_FONT_PX)
+    widest_px = max((math.ceil(font.getlength(name)) for name in names), default=-margin_px)
+    left = widest_px + 2 * margin_px
+    size = (image.width + left + margin_px, image.height + 2 * margin_px)
     paper = Image.new("RGB", size, _SHEET_PAPER)
-    paper.paste(image, (margin_px, margin_px), image)
+    paper.paste(image, (left, margin_px), image)
+    drawing = ImageDraw.Draw(paper)
+    for number, name in enumerate(names):
+        middle = margin_px + (number + 0.5) * image.height / len(names)
+        drawing.text((left - margin_px, middle), name, fill=_SHEET_INK, font=font, anchor="rm")
     return np.asarray(paper)
 
 

@@ -59,7 +59,13 @@ def test_pairs_lie_side_by_side_with_clear_gaps() -> None:
     assert grid[0, 20].tolist() == [200, 200, 200, 255]
     assert grid[0, 40, 3] == 0
     assert grid[30, 60, 3] == 0  # no fourth pair
-    assert on_paper(grid, margin_px=3).shape == (48, 88, 3)
+    paper = on_paper(grid, margin_px=3)
+    assert paper.shape == (48, 88, 3)
+    named = on_paper(grid, margin_px=3, names=["one", "two"])
+    added_px = named.shape[1] - paper.shape[1]
+    assert added_px > 10
+    assert (named[:, added_px:] == paper).all()
+    assert (named[:, :added_px] != named[0, 0]).any()
 
 
 def test_strip_has_a_line_a_stage_and_one_of_nearest_pictures() -> None:
