@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -160,9 +159,6 @@ def test_a_lost_ray_is_one_sentence_and_the_next_run_goes_on(
     assert chosen_digests(store) == chosen_digests(reference_store)
 
 
-@pytest.mark.skipif(
-    version("ray") < "2.55", reason="with the oldest Ray the run was seen to end with the node"
-)
 def test_a_lost_node_costs_no_sample(
     drawn_corpus: Path,
     reference_store: Path,

@@ -64,15 +64,20 @@ class RayHealth:
         if not is_suspect and now_s - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = now_s
-        why = _refusal(socket.AF_INET, self._head)
+        why, is_certain = _silence(socket.AF_INET, self._head)
         if not why:
             self._seen_s = now_s
-            # Whoever connects to a raylet and says nothing leaves a line in its log.
-            gone = _refusal(socket.AF_UNIX, self._raylet) if is_suspect and self._raylet else ""
-            if gone:
-                raise self._lost("the raylet of this process", gone)
-        elif self._is_local or now_s - self._seen_s > _HEAD_MAY_BE_AWAY_S:
+            if is_suspect and self._raylet:
+                self._check_raylet()
+        elif (self._is_local and is_certain) or now_s - self._seen_s > _HEAD_MAY_BE_AWAY_S:
             raise self._lost(f"the head at {self._head[0]}:{self._head[1]}", why)
+
+    def _check_raylet(self) -> None:
+        # Whoever connects to a raylet and says nothing leaves a line in its log. One that is busy
+        # does not take connections at once; what is gone refuses them.
+        why, is_certain = _silence(socket.AF_UNIX, self._raylet)
+        if is_certain:
+            raise self._lost("the raylet of this process", why)
 
     def _lost(self, what: str, why: str) -> RayLostError:
         how = (
@@ -93,12 +98,13 @@ def _raylet_socket(node_id: str) -> str:
     return str(next(found, ""))
 
 
-def _refusal(family: socket.AddressFamily, address: Any) -> str:
-    """Return why nothing answers at ``address``, or ''."""
+def _silence(family: socket.AddressFamily, address: Any) -> tuple[str, bool]:
+    """Return why nothing answers at ``address``, or '', and whether nobody can be there."""
     with socket.socket(family) as client:
         client.settimeout(_CONNECT_S)
         try:
             client.connect(address)
         except OSError as error:
-            return (error.strerror or str(error)).lower()
-    return ""
+            is_certain = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+            return (error.strerror or str(error)).lower(), is_certain
+    return "", False
