@@ -1,5 +1,6 @@
 """Loader tests run on one thread: the machine is shared, and order must not depend on it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from latentcache.core.media import Bucket
 from latentcache.store import Snapshot, Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 from tests.law_examples import examples
+from tests.loader.forked_ranks import Forks, forks
 
 settings.register_profile("loader", examples(25))
 settings.load_profile("loader")
@@ -63,3 +65,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def snapshot(store: Store) -> Snapshot:
     return store.snapshot()
+
+
+@pytest.fixture(scope="session")
+def framework_forks() -> Iterator[Forks]:
+    """What forks ranks that have the frameworks imported."""
+    with forks() as found:
+        yield found

@@ -7,9 +7,6 @@ one loader draws alone.
 import importlib.util
 import itertools
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,10 +23,7 @@ from latentcache.testing.synthetic import (
     add_generation,
 )
 from tests.loader import framework_runs as runs
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-LIMIT_S = 300
+from tests.loader.forked_ranks import Forks, run_alone
 
 Lines = list[dict[str, Any]]
 
@@ -45,28 +39,13 @@ def make_store(folder: Path) -> None:
     add_column(store, SyntheticColumn(has_logvar=True))
 
 
-def lines_of(name: str, folder: Path) -> list[Lines]:
+def lines_of(name: str, folder: Path, forks: Forks) -> list[Lines]:
     """Return what each rank wrote."""
-    launcher = [sys.executable] if name == "ray_train" else TORCHRUN
-    done = subprocess.run(
-        [*launcher, str(Path(runs.__file__)), name, str(folder)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-            "ACCELERATE_USE_CPU": "1",
-            "HF_HUB_OFFLINE": "1",
-            "RAY_DEDUP_LOGS": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "180",
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
-        },
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert not done.returncode, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    script = Path(runs.__file__)
+    if name == "ray_train":
+        run_alone([str(script), name, str(folder)], folder)
+    else:
+        forks.run(script, [name, str(folder)], num_ranks=2, folder=folder)
     texts = [(folder / f"{name}.{rank}.jsonl").read_text(encoding="utf-8") for rank in (0, 1)]
     return [[json.loads(line) for line in text.splitlines()] for text in texts]
 
@@ -105,11 +84,13 @@ NEEDS = {
         for name in runs.RUNS
     ],
 )
-def test_right_in_a_plain_loop_is_right_in_the_framework(name: str, tmp_path: Path) -> None:
+def test_right_in_a_plain_loop_is_right_in_the_framework(
+    name: str, framework_forks: Forks, tmp_path: Path
+) -> None:
     if importlib.util.find_spec(NEEDS.get(name, name)) is None:
         pytest.skip(f"{name} is not installed; install the extra named frameworks")
     make_store(tmp_path)
-    both = lines_of(name, tmp_path)
+    both = lines_of(name, tmp_path, framework_forks)
     trained = [of_kind(lines, "train") for lines in both]
     for rank, lines in enumerate(trained):
         assert [(line["rows"], line["seeds"]) for line in lines] == expected(tmp_path, rank)

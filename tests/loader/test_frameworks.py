@@ -6,32 +6,30 @@ by step, must be those that one loader draws.
 
 import importlib.util
 import itertools
-import os
 import re
-import subprocess
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from latentcache.loader import LatentLoader
 from tests.docs.quickstart_store import build_store
+from tests.loader.forked_ranks import Forks, run_alone
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "frameworks.md").read_text(encoding="utf-8")
 FIRST, LAST = 2, 4
-LIMIT_S = 300
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
-# Ray would listen on the machine's own address; the example starts it as a user would.
-START_RAY = """
+# Ray would listen on the machine's own address, and start once for each run of the example.
+ON_RAY = """
 import runpy, sys
 import ray
 ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=2**27,
          _node_ip_address="127.0.0.1")
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+for arguments in ({both!r}, {alone!r}):
+    sys.argv = ["example.py", *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -42,38 +40,38 @@ class Example:
     Attributes:
         heading: Of the section.
         needs: Module that must be installed.
-        launcher: Before the number of processes where it is given there.
-        environment: Added.
+        starts_ranks: The example itself starts its ranks, as many as its last argument says.
     """
 
     heading: str
     needs: str = "torch"
-    launcher: list[str] | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+    starts_ranks: bool = False
 
-    def command(self, num_processes: int, until_step: int) -> list[str]:
-        if self.launcher is not None:
-            return [*self.launcher, str(num_processes), "example.py", str(until_step)]
-        script = ["start_ray.py", "example.py"] if self.needs == "ray" else ["example.py"]
-        return [sys.executable, *script, str(until_step), str(num_processes)]
+    def arguments(self, num_processes: int, until_step: int) -> list[str]:
+        return [str(until_step), *([str(num_processes)] if self.starts_ranks else [])]
+
+    def run(self, forks: Forks, folder: Path, num_processes: int, until_step: int) -> str:
+        """Return what the ranks print."""
+        arguments = self.arguments(num_processes, until_step)
+        if self.heading == "torchrun with DDP" and num_processes > 1:
+            return run_alone([*TORCHRUN, str(num_processes), "example.py", *arguments], folder)
+        return forks.run(
+            folder / "example.py",
+            arguments,
+            num_ranks=1 if self.starts_ranks else num_processes,
+            folder=folder,
+            sets_ranks=not self.starts_ranks,
+        )
 
 
 EXAMPLES = [
-    Example("torchrun with DDP", launcher=TORCHRUN),
-    Example("FSDP2", launcher=TORCHRUN),
-    Example("Accelerate", "accelerate", TORCHRUN, {"ACCELERATE_USE_CPU": "1"}),
-    Example("Lightning", "lightning"),
-    Example("Hugging Face Trainer", "transformers", TORCHRUN, {"ACCELERATE_USE_CPU": "1"}),
-    Example(
-        "Ray Train",
-        "ray",
-        environment={
-            "RAY_DEDUP_LOGS": "0",
-            "RAY_raylet_start_wait_time_s": "180",
-            "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
-        },
-    ),
+    Example("torchrun with DDP"),
+    Example("FSDP2"),
+    Example("Accelerate", "accelerate"),
+    Example("Lightning", "lightning", starts_ranks=True),
+    Example("Hugging Face Trainer", "transformers"),
 ]
+RAY_TRAIN = Example("Ray Train", "ray", starts_ranks=True)
 
 
 def block(heading: str, language: str = "python") -> str:
@@ -92,26 +90,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}",
-            "OMP_NUM_THREADS": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert not done.returncode, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout + done.stderr
-
-
 def seen(output: str) -> dict[int, list[int]]:
     """Return each step's rows, sorted: ranks print in any order, and Ray prints lines twice."""
     found: dict[int, list[int]] = {}
@@ -126,28 +104,42 @@ def expected(folder: Path) -> dict[int, list[int]]:
     return {batch.facts.step: sorted(batch["row"].tolist()) for batch in batches}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "example",
-    [
-        pytest.param(one, id=one.heading, marks=pytest.mark.ray if one.needs == "ray" else ())
-        for one in EXAMPLES
-    ],
-)
-def test_ranks_see_what_one_process_sees_and_resume_as_fewer(
-    example: Example, built: Path, tmp_path: Path
-) -> None:
+def laid_out(example: Example, built: Path, folder: Path) -> None:
     if importlib.util.find_spec(example.needs) is None:
         pytest.skip(f"{example.needs} is not installed; install the extra named frameworks")
-    (tmp_path / "build").symlink_to(built / "build")
-    (tmp_path / "step.py").write_text(block("What the examples share"))
-    (tmp_path / "start_ray.py").write_text(START_RAY)
-    (tmp_path / "example.py").write_text(block(example.heading))
-    both = seen(run(example.command(2, FIRST), tmp_path, example.environment))
-    alone = seen(run(example.command(1, LAST), tmp_path, example.environment))
+    (folder / "build").symlink_to(built / "build")
+    (folder / "step.py").write_text(block("What the examples share"))
+    (folder / "example.py").write_text(block(example.heading))
+
+
+def check(both: dict[int, list[int]], alone: dict[int, list[int]], built: Path) -> None:
     assert sorted(both) == list(range(FIRST))
     assert sorted(alone) == list(range(FIRST, LAST))
     assert {**both, **alone} == expected(built)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [pytest.param(one, id=one.heading) for one in EXAMPLES])
+def test_ranks_see_what_one_process_sees_and_resume_as_fewer(
+    example: Example, built: Path, framework_forks: Forks, tmp_path: Path
+) -> None:
+    laid_out(example, built, tmp_path)
+    both = seen(example.run(framework_forks, tmp_path, 2, FIRST))
+    alone = seen(example.run(framework_forks, tmp_path, 1, LAST))
+    check(both, alone, built)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_workers_of_ray_train_see_what_one_process_sees_and_resume_as_fewer(
+    built: Path, tmp_path: Path
+) -> None:
+    laid_out(RAY_TRAIN, built, tmp_path)
+    arguments = {"both": RAY_TRAIN.arguments(2, FIRST), "alone": RAY_TRAIN.arguments(1, LAST)}
+    (tmp_path / "on_ray.py").write_text(ON_RAY.format(**arguments))
+    steps = seen(run_alone(["on_ray.py"], tmp_path))
+    both = {step: rows for step, rows in steps.items() if step < FIRST}
+    check(both, {step: rows for step, rows in steps.items() if step >= FIRST}, built)
 
 
 FOLDER_SCRIPT = """
@@ -195,7 +187,9 @@ def changed(heading: str) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_scripts_that_read_a_folder_or_encode_read_a_store_after_the_change(built: Path) -> None:
+def test_scripts_that_read_a_folder_or_encode_read_a_store_after_the_change(
+    built: Path, framework_forks: Forks
+) -> None:
     if importlib.util.find_spec("accelerate") is None:
         pytest.skip("accelerate is not installed; install the extra named frameworks")
     (built / "step.py").write_text(block("What the examples share"))
@@ -209,8 +203,8 @@ def test_scripts_that_read_a_folder_or_encode_read_a_store_after_the_change(buil
     )
     (built / "folder.py").write_text(FOLDER_SCRIPT + resumed)
     (built / "loop.py").write_text(LOOP_SCRIPT + loop_after)
-    one = seen(run([sys.executable, "folder.py"], built, {}))
-    two = seen(run([sys.executable, "loop.py"], built, {}))
+    one = seen(framework_forks.run(built / "folder.py", [], folder=built, sets_ranks=False))
+    two = seen(framework_forks.run(built / "loop.py", [], folder=built, sets_ranks=False))
     whole = expected(built)
     assert one == whole
     assert two == {step: whole[step] for step in (0, 1)}
