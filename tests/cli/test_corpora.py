@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from latentcache.loader import LatentLoader
@@ -11,8 +10,6 @@ from latentcache.store import Store
 from latentcache.testing.drawn import marked_picture
 from tests.cli.conftest import Cli
 from tests.plan.conftest import tar_bytes
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 FLAGS = ["--resolution", "64", "--device", "cpu", "--actors", "1"]
 

@@ -1,4 +1,4 @@
-"""The commands on a real Ray: as a user's processes where that matters, else in this one."""
+"""The commands for real: as a user's processes where that matters, else in this one."""
 
 import json
 import re
@@ -14,7 +14,7 @@ import pytest
 from latentcache.testing.drawn import write_drawn_corpus
 from tests.cli.conftest import Cli
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
+pytestmark = pytest.mark.slow
 
 NUM_GOOD, NUM_BROKEN = 24, 3
 ENCODE = ["--device", "cpu", "--actors", "1"]

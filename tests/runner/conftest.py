@@ -1,5 +1,6 @@
 """What the runner's tests share: drawn corpora, runs in this process, runs to be killed."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from latentcache.runner import (
     build,
 )
 from latentcache.store import Store
-from latentcache.testing.drawn import write_drawn_corpus
+from latentcache.testing.drawn import marked_picture, write_drawn_corpus
 
 RESOLUTION_PX = 64
 ROWS_PER_SHARD = 16
@@ -32,9 +33,12 @@ def drawn_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def build_store(local_ray: None) -> Build:
-    """A function that builds a store on this process's Ray and returns the encode result."""
+@pytest.fixture(scope="session")
+def build_store() -> Build:
+    """A function that builds a store and returns the encode result.
+
+    Workers are this machine's; Ray's where a Ray runs in this process (``local_ray``).
+    """
 
     def run(
         corpus: Path,
@@ -72,11 +76,30 @@ def chosen_digests() -> Callable[[Path | str], dict[str, tuple[str, str]]]:
     return read
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reference_store(
     drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A store that nothing disturbed, of the fakes' arithmetic."""
     store = tmp_path_factory.mktemp("reference") / "store"
     build_store(drawn_corpus, store, "latentcache.testing.fakes:FakeEncoder")
+    return store
+
+
+@pytest.fixture(scope="session")
+def marked_corpus(drawn_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn corpus with one more picture, on which faulty encoders misbehave."""
+    folder = tmp_path_factory.mktemp("marked") / "corpus"
+    shutil.copytree(drawn_corpus, folder)
+    marked_picture(96, 96).save(folder / "marked.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    marked_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The store of a well-behaved encoder over the marked corpus."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    build_store(marked_corpus, store, "latentcache.testing.fakes:FakeEncoder")
     return store

@@ -22,7 +22,7 @@ from latentcache.runner import (
 )
 from latentcache.store import Store, verify_snapshot
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 Build = Callable[..., EncodeResult]
 Digests = Callable[[Path | str], dict[str, tuple[str, str]]]

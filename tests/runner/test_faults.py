@@ -11,7 +11,7 @@ from latentcache.runner import EncodeResult, Resources
 from latentcache.store import Store
 from latentcache.testing.drawn import marked_picture, write_drawn_corpus
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 Build = Callable[..., EncodeResult]
 Digests = Callable[[Path], dict[str, tuple[str, str]]]
@@ -19,25 +19,6 @@ _FAKES = "latentcache.testing.fakes"
 
 _ONE_ACTOR = Resources(num_actors=1)
 """Half the processes to start, where their number is not the point."""
-
-
-@pytest.fixture(scope="module")
-def marked_corpus(drawn_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn corpus with one more picture, on which faulty encoders misbehave."""
-    folder = tmp_path_factory.mktemp("marked") / "corpus"
-    shutil.copytree(drawn_corpus, folder)
-    marked_picture(96, 96).save(folder / "marked.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    marked_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The store of a well-behaved encoder over the marked corpus."""
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    build_store(marked_corpus, store, f"{_FAKES}:FakeEncoder")
-    return store
 
 
 @pytest.mark.parametrize(
@@ -57,10 +38,17 @@ def test_a_poisonous_sample_costs_itself_alone(
     build_store: Build,
     tmp_path: Path,
 ) -> None:
-    store = tmp_path / "store"
     # Where actors die, two of them: what the other one finishes between is progress.
     resources = None if reason.startswith("crashed") else _ONE_ACTOR
+    store = tmp_path / "store"
     result = build_store(marked_corpus, store, f"{_FAKES}:{fake}", resources=resources)
+    check_costs_itself_alone(store, result, reason, undisturbed)
+
+
+def check_costs_itself_alone(
+    store: Path, result: EncodeResult, reason: str, undisturbed: Path
+) -> None:
+    """Check that the marked picture alone is in quarantine, and the others as they were."""
     assert (result.planned, result.encoded, result.quarantined) == (121, 120, 1)
     view = Store.open(store).snapshot().columns["latents"]
     (row,) = view.quarantine().to_pylist()

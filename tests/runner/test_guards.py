@@ -83,7 +83,6 @@ def test_an_encoding_of_other_pixels_is_said_and_of_other_options_not(tmp_path: 
     assert other_pixels(store, record(new)) == ""
 
 
-@pytest.mark.ray
 @pytest.mark.slow
 def test_a_moved_corpus_and_a_broken_encoder_leave_the_column_as_it_is(
     build_store: Build, tmp_path: Path

@@ -21,7 +21,7 @@ from latentcache.runner import (
 )
 from latentcache.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 Build = Callable[..., EncodeResult]
 
@@ -80,6 +80,7 @@ _READABLE = re.compile(r"[a-z0-9][^\n]{20,220}[^.\n]")
 _INTERNALS = re.compile(r"0x|Error\b|Traceback|avcodec|errno|None|/tmp|/work")
 
 
+@pytest.mark.ray
 def test_every_video_is_encoded_or_quarantined_with_a_reason_one_can_read(
     shared_data: Path, local_ray: None, tmp_path: Path
 ) -> None:
