@@ -133,7 +133,8 @@ def test_an_estimate_writes_nothing(cli: Cli, corpus: Path, tmp_path: Path) -> N
 @pytest.fixture
 def running(corpus: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A slow build that has begun to encode, logging to ``tmp_path / "log"``."""
-    command = ["build", corpus, tmp_path / "store", *FLAGS, "--encoder", SLOW, "--batch-size", "1"]
+    flags = [*FLAGS, "--rows-per-shard", "2", "--encoder", SLOW, "--batch-size", "1"]
+    command = ["build", corpus, tmp_path / "store", *flags]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(
         [sys.executable, "-m", "latentcache", *map(str, command)],
         stdout=subprocess.DEVNULL, stderr=log,

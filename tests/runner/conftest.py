@@ -46,10 +46,11 @@ def build_store() -> Build:
         encoder: str = "dct",
         *,
         resources: Resources | None = None,
+        rows_per_shard: int = ROWS_PER_SHARD,
         **encode: object,
     ) -> EncodeResult:
         resources = resources or Resources()
-        plan = PlanOptions(resolution_px=RESOLUTION_PX, rows_per_shard=ROWS_PER_SHARD)
+        plan = PlanOptions(resolution_px=RESOLUTION_PX, rows_per_shard=rows_per_shard)
         options = EncodeOptions(encoder=encoder, **encode)  # type: ignore[arg-type]  # test shorthand
         _, result = build(
             str(store),
@@ -74,16 +75,6 @@ def chosen_digests() -> Callable[[Path | str], dict[str, tuple[str, str]]]:
         }
 
     return read
-
-
-@pytest.fixture(scope="session")
-def reference_store(
-    drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A store that nothing disturbed, of the fakes' arithmetic."""
-    store = tmp_path_factory.mktemp("reference") / "store"
-    build_store(drawn_corpus, store, "latentcache.testing.fakes:FakeEncoder")
-    return store
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The main job: running it again finishes what is missing and changes nothing else."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,13 +183,11 @@ def test_a_swap_serves_the_new_encoder_and_keeps_the_old_snapshot(own_store: Pat
 def test_a_store_on_s3_has_the_same_bytes_as_a_local_one(
     drawn_corpus: Path,
     built: tuple[Path, EncodeResult],
+    build_store: Build,
     chosen_digests: Digests,
     s3_url: str,
 ) -> None:
-    # A process of its own, because a Ray that runs already knows nothing of the endpoint.
-    command = [sys.executable, "-m", "latentcache", "build", str(drawn_corpus), f"{s3_url}/store"]
-    options = ["--resolution", "64", "--rows-per-shard", "16", "--actors", "1"]
-    subprocess.run([*command, *options], check=True, capture_output=True, timeout=300)
+    build_store(drawn_corpus, f"{s3_url}/store", resources=_ONE_ACTOR)
     local = Store.open(built[0]).snapshot(1).columns["latents"]
     expected = {
         str(each.unit.unit): (each.tar.sha256 if each.tar else "", each.meta.sha256)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latentcache.runner import EncodeResult, Resources
+from latentcache.runner import EncodeResult
 from tests.runner.test_faults import check_costs_itself_alone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
@@ -18,27 +18,3 @@ def test_a_sample_that_kills_its_actor_costs_itself_alone(
 ) -> None:
     result = build_store(marked_corpus, tmp_path / "store", _CRASHING)
     check_costs_itself_alone(tmp_path / "store", result, "crashed: the encoder dies", undisturbed)
-
-
-def test_a_crash_that_passes_changes_no_byte(
-    marked_corpus: Path,
-    undisturbed: Path,
-    build_store: Callable[..., EncodeResult],
-    chosen_digests: Callable[[Path], dict[str, tuple[str, str]]],
-    tmp_path: Path,
-) -> None:
-    build_store(marked_corpus, tmp_path / "store", f"{_CRASHING}:once={tmp_path / 'struck'}")
-    assert (tmp_path / "struck").exists(), "the fault never happened"
-    assert chosen_digests(tmp_path / "store") == chosen_digests(undisturbed)
-
-
-def test_a_hanging_encoder_is_found_on_ray_too(
-    marked_corpus: Path, build_store: Callable[..., EncodeResult], tmp_path: Path
-) -> None:
-    result = build_store(
-        marked_corpus,
-        tmp_path / "store",
-        "latentcache.testing.fakes:HangingEncoder",
-        resources=Resources(num_actors=1, batch_time_limit_s=2.0),
-    )
-    assert (result.encoded, result.quarantined) == (120, 1)
