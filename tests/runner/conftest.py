@@ -94,3 +94,13 @@ def undisturbed(
     store = tmp_path_factory.mktemp("undisturbed") / "store"
     build_store(marked_corpus, store, "latentcache.testing.fakes:FakeEncoder")
     return store
+
+
+@pytest.fixture(scope="session")
+def reference_store(
+    drawn_corpus: Path, build_store: Build, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store that nothing disturbed, of the fakes' arithmetic."""
+    store = tmp_path_factory.mktemp("reference") / "store"
+    build_store(drawn_corpus, store, "latentcache.testing.fakes:FakeEncoder")
+    return store
