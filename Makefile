@@ -21,9 +21,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/latentcache demo build/demo
 
-# Much of the tests is waiting, so two files at a time; WORKERS=0 runs all in one process.
+# Much of the tests is waiting, so two files at a time; WORKERS=0 runs all in one process. Files
+# keep their order, which is that of tests/conftest.py: slow ones first.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FAST := 'not ray and not s3 and not slow and not gpu'
 
 test: $(INSTALLED)
@@ -41,7 +42,8 @@ test-oldest-ray: $(INSTALLED)
 	  > "$$(echo build/oldest-ray/lib/python3*/site-packages)/of_venv.pth"
 	build/oldest-ray/bin/python -m pytest -W ignore::ResourceWarning \
 	  -W ignore::pytest.PytestUnraisableExceptionWarning \
-	  tests/runner/test_build.py tests/runner/test_kill.py tests/runner/test_long_clips.py
+	  tests/runner/test_faults_on_ray.py tests/runner/test_clips.py tests/runner/test_kill.py \
+	  tests/runner/test_long_clips.py
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
 check: check-static test-fast

@@ -46,7 +46,7 @@ def digest_with(**environment: str) -> str:
 
 
 def test_threads_change_no_bit() -> None:
-    digests = {digest_with(OPENBLAS_NUM_THREADS=number) for number in ("1", "2", "4")}
+    digests = {digest_with(OPENBLAS_NUM_THREADS=number) for number in ("1", "4")}
     assert len(digests) == 1
 
 
