@@ -49,7 +49,7 @@ def test_reject_codes_are_numbers_that_never_change() -> None:
         "bomb": 6, "unsupported": 7, "too_small": 8, "too_narrow": 9, "not_an_image": 10,
         "size_mismatch": 11, "timed_out": 12, "crashed": 13, "non_finite": 14,
         "encoder_failed": 15, "duplicate": 16, "changed": 17, "bad_record": 18, "too_short": 19,
-        "stands_still": 20,
+        "stands_still": 20, "retired": 21, "absent": 22,
     }  # fmt: skip
 
 

@@ -353,3 +353,28 @@ def test_forty_references_in_a_row_leave_sixteen_and_say_so(tmp_path: Path) -> N
         each for each in result.generation.totals["findings"] if each["kind"] == "further_of_role"
     ]
     assert found["count"] == 24 * NUM
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_role_is_the_same_on_ray(store: Path, tmp_path: Path, local_ray: None) -> None:
+    shutil.copytree(store, tmp_path / "other")
+    for place, without_ray in ((store, 2000), (tmp_path / "other", 0)):
+        encode_column(
+            str(place),
+            EncodeRequest(
+                column="control",
+                encode=EncodeOptions(
+                    input="role:control", role_geometry="own", role_resolution=96, batch_size=2
+                ),
+                resources=Resources(
+                    num_actors=1,
+                    max_quarantine=1.0,
+                    without_ray=without_ray,
+                    address="auto" if not without_ray else "local",
+                ),
+            ),
+            reporter=SilentReporter(),
+        )
+    one, other = (open_store(str(each)).snapshot() for each in (store, tmp_path / "other"))
+    assert _checksums(one) == _checksums(other)
