@@ -28,6 +28,7 @@ from .run_options import Resources as Resources
 from .run_progress import Reporter as Reporter
 from .run_progress import RunProgress as RunProgress
 from .run_progress import SilentReporter as SilentReporter
+from .stale_rows import num_stale as num_stale
 from .swapping import SwapEstimate as SwapEstimate
 from .swapping import SwapResult as SwapResult
 from .swapping import estimate_swap as estimate_swap
@@ -61,6 +62,7 @@ __all__ = [
     "estimate",
     "estimate_swap",
     "lay_over",
+    "num_stale",
     "parse_setting",
     "plan_corpus",
     "read_recipe",

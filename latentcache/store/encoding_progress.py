@@ -34,6 +34,7 @@ class EncodingProgress:
         is_served: By the snapshot that was asked for.
         planned: ``encoded + quarantined + absent + missing``.
         absent: Rows that have no medium of the column's role, as far as a snapshot tells.
+        stale: Encoded rows whose text or medium of a role is another by now; who asks fills it in.
         num_bytes: Of tars.
         transform: That made its pixels, as the encoding's record has it.
         recent: (landed at, rows) of the newest commits, in seconds since the epoch.
@@ -55,6 +56,7 @@ class EncodingProgress:
     is_given_up: bool = False
     damage: Sequence[str] = ()
     absent: int = 0
+    stale: int = 0
 
     @property
     def missing(self) -> int:

@@ -213,8 +213,19 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+def stale_in_status(store: Path, capsys: pytest.CaptureFixture[str]) -> int:
+    """Return how many controls ``status`` calls stale, in its lines and in its JSON alike."""
+    capsys.readouterr()
+    assert run(["status", str(store)]) == 0
+    said = capsys.readouterr().out
+    assert run(["status", str(store), "--json"]) == 0
+    count = int(json.loads(capsys.readouterr().out)["columns"]["control"]["stale"])
+    assert ("stale" in said) == (count > 0)
+    return count
+
+
 def test_a_new_control_makes_its_row_stale_and_an_old_one_touched_does_not(
-    store: Path, tmp_path: Path
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = encode(store, "control", "role:control")
     before = rows_of(open_store(str(store)).snapshot().columns["control"])
@@ -227,7 +238,9 @@ def test_a_new_control_makes_its_row_stale_and_an_old_one_touched_does_not(
         str(store), request(tmp_path / "corpus", (role,), update=True), reporter=SilentReporter()
     )
     told = Telling()
+    assert stale_in_status(store, capsys) == 1
     second = encode(store, "control", "role:control", told)
+    assert stale_in_status(store, capsys) == 0
     assert any("1 samples have another control" in text for text in told.said)
     assert (second.encoded, second.quarantined, second.absent) == (
         first.encoded, first.quarantined, first.absent,

@@ -24,6 +24,7 @@ from latentcache.runner import (
     SilentReporter,
     build,
     encode_column,
+    num_stale,
 )
 from latentcache.store import Store, TensorBytes, verify_snapshot
 from latentcache.testing.drawn import write_drawn_corpus
@@ -186,7 +187,10 @@ def test_a_revised_caption_makes_just_its_row_stale(
     revise(store, captions)
     monkeypatch.setenv(SEEN_VARIABLE, str(tmp_path / "seen"))
     telling = Telling()
+    (record,) = store.encodings("text")
+    assert num_stale(store, record) == 2
     assert encode_texts(store, WORDS, telling).encoded == NUM_ROWS
+    assert num_stale(store, record) == 0
     assert any("2 samples have another caption" in line for line in telling.said)
     lines = (tmp_path / "seen").read_text().splitlines()
     given = [text for line in lines for text in json.loads(line)]

@@ -42,6 +42,7 @@ def progress_json(each: EncodingProgress) -> dict[str, Any]:
         "encoded": each.encoded,
         "quarantined": each.quarantined,
         **({"absent": each.absent} if "role" in each.transform else {}),
+        **({} if _is_of_sample(each) else {"stale": each.stale}),
         "missing": each.missing,
         "bytes": each.num_bytes,
         "damaged": list(each.damage),
@@ -69,6 +70,10 @@ def mixed_pixels(encodings: Sequence[EncodingProgress]) -> str:
     return ""
 
 
+def _is_of_sample(each: EncodingProgress) -> bool:
+    return parse_input(recorded_input(each.transform)).is_of_sample
+
+
 def _row(each: EncodingProgress, *, has_roles: bool) -> tuple[object, ...]:
     return (
         each.column,
@@ -90,6 +95,11 @@ def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
             f"{count_text(len(each.damage), 'object')}; run latentcache verify --repair"
         )
         yield from (f"  {what}" for what in each.damage[:_SHOWN_DAMAGE])
+    if each.stale:
+        yield (
+            f"{each.column}: {count_text(each.stale, 'sample')} stale: what they were made of "
+            f"({recorded_input(each.transform)}) is another by now; run encode again"
+        )
     if not each.missing:
         return
     name = f"{each.column} ({each.encoder}, {each.fingerprint[:12]})"

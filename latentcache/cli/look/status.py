@@ -1,5 +1,6 @@
 """``latentcache status``: what is planned, encoded, quarantined and missing."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +10,7 @@ from latentcache.cli.flags import json_flag, note
 from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
 from latentcache.cli.look.watching import watch
 from latentcache.cli.results import DAMAGED
+from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def _print_status(
 
     numbers = store.snapshots()
     snapshot = store.snapshot(number) if numbers or number is not None else None
-    encodings = read_progress(store, snapshot, column)
+    encodings = [_with_stale(store, each) for each in read_progress(store, snapshot, column)]
     planned = num_planned(store)
     shown = snapshot.number if snapshot else None
     if as_json:
@@ -97,6 +99,16 @@ def _print_status(
         click.echo(f"snapshot: {shown}{also}")
     print_progress(encodings)
     return encodings
+
+
+def _with_stale(store: "Store", each: "EncodingProgress") -> "EncodingProgress":
+    """Return ``each`` with how many of its rows are stale, if it is served and can have such."""
+    if not each.is_served or parse_input(recorded_input(each.transform)).is_of_sample:
+        return each
+    from latentcache.runner import num_stale
+
+    record = store.read_encoding(each.column, each.fingerprint)
+    return replace(each, stale=num_stale(store, record))
 
 
 def _status_json(

@@ -4,9 +4,7 @@ A commit names the revision that it was made of. What differs from it in a later
 a row: the digest of the bytes decides whether the row is stale.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +15,7 @@ from latentcache.core.roles import RoleEntry, role_annotation, role_of_annotatio
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.plan import open_source
 from latentcache.runner.text.text_source import AnnotationFiles, newest_files, read_values
-from latentcache.runner.units.unit_tools import ROLE_KEY
+from latentcache.runner.units.unit_tools import MADE_OF
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import Commit, CommitRef, EncodingRecord, Generation, Store
 from latentcache.store.format import read_meta
@@ -66,7 +64,12 @@ def read_entries(folder: Folder, generation: Generation, file: str, unit: UnitRa
 
 
 def stale_rows(
-    store: Store, record: EncodingRecord, table: RoleTable, corpus_url: str
+    store: Store,
+    record: EncodingRecord,
+    table: RoleTable,
+    corpus_url: str,
+    *,
+    is_asked_only: bool = False,
 ) -> dict[UnitId, npt.NDArray[np.int64]]:
     """Return the committed units that hold rows of other media than there are now, and these rows.
 
@@ -75,6 +78,7 @@ def stale_rows(
         record: An encoding of a role.
         table: Where the media lie now.
         corpus_url: Root of their paths.
+        is_asked_only: Nothing is encoded for it: media that cannot be read now count as they were.
     """
     root = Folder.open(corpus_url)
     generations = {each.number: each for each in store.generations()}
@@ -85,7 +89,7 @@ def stale_rows(
     def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
         unit, ref = each
         commit, now = store.read_commit(ref), table.file_of(unit)
-        then = str(commit.software.get(ROLE_KEY, ""))
+        then = str(commit.software.get(MADE_OF, ""))
         if now == then:
             return np.zeros(0, np.int64)
         generation = generations[unit.generation]
@@ -97,7 +101,13 @@ def stale_rows(
             for at, entry in enumerate(entries)
             if at not in is_gone and (before is None or before[at] != entry)
         ]
-        return np.array(_of_other_bytes(store, root, unit, commit, entries, differing), np.int64)
+        digests = _digests(store, unit, commit) if differing else []
+        stale = [
+            unit.first_row + at
+            for at in differing
+            if not _is_same(root, entries[at], digests[at], or_unreadable=is_asked_only)
+        ]
+        return np.array(stale, np.int64)
 
     found = zip(committed, map_ahead(compared, committed), strict=True)
     return {unit.unit: rows for (unit, _), rows in found if len(rows)}
@@ -113,32 +123,20 @@ def _entries_before(
         return None
 
 
-def _of_other_bytes(
-    store: Store,
-    root: Folder,
-    unit: UnitRange,
-    commit: Commit,
-    entries: Entries,
-    differing: Sequence[int],
-) -> list[int]:
-    """Return those rows whose media have other bytes than were encoded."""
-    if not differing:
-        return []
+def _digests(store: Store, unit: UnitRange, commit: Commit) -> list[bytes]:
+    """Return the digest of each row's medium as it was encoded; zeros where it had none."""
     name = commit.meta.name
     data = store.folder.read(name)
     meta = read_meta(data, first_row=unit.first_row, num_rows=unit.num_rows, where=name)
-    return [
-        unit.first_row + at
-        for at in differing
-        if _digest(root, entries[at]) != meta.source_digest[at].tobytes()
-    ]
+    return [meta.source_digest[at].tobytes() for at in range(unit.num_rows)]
 
 
-def _digest(root: Folder, entry: RoleEntry | None) -> Any:
+def _is_same(root: Folder, entry: RoleEntry | None, digest: bytes, *, or_unreadable: bool) -> bool:
+    """Whether a row's medium has the bytes that were encoded."""
     if entry is None:
-        return None
+        return not any(digest)
     try:
-        with open_source(root, entry.source) as (_, _, digest):
-            return digest
+        with open_source(root, entry.source) as (_, _, found):
+            return found == digest
     except MediaError:
-        return None
+        return or_unreadable

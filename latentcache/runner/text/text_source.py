@@ -17,6 +17,7 @@ import pyarrow as pa
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId, UnitRange
+from latentcache.runner.units.unit_tools import MADE_OF
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import (
     Annotation,
@@ -139,7 +140,10 @@ def stale_rows(
 
     def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
         unit, ref = each
-        name = store.read_commit(ref).meta.name
+        commit = store.read_commit(ref)
+        if source.file_of(unit) == commit.software.get(MADE_OF):
+            return np.zeros(0, np.int64)
+        name = commit.meta.name
         meta = read_meta(
             store.folder.read(name), first_row=unit.first_row, num_rows=unit.num_rows, where=name
         )

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-ROLE_KEY = "role"
-"""Of a commit's ``software``: the file of the annotation that says which media were encoded."""
+MADE_OF = "annotation"
+"""Of a commit's ``software``: the file of the annotation that was encoded, or says which media."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +85,7 @@ class UnitTools:
 
     def writer(self, order: UnitOrder) -> UnitWriter:
         """Return what writes the unit of ``order``."""
-        is_of_role = bool(order.annotation) and self.settings is not None
-        made_of = {ROLE_KEY: order.annotation} if is_of_role else {}
+        made_of = {MADE_OF: order.annotation} if order.annotation else {}
         provenance = Provenance(
             generation_digest=order.generation_digest, software={**self.software, **made_of}
         )
