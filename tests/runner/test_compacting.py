@@ -31,7 +31,7 @@ from latentcache.store.units import iter_unit
 from tests.store.stopping import StoppedError, stopping
 
 GONE = ("cats/3.png", "dogs/4.png")
-TEXTS = "latentcache.testing.text_fakes:tiny_text"
+WORDS = "latentcache.testing.text_fakes:WordTower"
 
 
 def encode(column: str, **options: object) -> EncodeRequest:
@@ -254,3 +254,39 @@ def test_a_unit_whose_samples_are_all_gone_has_no_tar(store: Store) -> None:
     tars = list(Path(store.folder.url).glob("encodings/*/*/shards/*.tar"))
     with tarfile.open(tars[0]) as tar:
         assert not {each.name.partition(".")[0] for each in tar.getmembers()} & set(names)
+
+
+def keys_in_tars(store: Store, column: str) -> set[str]:
+    """Return the samples that any tar of a column holds."""
+    found: set[str] = set()
+    for path in Path(store.folder.url).glob(f"encodings/{column}/*/shards/*.tar"):
+        with tarfile.open(path) as tar:
+            found |= {each.name.partition(".")[0] for each in tar.getmembers()}
+    return found
+
+
+def test_what_was_retired_is_not_encoded_into_new_columns(store: Store) -> None:
+    url, keys = store.folder.url, _keys(store)
+    gone = {keys[path] for path in GONE}
+    retire_samples(store, GONE)
+    for request in (
+        encode("third", encoder="dct:block=16"),
+        encode("text", encoder=WORDS, input="text:caption"),
+    ):
+        encode_column(url, request, reporter=SilentReporter())
+        entry = store.snapshot().column(request.column).entry
+        assert (entry.num_encoded, entry.num_quarantined, entry.num_missing) == (22, 0, 0)
+        assert keys_in_tars(store, request.column) == set(keys.values()) - gone
+    assert verify_snapshot(store.snapshot()).ok
+
+
+def test_text_columns_are_compacted_and_not_stale_afterwards(store: Store) -> None:
+    url, keys = store.folder.url, _keys(store)
+    request = encode("text", encoder=WORDS, input="text:caption")
+    encode_column(url, request, reporter=SilentReporter())
+    retire_samples(store, GONE)
+    swept(store)
+    assert keys_in_tars(store, "text") == set(keys.values()) - {keys[path] for path in GONE}
+    again = encode_column(url, request, reporter=SilentReporter())
+    assert again.newly_encoded == 0
+    assert verify_snapshot(store.snapshot()).ok
