@@ -7,7 +7,7 @@ values to the model's space is the normalizer, which is empty where the cache ho
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from latentcache.exchange.imported_encoding import (
     imported_record,
     num_channels,
 )
+from latentcache.exchange.imported_rows import ByRow, MatchedCache, planned_pictures
 from latentcache.exchange.layouts.foreign import ForeignSample, Reading, Unreadable
 from latentcache.exchange.layouts.known_layouts import LAYOUTS
 from latentcache.stats import count_stored, merge_arrays
@@ -41,6 +42,7 @@ from latentcache.store import (
     TensorBytes,
     UnitWriter,
 )
+from latentcache.store.format import STORE_NAME
 from latentcache.store.rows import PLAN_SCHEMA, REJECTS_SCHEMA
 
 IMPORTED = "imported"
@@ -54,7 +56,7 @@ class ImportResult:
     """What became of a cache.
 
     Attributes:
-        num_samples: Planned and written.
+        num_samples: Planned and written; of a column, rows of the plan.
         num_refused: Files that gave no sample, by reason code; they are in quarantine.
         left_out: What is none of the latents, counted by what it is.
         unnamed: Samples whose picture the cache does not name.
@@ -75,33 +77,45 @@ class ImportResult:
 def import_cache(
     cache_url: str | Path, store_url: str | Path, request: ImportRequest, *, on_progress: Progress
 ) -> ImportResult:
-    """Make a store of another trainer's cache; finishes what it finds begun.
+    """Make a store of another trainer's cache, or a column of one that is planned.
+
+    What it finds begun it finishes.
 
     Args:
         cache_url: The cache's folder.
-        store_url: An empty place, or one where the same import was begun.
+        store_url: An empty place, one where the same import was begun, or a store whose plan has
+            the pictures that the cache was made of.
         request: What the cache is, and what it cannot tell.
         on_progress: Told of samples.
 
     Raises:
         ConfigError: Something that the cache cannot tell is not given, or does not fit it.
-        StoreError: There is another store.
+        StoreError: There is another store's import.
     """
-    reading = Reading(
-        root=Folder.open(cache_url), pictures=request.picture_names(), asked=request.told
-    )
+    planned = _planned_store(store_url)
+    pictures = request.picture_names()
+    if planned is not None and not pictures:
+        pictures = planned_pictures(planned)
+    reading = Reading(root=Folder.open(cache_url), pictures=pictures, asked=request.told)
     found = _Found(reading, request)
     found.check()
     wanted = imported_record(request, found.samples[0], reading.normalizer)
     # Before anything is written.
-    said = checked_values(wanted, request, _first_statistics(wanted, request, found.samples))
-    store = Store.open_or_create(store_url)
-    generation = found.planned(store)
+    said = list(checked_values(wanted, request, _first_statistics(wanted, request, found.samples)))
+    if planned is None:
+        store = Store.open_or_create(store_url)
+        found.planned(store)
+        by_row: ByRow = found.by_row
+    else:
+        store = planned
+        matched = MatchedCache(store, wanted, request, found.samples)
+        by_row = matched.by_row
+        said += matched.sentences
     record = store.write_encoding(wanted)
-    _Units(store, record, generation, found.by_row).run(on_progress)
+    num_samples = _Units(store, record, by_row).run(on_progress)
     snapshot = store.publish([ColumnChange(record=record, merge_statistics=merge_arrays)])
     return ImportResult(
-        num_samples=generation.num_rows,
+        num_samples=num_samples,
         num_refused=dict(Counter(code for _, code, _ in found.refused)),
         left_out={name: count for name, count in reading.left_out.items() if count},
         unnamed=sum(not each.is_picture_known for each in found.samples),
@@ -109,6 +123,15 @@ def import_cache(
         said=tuple(said),
         snapshot=snapshot.number,
     )
+
+
+def _planned_store(url: str | Path) -> Store | None:
+    """Return the store at ``url`` if it has a plan that no import has made, else None."""
+    if Folder.open(url).stat(STORE_NAME) is None:
+        return None
+    store = Store.open(url)
+    generations = store.generations()
+    return store if generations and IMPORTED not in generations[0].totals else None
 
 
 class _Found:
@@ -176,14 +199,14 @@ class _Found:
             first += run.num_shards
             yield run
 
-    def by_row(self, unit: UnitRange) -> list[ForeignSample]:
+    def by_row(self, unit: UnitRange) -> list[ForeignSample | Reject]:
         """Return the samples of a unit, in row order."""
         start = 0
         for run in self._runs:
             at = unit.unit.shard - run.first_shard
             if 0 <= at < run.num_shards:
                 first = start + at * run.rows_per_shard + unit.first_row
-                return self.samples[first : first + unit.num_rows]
+                return list(self.samples[first : first + unit.num_rows])
             start += run.num_rows
         raise AssertionError(f"{unit.unit} is not of this plan")
 
@@ -303,24 +326,26 @@ class _Units:
         self,
         store: Store,
         record: EncodingRecord,
-        generation: Generation,
-        by_row: Callable[[UnitRange], list[ForeignSample]],
+        by_row: ByRow,
     ) -> None:
-        self._store, self._record, self._generation = store, record, generation
-        self._by_row = by_row
+        self._store, self._record, self._by_row = store, record, by_row
+        self._digests = {each.number: each.digest for each in store.generations()}
 
-    def run(self, on_progress: Progress) -> None:
+    def run(self, on_progress: Progress) -> int:
+        """Commit every unit that is not there and return the rows of all."""
         committed = self._store.commits(self._record)
-        done, total = 0, self._generation.num_rows
-        for unit in self._store.units(self._record):
+        units = self._store.units(self._record)
+        done, total = 0, sum(unit.num_rows for unit in units)
+        for unit in units:
             if unit.unit not in committed:
                 self._write(unit)
             done += unit.num_rows
             on_progress(done, total)
+        return total
 
     def _write(self, unit: UnitRange) -> None:
         record = self._record
-        provenance = Provenance(generation_digest=self._generation.digest, software={})
+        provenance = Provenance(generation_digest=self._digests[unit.generation], software={})
         keys: list[Any] = self._store.read_rows(unit, ["key"])["key"].to_pylist()
 
         def written() -> Iterator[Mapping[str, TensorBytes]]:
@@ -346,14 +371,16 @@ def _first_statistics(
     return count_stored(record, request.bucket(samples[0]), fields)
 
 
-def _loaded(sample: ForeignSample) -> torch.Tensor | Reject:
+def _loaded(sample: ForeignSample | Reject) -> torch.Tensor | Reject:
+    if isinstance(sample, Reject):
+        return sample
     try:
         found = sample.load()
     except MediaError as error:
         return Reject(code=error.code, stage="decode", reason=_short(error))
     if tuple(found.shape) != sample.shape or found.dtype != sample.dtype:
         return Reject(code=RejectCode.CHANGED.word, stage="decode", reason="it was replaced")
-    if not bool(torch.isfinite(found.float()).all()):
+    if not bool(torch.isfinite(found).all()):
         return Reject(
             code=RejectCode.NON_FINITE.word, stage="encode", reason="it holds NaN or infinity"
         )

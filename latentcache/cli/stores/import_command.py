@@ -52,7 +52,9 @@ if TYPE_CHECKING:
 def import_command(
     context: click.Context, *, cache: str, store: str, layout: str, encoder: str, as_json: bool
 ) -> None:
-    """Read the CACHE of another trainer into a new STORE, its latents bit for bit.
+    """Read the CACHE of another trainer into a STORE, its latents bit for bit.
+
+    A new store gets a plan of what the cache holds; one that is planned gets a column, row for row.
 
     Nothing is encoded. What a cache cannot tell has to be given, is checked where it can be, and
     stands in the encoding, which is marked as imported.
