@@ -7,16 +7,16 @@ values to the model's space is the normalizer, which is empty where the cache ho
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
 
-from latentcache.core.errors import ConfigError, MediaError, StoreError
+from latentcache.core.errors import ConfigError, StoreError
 from latentcache.core.media import Bucket, SourceRef, sample_key
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import BucketRun, UnitRange
@@ -28,26 +28,22 @@ from latentcache.exchange.imported_encoding import (
     num_channels,
 )
 from latentcache.exchange.imported_rows import ByRow, MatchedCache, planned_pictures
+from latentcache.exchange.imported_units import UnitImport, first_statistics
 from latentcache.exchange.layouts.foreign import ForeignSample, Reading, Unreadable
 from latentcache.exchange.layouts.known_layouts import LAYOUTS
-from latentcache.stats import count_stored, merge_arrays
-from latentcache.storage import Folder, map_ahead
+from latentcache.stats import merge_arrays
+from latentcache.storage import Folder
 from latentcache.store import (
     ColumnChange,
-    EncodingRecord,
     Generation,
     GenerationDraft,
-    Provenance,
     Store,
-    TensorBytes,
-    UnitWriter,
 )
 from latentcache.store.format import STORE_NAME
 from latentcache.store.rows import PLAN_SCHEMA, REJECTS_SCHEMA
 
 IMPORTED = "imported"
 _ROWS_PER_TABLE = 8192
-_NUM_CHECKED = 64
 _DUPLICATE = "another file of the cache has the same name"
 
 
@@ -101,7 +97,7 @@ def import_cache(
     found.check()
     wanted = imported_record(request, found.samples[0], reading.normalizer)
     # Before anything is written.
-    said = list(checked_values(wanted, request, _first_statistics(wanted, request, found.samples)))
+    said = list(checked_values(wanted, request, first_statistics(wanted, request, found.samples)))
     if planned is None:
         store = Store.open_or_create(store_url)
         found.planned(store)
@@ -112,7 +108,7 @@ def import_cache(
         by_row = matched.by_row
         said += matched.sentences
     record = store.write_encoding(wanted)
-    num_samples = _Units(store, record, by_row).run(on_progress)
+    num_samples = UnitImport(store, record, by_row).run(on_progress)
     snapshot = store.publish([ColumnChange(record=record, merge_statistics=merge_arrays)])
     return ImportResult(
         num_samples=num_samples,
@@ -317,90 +313,3 @@ def _plan_row(shard: int, row: int, bucket: Bucket, sample: ForeignSample) -> di
         "frame_rate_fps": rate,
         "is_animated": False,
     }
-
-
-class _Units:
-    """The second pass: loads and commits what is not there yet."""
-
-    def __init__(
-        self,
-        store: Store,
-        record: EncodingRecord,
-        by_row: ByRow,
-    ) -> None:
-        self._store, self._record, self._by_row = store, record, by_row
-        self._digests = {each.number: each.digest for each in store.generations()}
-
-    def run(self, on_progress: Progress) -> int:
-        """Commit every unit that is not there and return the rows of all."""
-        committed = self._store.commits(self._record)
-        units = self._store.units(self._record)
-        done, total = 0, sum(unit.num_rows for unit in units)
-        for unit in units:
-            if unit.unit not in committed:
-                self._write(unit)
-            done += unit.num_rows
-            on_progress(done, total)
-        return total
-
-    def _write(self, unit: UnitRange) -> None:
-        record = self._record
-        provenance = Provenance(generation_digest=self._digests[unit.generation], software={})
-        keys: list[Any] = self._store.read_rows(unit, ["key"])["key"].to_pylist()
-
-        def written() -> Iterator[Mapping[str, TensorBytes]]:
-            for row, found in enumerate(map_ahead(_loaded, self._by_row(unit))):
-                if isinstance(found, Reject):
-                    writer.reject(unit.first_row + row, found)
-                    continue
-                fields = _stored(found, record)
-                writer.add(unit.first_row + row, keys[row], fields, bytes(16))
-                yield fields
-
-        with UnitWriter(self._store.folder, record, unit, provenance=provenance) as writer:
-            writer.finish(count_stored(record, unit.bucket, written()))
-
-
-def _first_statistics(
-    record: EncodingRecord, request: ImportRequest, samples: Sequence[ForeignSample]
-) -> Mapping[str, Any]:
-    """Return statistics over some samples of the first bucket."""
-    alike = (each for each in samples if each.shape == samples[0].shape)
-    loaded = map_ahead(_loaded, islice(alike, _NUM_CHECKED))
-    fields = (_stored(each, record) for each in loaded if not isinstance(each, Reject))
-    return count_stored(record, request.bucket(samples[0]), fields)
-
-
-def _loaded(sample: ForeignSample | Reject) -> torch.Tensor | Reject:
-    if isinstance(sample, Reject):
-        return sample
-    try:
-        found = sample.load()
-    except MediaError as error:
-        return Reject(code=error.code, stage="decode", reason=_short(error))
-    if tuple(found.shape) != sample.shape or found.dtype != sample.dtype:
-        return Reject(code=RejectCode.CHANGED.word, stage="decode", reason="it was replaced")
-    if not bool(torch.isfinite(found).all()):
-        return Reject(
-            code=RejectCode.NON_FINITE.word, stage="encode", reason="it holds NaN or infinity"
-        )
-    return found
-
-
-def _stored(latents: torch.Tensor, record: EncodingRecord) -> dict[str, TensorBytes]:
-    """Return a foreign tensor as our fields: of moments the mean, and the log of the variance."""
-    if len(record.fields) == 1:
-        return {record.fields[0].name: _tensor_bytes(latents)}
-    mean, std = latents.chunk(2)
-    logvar = 2 * torch.log(std.double().clamp_min(1e-15)).to(latents.dtype)
-    return {"mean": _tensor_bytes(mean), "logvar": _tensor_bytes(logvar)}
-
-
-def _tensor_bytes(tensor: torch.Tensor) -> TensorBytes:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return TensorBytes(dtype, tuple(tensor.shape), data)
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
