@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from latentcache.storage.local import LocalBackend
 from latentcache.storage.objects import TEMPORARY_PREFIX, Backend, ObjectInfo, checked_name
 from latentcache.storage.retry import DEFAULT_POLICY, RetryPolicy, with_retries
 from latentcache.storage.storage_errors import backend_errors, read_failure, write_failure
+from latentcache.storage.waiting import told_when_slow
 
 ResultT = TypeVar("ResultT")
 
@@ -195,26 +197,29 @@ class Folder:
         # A storage that keeps no times has no clock of its own to disagree with ours.
         return info.modified_s if info is not None and info.modified_s else time.time()
 
+    def _told_when_slow(self, what: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.is_local else told_when_slow(what)
+
     def _backend(self) -> Backend:
         return _open_backend(self.url, os.getpid())
 
     def _reading(self, operation: Callable[[Backend], ResultT], name: str) -> ResultT:
+        what = f"reading {name or self.label}"
         try:
-            return with_retries(
-                lambda: operation(self._backend()),
-                policy=self.policy,
-                what=f"reading {name or self.label}",
-            )
+            with self._told_when_slow(f"{self.label} to answer ({what})"):
+                return with_retries(
+                    lambda: operation(self._backend()), policy=self.policy, what=what
+                )
         except backend_errors() as error:
             failure = read_failure(error, where=self.label)
             raise failure from (None if failure is error else error)
 
     def _writing(self, operation: Callable[[Backend], ResultT], *, retries: bool = True) -> ResultT:
         policy = self.policy if retries else RetryPolicy(attempts=1)
+        what = f"writing to {self.label}"
         try:
-            return with_retries(
-                lambda: operation(self._backend()), policy=policy, what=f"writing to {self.label}"
-            )
+            with self._told_when_slow(f"{self.label} to answer (writing)"):
+                return with_retries(lambda: operation(self._backend()), policy=policy, what=what)
         except backend_errors() as error:
             failure = write_failure(error, where=self.label)
             raise failure from (None if failure is error else error)

@@ -16,6 +16,11 @@ from latentcache.core.extras import missing_package
 from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
 from latentcache.storage.storage_errors import StorageError
 
+_S3 = ("s3", "s3a")
+_TRIES_OF_S3FS = 3
+"""Of each request, 15 s long if nothing comes; parts of a large upload are tried alone so."""
+_DELETED_AT_ONCE = 1000
+
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
 _MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
@@ -37,7 +42,15 @@ class RemoteBackend:
         """Return a backend whose file system belongs to this process alone."""
         # s3fs caches listings and instances by default: a cached listing hides commits, and
         # an instance that crossed a fork hangs.
-        file_system, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        is_s3 = get_protocol(url) in _S3
+        if is_s3:
+            # Tries of the client, of s3fs and of ours multiply: with each layer's defaults an
+            # endpoint that never answers kept an operation busy for half an hour.
+            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
+        file_system, root = url_to_fs(url, **options)
+        if is_s3:
+            file_system.retries = _TRIES_OF_S3FS
         return cls(file_system, str(root).rstrip("/"))
 
     def _path(self, name: str) -> str:
@@ -127,11 +140,28 @@ class RemoteBackend:
             return None
         return None if details.get("type") == "directory" else _info(name, details)
 
+    def _delete_from_s3(self, paths: Sequence[str]) -> None:
+        """Delete up to 1,000 objects in one request, gone or not."""
+        bucket = self.file_system.split_path(paths[0])[0]
+        keys = [{"Key": self.file_system.split_path(path)[1]} for path in paths]
+        asked = {"Objects": keys, "Quiet": True}
+        answer = self.file_system.call_s3("delete_objects", Bucket=bucket, Delete=asked)
+        if refused := answer.get("Errors"):
+            first = refused[0]
+            raise StorageError(
+                f"objects must be deleted, got {len(refused)} that {bucket} keeps (e.g. "
+                f"{first.get('Key')}: {first.get('Message') or first.get('Code')}); check the "
+                "permission s3:DeleteObject",
+                errno.EACCES,
+            )
+
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is gone already is no error."""
         paths = [self._path(name) for name in names]
-        if hasattr(self.file_system, "_bulk_delete"):  # S3: 1,000 in one request, gone or not
-            self.file_system.rm(paths)
+        if hasattr(self.file_system, "call_s3"):
+            # Not rm, which takes names for patterns and is silent where S3 refuses.
+            for start in range(0, len(paths), _DELETED_AT_ONCE):
+                self._delete_from_s3(paths[start : start + _DELETED_AT_ONCE])
             return
         for path in paths:
             try:

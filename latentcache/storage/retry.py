@@ -1,27 +1,46 @@
 """Bounded retries of storage operations; the only retries below the runner."""
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from latentcache.core.errors import ConfigError
 from latentcache.storage.storage_errors import backend_errors, is_transient
 
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
+_VARIABLE = "LATENTCACHE_STORAGE_DEADLINE_S"
+
+
+DEADLINE_S = 120.0
+"""Of one operation with all its tries, unless LATENTCACHE_STORAGE_DEADLINE_S says otherwise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently an operation is tried; s3fs tries 5 times below this."""
+    """How often and how patiently an operation is tried; clients try a few times below this."""
 
     attempts: int = 4
     first_delay_s: float = 0.2
     """Doubled after each failure, with up to as much again at random."""
+    deadline_s: float | None = None
+    """No further try begins later than this after the first began; None for the environment's."""
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def allowed_s(self) -> float:
+        """Return the deadline in seconds.
+
+        Raises:
+            ConfigError: The environment's is no number above 0.
+        """
+        return _environment_s() if self.deadline_s is None else self.deadline_s
 
     def wait(self, attempt: int) -> None:
         """Wait after failed attempt number ``attempt``, counted from 0."""
@@ -38,12 +57,28 @@ def with_retries(operation: Callable[[], ResultT], *, policy: RetryPolicy, what:
     Raises:
         OSError: Or a backend's own exception: the last failure, as it came.
     """
+    began_s = policy.clock()
     for attempt in range(policy.attempts):
         try:
             return operation()
         except backend_errors() as error:
-            if attempt + 1 == policy.attempts or not is_transient(error):
+            if (
+                policy.clock() - began_s >= policy.allowed_s()
+                or attempt + 1 == policy.attempts
+                or not is_transient(error)
+            ):
                 raise
             logger.warning("%s failed (%s), trying again", what, type(error).__name__)
             policy.wait(attempt)
     raise AssertionError("attempts must be at least 1")
+
+
+def _environment_s() -> float:
+    text = os.environ.get(_VARIABLE, "")
+    try:
+        given = float(text) if text else DEADLINE_S
+    except ValueError:
+        given = 0.0
+    if not 0 < given < float("inf"):
+        raise ConfigError(f"{_VARIABLE} must be seconds above 0, got {text!r}; unset or correct it")
+    return given

@@ -192,6 +192,31 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert "[Errno" not in str(error)
 
 
+def test_no_try_begins_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    from latentcache.storage.retry import with_retries  # noqa: PLC0415
+
+    now_s, tries = [0.0], []
+
+    def slow() -> str:
+        tries.append(now_s[0])
+        now_s[0] += 50.0
+        raise TimeoutError("late")
+
+    quick = {"sleep": lambda _: None, "clock": lambda: now_s[0]}
+    for policy, expected in (
+        (RetryPolicy(attempts=9, deadline_s=60.0, **quick), 2),
+        (RetryPolicy(attempts=9, **quick), 3),
+    ):
+        tries.clear()
+        with pytest.raises(TimeoutError):
+            with_retries(slow, policy=policy, what="x")
+        assert len(tries) == expected
+    for wrong in ("soon", "-1", "nan", "inf"):
+        monkeypatch.setenv("LATENTCACHE_STORAGE_DEADLINE_S", wrong)
+        with pytest.raises(ConfigError, match="LATENTCACHE_STORAGE_DEADLINE_S must be seconds"):
+            with_retries(slow, policy=RetryPolicy(**quick), what="x")
+
+
 def test_transient_failures_are_tried_again_and_others_are_not() -> None:
     from latentcache.storage.retry import with_retries  # noqa: PLC0415
 

@@ -2,13 +2,15 @@
 
 import multiprocessing
 import pickle
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from latentcache.core.seeds import new_write_id
-from latentcache.storage import CreateIfAbsentSupport, Folder, RetryPolicy, StorageError
+from latentcache.storage import CreateIfAbsentSupport, Folder, RetryPolicy, StorageError, waiting
 
 pytestmark = pytest.mark.s3
 
@@ -96,3 +98,54 @@ def test_a_missing_bucket_and_a_dead_endpoint_are_one_sentence(
     with pytest.raises(OSError, match=r"storage must be reachable|127\.0\.0\.1") as caught:
         dead.read("a")
     assert "testing-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a[1]", "b*", "c?d", "e{f,g}"])
+def test_names_are_never_patterns(s3_url: str, name: str) -> None:
+    plain, odd = Folder.open(f"{s3_url}/a1"), Folder.open(f"{s3_url}/{name}")
+    for folder in (plain, odd):
+        folder.write("x/y", b"1")
+    assert odd.probe_create_if_absent() is CreateIfAbsentSupport.EXCLUSIVE
+    assert [info.name for info in odd.list()] == ["x/y"]
+    odd.delete(["x/y"])
+    assert odd.is_empty()
+    assert plain.read("x/y") == b"1"
+
+
+def test_what_the_server_refuses_to_delete_is_said(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs  # noqa: PLC0415  takes a second
+
+    folder.write("x", b"1")
+    answered = {
+        "Errors": [{"Key": "deep/store/x", "Code": "AccessDenied", "Message": "Access Denied"}]
+    }
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", lambda *_, **__: answered)
+    with pytest.raises(StorageError, match=r"1 that .* keeps \(e\.g\. deep/store/x: Access Denied"):
+        folder.delete(["x"])
+
+
+def test_an_endpoint_that_never_answers_is_named_soon_and_given_up_by_the_deadline(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import s3fs  # noqa: PLC0415  takes a second
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.5)
+    monkeypatch.setattr(waiting, "FIRST_WORD_S", 0.4)
+    monkeypatch.setattr(waiting, "_LOOK_EVERY_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        deaf = Folder("s3://bucket/silent", RetryPolicy(deadline_s=1.0))
+        began_s = time.monotonic()
+        with pytest.raises(OSError, match=r"storage must be reachable|timeout|imed out"):
+            deaf.read("latentcache.json")
+        took_s = time.monotonic() - began_s
+    # Three tries of half a second, and no second round.
+    assert took_s < 4
+    words = [record.getMessage() for record in caplog.records]
+    assert any(
+        word.startswith("waiting for s3://bucket/silent to answer (reading latentcache.json)")
+        for word in words
+    ), words
