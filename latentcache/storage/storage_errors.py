@@ -76,8 +76,11 @@ def is_transient(error: Exception) -> bool:
 
 
 def read_failure(error: Exception, *, where: str) -> OSError:
-    """Return what to raise when a read failed for good: the original if it is an OSError."""
-    if isinstance(error, OSError):
+    """Return what to raise when a read failed for good: the original if it is Python's own.
+
+    Clients have errors of their own that are OSErrors too, such as a timeout.
+    """
+    if isinstance(error, OSError) and type(error).__module__ in ("builtins", __name__):
         return error
     return StorageError(
         f"storage must be reachable, got {_first_line(error)} ({where}); "
