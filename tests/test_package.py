@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, latentcache; print([n for n in {HEAVY!r} if n in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert answer.stdout.decode().strip() == "[]"
+
+
+def test_the_wheel_has_every_file_of_the_package() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["latentcache"]
+    packed = {path for pattern in patterns for path in PACKAGE.glob(pattern) if path.is_file()}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file()}
+    assert {path for path in files - packed if path.suffix not in (".py", ".pyc")} == set()
 
 
 def test_the_front_door_opens_both_halves() -> None:

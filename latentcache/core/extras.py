@@ -11,6 +11,7 @@ EXTRA_OF = {
     "braceexpand": "encode",
     "diffusers": "encode",
     "jinja2": "encode",
+    "markupsafe": "encode",
     "PIL": "encode",
     "ray": "encode",
     "simplejpeg": "encode",

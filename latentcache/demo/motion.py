@@ -4,9 +4,8 @@ from pathlib import Path
 
 from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
-from latentcache.demo.page.animations import clip_grid
+from latentcache.demo.page.animations import PAIRS_A_LINE, clip_grid
 from latentcache.demo.page.motion_facts import MotionFacts
-from latentcache.demo.page.motion_sections import PAIRS_A_LINE
 from latentcache.demo.page.training_facts import SampleGrid
 from latentcache.demo.photo_store import COLUMN, MOTION_ENCODER, build_motion_store
 from latentcache.demo.threads import torch_threads

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
-from latentcache.report.markup import Markup, element
 from latentcache.report.store_facts import BucketFacts, ChannelFacts
-from latentcache.report.svg import line, rect, svg, text
+from latentcache.report.svg import Mark, line, path, rect, svg, text
 from latentcache.report.wording import SIGMA, TIMES, format_count, format_number
 
 Floats = npt.NDArray[np.float64]
@@ -120,20 +120,20 @@ def sum_svg(encoded: int, quarantined: int, missing: int) -> Markup:
     return svg(width, 14, label, marks)
 
 
-def _area(bars: Floats) -> Markup:
+def _area(bars: Floats) -> Mark:
     """Return the histogram as one closed path of steps."""
     share = np.maximum(bars, 0.0) / (float(bars.max()) or 1.0)
     heights = np.clip(1.0 + np.log10(np.maximum(share, 1e-12)) / _DECADES, 0.0, 1.0)
     step = _WIDTH / len(bars)
-    path = [f"M0 {_PLOT_BOTTOM}"]
+    steps = [f"M0 {_PLOT_BOTTOM}"]
     for index, height in enumerate(heights):
         y = _PLOT_BOTTOM - (_PLOT_BOTTOM - _PLOT_TOP) * float(height)
-        path.append(f"V{y:.1f}H{(index + 1) * step:.1f}")
-    path.append(f"V{_PLOT_BOTTOM}Z")
-    return element("path", {"class": "bar", "d": "".join(path)})
+        steps.append(f"V{y:.1f}H{(index + 1) * step:.1f}")
+    steps.append(f"V{_PLOT_BOTTOM}Z")
+    return path("bar", "".join(steps))
 
 
-def _zero_line(low: float, high: float) -> list[Markup]:
+def _zero_line(low: float, high: float) -> list[Mark]:
     if not low < 0 < high or not math.isfinite(high - low):
         return []
     x = round(_WIDTH * -low / (high - low), 1)

@@ -1,25 +1,21 @@
 """Pages: one self-contained HTML file each, from plain data."""
 
-import re
 from collections.abc import Sequence
 
-from latentcache.report.markup import Content, Markup
-from latentcache.report.rendering import render
+from latentcache.report.rendering import Section, render
 from latentcache.report.sections import (
     buckets_section,
     column_section,
     reconstructions_section,
     statistics_sections,
     sum_section,
-    tiles,
 )
 from latentcache.report.store_facts import StorePage
-from latentcache.report.style import STYLE
 from latentcache.report.wording import format_bytes, format_count
 
 Tile = tuple[str, str, bool]
-
-_SECTION = re.compile(r'<section id="([^"]*)"><h2>(.*?)</h2>')
+"""A number, what it counts, and whether to warn."""
+_MOST_ACROSS = 5
 
 
 def stats_page(facts: StorePage) -> str:
@@ -27,15 +23,15 @@ def stats_page(facts: StorePage) -> str:
     column = facts.column
     lead = f"Column {column.column} of {facts.store}, snapshot {facts.snapshot}."
     sections = [
-        statistics_sections(facts.fields),
-        sum_section(column, facts.quarantine),
+        *statistics_sections(facts.fields),
+        sum_section(column, "sum", quarantine=facts.quarantine),
         buckets_section(facts.buckets),
         column_section(column, store=facts.store, snapshot=facts.snapshot),
     ]
     if facts.reconstructions:
         sections.insert(0, reconstructions_section(facts.reconstructions, encoder=column.encoder))
     title = f"Statistics of {column.column}"
-    return page(title, lead, tiles(column_tiles(facts)), sections, footer="")
+    return page(title, lead, column_tiles(facts), sections)
 
 
 def column_tiles(facts: StorePage) -> list[Tile]:
@@ -60,24 +56,31 @@ def _counted(number: int, what: str) -> str:
     return what if number == 1 else f"{what}s"
 
 
-def page(title: str, lead: str, top: Markup, sections: Sequence[Markup], *, footer: Content) -> str:
+def page(
+    title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Section], *, footer: str = ""
+) -> str:
     """Return a whole HTML document; it holds its style and needs no network.
 
     Args:
         title: Of the page.
         lead: A sentence below it.
-        top: Tiles.
-        sections: Each as ``section`` makes it: with an id and a heading, which are the contents.
+        tiles: The large numbers at the top.
+        sections: In order; their headings are the contents.
         footer: Or an empty text.
     """
-    contents = [found for one in sections for found in _SECTION.findall(one)]
     return render(
         "base",
         title=title,
         lead=lead,
-        style=Markup(STYLE),
-        top=top,
-        contents=[(name, Markup(heading)) for name, heading in contents],
+        tiles=tiles,
+        across=tiles_across(len(tiles)),
         sections=sections,
         footer=footer,
     )
+
+
+def tiles_across(count: int) -> int:
+    """Return how many of ``count`` tiles stand in a line, so that no last line has one alone."""
+    if count <= _MOST_ACROSS:
+        return max(1, count)
+    return max(range(3, _MOST_ACROSS + 1), key=lambda across: ((count - 1) % across, across))

@@ -1,6 +1,5 @@
-"""Pictures: arrays as PNG, inside a page as data URIs or in a file of their own."""
+"""Pictures: arrays as PNG, inside a page or in a file of their own."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from latentcache.report.markup import Markup, element
 from latentcache.report.store_facts import Reconstruction, Rgb
 
 _SHEET_CELL_PX, _SHEET_GAP_PX = 176, 10
@@ -24,15 +22,6 @@ def png_bytes(pixels_HWC: Rgb) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels_HWC).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def picture(pixels_HWC: Rgb, alt: str, *, style: str = "") -> Markup:
-    """Return an ``img`` with the picture inside it, lossless."""
-    data = base64.b64encode(png_bytes(pixels_HWC)).decode("ascii")
-    height, width = pixels_HWC.shape[:2]
-    attributes: dict[str, str | int | float] = {"src": f"data:image/png;base64,{data}", "alt": alt}
-    attributes |= {"width": width, "height": height}
-    return element("img", attributes | ({"class": style} if style else {}))
 
 
 def latent_picture(values_CHW: npt.NDArray[np.floating]) -> Rgb:

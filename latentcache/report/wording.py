@@ -1,6 +1,6 @@
 """Numbers as a reader wants them: bytes, counts and seconds in a few digits."""
 
-TIMES, SIGMA, DASH = "\N{MULTIPLICATION SIGN}", "\N{GREEK SMALL LETTER SIGMA}", "\N{EN DASH}"
+TIMES, SIGMA = "\N{MULTIPLICATION SIGN}", "\N{GREEK SMALL LETTER SIGMA}"
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 

@@ -1,4 +1,4 @@
-"""Facts for pages, made up: small, with every character that HTML minds."""
+"""Facts for pages, made up: small."""
 
 from dataclasses import replace
 
@@ -26,8 +26,6 @@ from latentcache.report.store_facts import (
     StorePage,
 )
 from latentcache.stats.histogram import HistogramCounter
-
-HOSTILE = "<script>alert('1')</script> & \"quotes\" \udcff"
 
 
 def channels(values_NCP: "np.ndarray") -> tuple[ChannelFacts, ...]:

@@ -7,8 +7,10 @@ import re
 import numpy as np
 from PIL import Image
 
-from latentcache.demo.page.animations import clip_grid
-from latentcache.report.moving import animation, webp_bytes
+from latentcache.demo.page.animations import PAIRS_A_LINE, clip_grid
+from latentcache.demo.page.demo_page import demo_page
+from latentcache.report.moving import webp_bytes
+from tests.report.pages import demo_facts
 
 
 def clips(num_clips: int, num_frames: int = 5) -> list[np.ndarray]:
@@ -44,9 +46,11 @@ def test_pairs_stand_beside_each_other_and_the_loop_has_no_frame_twice() -> None
 
 
 def test_an_animation_lies_inside_its_page() -> None:
-    frames = clip_grid(clips(2), clips(2), num_columns=2)
-    markup = animation(frames, 'a "moving" <shape>', frame_rate_fps=12, style="crisp")
-    assert 'alt="a &quot;moving&quot; &lt;shape&gt;"' in markup
-    found = re.search(r"data:image/webp;base64,([^\"]+)", markup)
-    assert found is not None
-    assert base64.b64decode(found[1])[8:12] == b"WEBP"
+    facts = demo_facts('a "moving" <shape>')
+    (found,) = re.findall(
+        r'<img src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', demo_page(facts)
+    )
+    assert "a &#34;moving&#34; &lt;shape&gt;" in found[1]
+    last = facts.motion.training.grids[-1]
+    frames = clip_grid(last.samples, last.nearest, num_columns=PAIRS_A_LINE)
+    assert base64.b64decode(found[0]) == webp_bytes(frames, frame_rate_fps=12)

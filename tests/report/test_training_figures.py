@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latentcache.demo.page.animations import training_strip
-from latentcache.demo.page.training_figures import axis_ticks, loss_svg, race_svg, smoothed
+from latentcache.demo.page.figures import axis_ticks, loss_svg, race_svg, smoothed
 from latentcache.report.pictures import on_paper, pair_grid
 from tests.report.pages import loader_race, order_test, training_facts
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from latentcache.demo.page.training_facts import SampleGrid
 from latentcache.report import Rgb, mosaic, pair_grid
 
+PAIRS_A_LINE = 4
+"""A line of clips is one shape in one colour, moving in each of the four directions."""
+
 
 def clip_grid(
     samples: Sequence[Rgb], nearest: Sequence[Rgb], *, num_columns: int, scale: int = 1

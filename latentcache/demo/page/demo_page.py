@@ -1,36 +1,37 @@
 """The demo's page: what any store's page shows, and what became of its kill test and models."""
 
+from functools import partial
+
+from latentcache.demo.page.animations import PAIRS_A_LINE, clip_grid
 from latentcache.demo.page.demo_facts import DemoPage
-from latentcache.demo.page.kill_sections import kill_section, steps_section
-from latentcache.demo.page.motion_sections import first_frame_section, motion_section
-from latentcache.demo.page.training_sections import (
-    loss_section,
-    order_section,
-    race_section,
-    samples_section,
-)
+from latentcache.demo.page.figures import loss_svg, race_svg, units_svg
+from latentcache.demo.page.training_facts import TrainingFacts
 from latentcache.report import (
     TIMES,
+    Section,
     Tile,
     buckets_section,
     column_section,
     column_tiles,
+    format_number,
     format_ratio,
     page,
+    pair_grid,
     projection_section,
     reconstructions_section,
+    section,
     statistics_sections,
     sum_section,
-    tiles,
 )
 
 MIN_ACCURACY = 0.8
 """Of the demo's models; below it, something is broken."""
+_section = partial(section, package="latentcache.demo.page")
 
 
 def demo_page(facts: DemoPage) -> str:
     """Return the demo's page as HTML."""
-    store, test = facts.store, facts.kill_test
+    store = facts.store
     lead = (
         "A small corpus was drawn on the spot and encoded into a store; a build was killed and "
         "run again; a model was trained from the latents, and another from those of short videos. "
@@ -38,22 +39,52 @@ def demo_page(facts: DemoPage) -> str:
     )
     sections = [
         reconstructions_section(store.reconstructions, encoder=store.column.encoder),
-        sum_section(store.column, store.quarantine),
-        kill_section(test),
-        samples_section(facts.training),
-        loss_section(facts.training),
-        motion_section(facts.motion),
-        loss_section(facts.motion.training, name="Loss of the video model"),
-        first_frame_section(facts.motion),
-        race_section(facts.race),
-        order_section(facts.order),
+        sum_section(store.column, "sum", quarantine=store.quarantine),
+        *_sections_of_the_run(facts),
         buckets_section(store.buckets),
-        statistics_sections(store.fields),
+        *statistics_sections(store.fields),
         projection_section(facts.projection),
         column_section(store.column, store=store.store, snapshot=store.snapshot),
-        steps_section(facts.steps),
+        _section("What was done", "steps", steps=facts.steps),
     ]
-    return page("latentcache demo", lead, tiles(_demo_tiles(facts)), sections, footer=facts.machine)
+    return page("latentcache demo", lead, _demo_tiles(facts), sections, footer=facts.machine)
+
+
+def _sections_of_the_run(facts: DemoPage) -> list[Section]:
+    test, training, motion, race = facts.kill_test, facts.training, facts.motion, facts.race
+    stages = [
+        (grid, pair_grid(grid.samples, grid.nearest, num_columns=PAIRS_A_LINE))
+        for grid in training.grids
+    ]
+    last = motion.training.grids[-1]
+    frames = clip_grid(last.samples, last.nearest, num_columns=PAIRS_A_LINE)
+    channels = tuple(zip(motion.first.channels, motion.rest.channels, strict=True))
+    return [
+        _section(
+            "Killed in the middle, same bytes in the end",
+            "kill",
+            test=test,
+            squares=units_svg(test.units),
+        ),
+        _section("A model trained from the store", "training", facts=training, stages=stages),
+        _loss_section("Loss", training),
+        _section(
+            "A video model trained from a store of clips", "motion", facts=motion, frames=frames
+        ),
+        _loss_section("Loss of the video model", motion.training),
+        _section(
+            "The first latent frame and the rest", "first_frame", facts=motion, channels=channels
+        ),
+        _section(
+            "Batches from the store and from a folder", "race", race=race, bars=race_svg(race)
+        ),
+        _section("The same samples for any number of ranks", "order", test=facts.order),
+    ]
+
+
+def _loss_section(name: str, facts: TrainingFacts) -> Section:
+    title = f"{name}, down to {format_number(facts.final_loss)}"
+    return _section(title, "loss", facts=facts, curve=loss_svg(facts.losses, facts.grids))
 
 
 def _demo_tiles(facts: DemoPage) -> list[Tile]:

@@ -1,12 +1,14 @@
-"""Figures of a training run: its loss, and how fast batches came."""
+"""Figures of the demo's own run: its losses, how fast batches came, and the units of its kill."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
+from latentcache.demo.page.demo_facts import UnitDigests
 from latentcache.demo.page.training_facts import LoaderRace, SampleGrid
-from latentcache.report import Floats, Markup, element, format_count, line, rect, svg, text
+from latentcache.report import Floats, Mark, format_count, line, path, rect, svg, text
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 700, 14, 236
 _SMOOTHED_SHARE = 0.02
@@ -78,12 +80,26 @@ def race_svg(race: LoaderRace) -> Markup:
     return svg(right, row * len(ways), label, marks)
 
 
-def _curve(style: str, values: Floats, top: float) -> Markup:
+def units_svg(units: Sequence[UnitDigests]) -> Markup:
+    """Return a square per unit, in order: committed when the kill came or not, equal or not."""
+    per_line, pitch = 40, 14
+    lines = -(-len(units) // per_line)
+    marks = []
+    for index, unit in enumerate(units):
+        style = "bar" if unit.was_committed_before_kill else "pale"
+        left, top = index % per_line * pitch, index // per_line * pitch
+        marks.append(rect(style if unit.is_equal else "bad", left, top, pitch - 3, pitch - 3))
+    before = sum(unit.was_committed_before_kill for unit in units)
+    label = f"{before} of {len(units)} units committed before the kill"
+    return svg(per_line * pitch, max(1, lines) * pitch, label, marks)
+
+
+def _curve(style: str, values: Floats, top: float) -> Mark:
     points = []
     for index, value in enumerate(values):
         x, y = _place(index + 1, len(values)), _height(min(float(value), top), top)
         points.append(f"{x:.1f} {y:.1f}")
-    return element("path", {"class": style, "d": "M" + "L".join(points)})
+    return path(style, "M" + "L".join(points))
 
 
 def _place(step: int, num_steps: int) -> float:
