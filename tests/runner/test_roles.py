@@ -368,6 +368,48 @@ def test_forty_references_in_a_row_leave_sixteen_and_say_so(tmp_path: Path) -> N
     assert found["count"] == 24 * NUM
 
 
+def test_missing_files_of_a_manifest_cost_their_rows_of_that_column(tmp_path: Path) -> None:
+    pictures, _ = drawn(tmp_path / "pictures")
+    lines = [
+        json.dumps({"path": f"pictures/{path.name}", "edges": f"pictures/{path.name}"})
+        for path in pictures
+    ]
+    lines[4] = json.dumps({"path": f"pictures/{pictures[4].name}", "edges": "nowhere/at/all.png"})
+    lines[5] = json.dumps({"path": f"pictures/{pictures[5].name}", "edges": "s3:///"})
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    plan_corpus(
+        str(tmp_path / "store"),
+        request(tmp_path / "manifest.jsonl", ("control=edges",)),
+        reporter=SilentReporter(),
+    )
+    result = encode(tmp_path / "store", "control", "role:control")
+    assert (result.encoded, result.quarantined, result.absent) == (NUM - 2, 2, 0)
+    view = open_store(str(tmp_path / "store")).snapshot().columns["control"]
+    assert set(view.quarantine()["code"].to_pylist()) == {"unreadable"}
+
+
+def test_another_encoder_of_a_role_keeps_its_input_and_repair_its_geometry(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--column", "control", "--max-quarantine", "1", "--actors", "1"]
+    own = ["--input", "role:control", "--role-geometry", "own", "--role-resolution", "96"]
+    assert run(["encode", str(store), *asked, *own]) == 0
+    (entry, *_) = open_store(str(store)).snapshot().columns["control"].units()
+    assert entry.tar is not None
+    tar = store / entry.tar.name
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:-4096])
+    assert run(["verify", str(store), "--repair", "--device", "cpu"]) in (0, 3)
+    (entry, *_) = open_store(str(store)).snapshot().columns["control"].units()
+    assert entry.tar is not None
+    assert (store / entry.tar.name).read_bytes() == whole
+    capsys.readouterr()
+    assert run(["encode", str(store), *asked, "--encoder", "dct:keep=4", "--replace"]) == 0
+    assert "keeping role:control" in capsys.readouterr().err
+    transform = open_store(str(store)).snapshot().columns["control"].record.transform
+    assert transform["role"] == {"version": 1, "geometry": "own", "resolution_px": 96}
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_role_is_the_same_on_ray(store: Path, tmp_path: Path, local_ray: None) -> None:

@@ -54,7 +54,7 @@ def recorded_options(record: "EncodingRecord", options: DecodingOptions) -> "Enc
     """
     from latentcache.runner import EncodeOptions
 
-    identity = record.identity
+    identity, role = record.identity, record.transform.get("role", {})
     floats = {field.dtype for field in record.fields if field.dtype in FLOAT_DTYPES}
     return EncodeOptions(
         encoder=options.encoder or record.spec["source"],
@@ -66,6 +66,9 @@ def recorded_options(record: "EncodingRecord", options: DecodingOptions) -> "Enc
         background=tuple(record.transform.get("background", (255, 255, 255))),
         hdr=record.transform.get("hdr", "tone_map"),
         input=recorded_input(record.transform),
+        role_geometry=role.get("geometry", ""),
+        role_resolution=role.get("resolution_px", 512),
+        absent="allow" if role else "count",
         seed=identity.get("seed", 0),
         is_offline=options.is_offline,
     )

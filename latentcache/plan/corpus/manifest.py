@@ -212,7 +212,7 @@ class _Rows:
         """Return the file that a row names; whether it is there and can be read is seen later."""
         try:
             return RoleEntry(*self._found(path))
-        except (ConfigError, OSError):
+        except (ConfigError, OSError, ValueError):
             return RoleEntry(SourceRef(path=portable_path(path)))
 
 

@@ -1,5 +1,6 @@
 """What a column is served by: kept where nothing else is named, replaced only when asked."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, get_args
 
@@ -26,8 +27,10 @@ def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> Enc
     Raises:
         ConfigError: It was begun with several encoders, and none is named.
     """
-    if request.given is None or "encoder" in request.given:
+    if request.given is None:
         return request
+    if "encoder" in request.given:
+        return _with_kept_input(store, request, reporter)
     view = served_column(store, request.column)
     begun = [view.record] if view else store.encodings(request.column)
     if not begun:
@@ -47,6 +50,33 @@ def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> Enc
     return replace(request, encode=encode)
 
 
+def _with_kept_input(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
+    """Return ``request`` with the input of the served column where another encoder alone is asked.
+
+    An encoder that takes pixels would else make a column of references one of the samples.
+    """
+    view = served_column(store, request.column)
+    if request.given is None or "input" in request.given or view is None:
+        return request
+    given = request.given
+    recorded = _input_options(view.record.transform)
+    kept = {name: value for name, value in recorded.items() if name not in given}
+    encode = replace(request.encode, **kept)
+    if encode.input == request.encode.input:
+        return request
+    reporter.message(f"{request.column}: no input is named, keeping {encode.input}")
+    return replace(request, encode=encode)
+
+
+def _input_options(transform: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the input that an encoding was asked with, and of a role how its media are cut."""
+    found: dict[str, Any] = {"input": recorded_input(transform)}
+    if "role" in transform:
+        found["role_geometry"] = transform["role"]["geometry"]
+        found["role_resolution"] = transform["role"].get("resolution_px", 512)
+    return found
+
+
 def options_of(record: EncodingRecord) -> dict[str, Any]:
     """Return the options that an encoding was asked with, as far as its record tells."""
     transform, identity = record.transform, record.identity
@@ -57,12 +87,9 @@ def options_of(record: EncodingRecord) -> dict[str, Any]:
         "dtype": record.spec["compute_dtype"],
         "storage_dtype": floats.pop() if len(floats) == 1 else "auto",
         "batch_size": identity.get("batch", {}).get("size", 0),
-        "input": recorded_input(transform),
+        **_input_options(transform),
         "seed": identity.get("seed", 0),
     }
-    if "role" in transform:
-        found["role_geometry"] = transform["role"]["geometry"]
-        found["role_resolution"] = transform["role"].get("resolution_px", 512)
     for name in ("background", "hdr"):
         if name in transform:
             value = transform[name]
