@@ -100,7 +100,8 @@ class ImportRequest:
         """
         *_, height, width = sample.shape
         frames = sample.shape[1] if len(sample.shape) == 4 else 1
-        rule, factor = self.spec.frame_rule, self.spec.spatial_factor
+        edge = self.packed_edge(sample)
+        rule, factor = self.spec.frame_rule, [edge * each for each in self.spec.spatial_factor]
         if frames > 1 and self.spec.modality == "image":
             raise ConfigError(
                 f"latents must be of pictures for {self.encoder}, got {sample.shape} of "
@@ -110,6 +111,18 @@ class ImportRequest:
         told = sample.num_frames if frames > 1 else None
         num_frames = told or (1 if frames == 1 else rule.first + steps * rule.step)
         return Bucket(num_frames, height * factor[0], width * factor[1])
+
+    def packed_edge(self, sample: ForeignSample) -> int:
+        """Return the edge of the patches that are packed into channels: 2 of FLUX.2's, else 1.
+
+        Only of an encoder whose published figures are of packed channels: of others four times
+        the channels are another encoder's.
+        """
+        declared, edge = self.spec.fields[0].channels, 2
+        is_packing = self.spec.multiple_of[0] == edge * self.spec.spatial_factor[0]
+        channels = sample.shape[0] // (2 if self.stored_kind == "moments" else 1)
+        is_packed = declared is not None and channels == edge**2 * declared
+        return edge if is_packing and is_packed else 1
 
     def rows_per_shard(self, sample: ForeignSample) -> int:
         """Return how many samples of this shape make a shard: a tar stays under 1 GiB."""
@@ -153,12 +166,10 @@ def num_channels(request: ImportRequest, sample: ForeignSample) -> int:
     """
     channels = sample.shape[0] // (2 if request.stored_kind == "moments" else 1)
     declared = request.spec.fields[0].channels
-    if declared is not None and channels != declared:
-        packed = channels == 4 * declared
-        hint = "they seem packed 2x2, which is not imported yet" if packed else "name its own VAE"
+    if declared is not None and channels != declared * request.packed_edge(sample) ** 2:
         raise ConfigError(
             f"latents must have {declared} channels for {request.encoder}, got {sample.shape} of "
-            f"{sample.name}; {hint}"
+            f"{sample.name}; name the VAE that made them"
         )
     return channels
 

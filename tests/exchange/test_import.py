@@ -37,6 +37,9 @@ CASES: dict[str, tuple[Callable[..., None], tuple[int, ...], dict[str, Any]]] = 
     "automodel": (foreign.automodel, (16, 8, 8), {"encoder": "flux", "kind": "sample"}),
     "lightningdit": (foreign.lightningdit, IMAGE, {"encoder": "sd", "kind": "sample"}),
     "edm2": (foreign.edm2, IMAGE, {"encoder": "sd"}),
+    "diffusion-pipe": (
+        foreign.diffusion_pipe, (16, 8, 8), {"encoder": "flux", "kind": "sample"},
+    ),
     "mds": (foreign.mds, IMAGE, {"encoder": "sdxl", "values": "raw", "kind": "mean"}),
     "fastvideo": (foreign.fastvideo, CLIP, {"encoder": "wan"}),
 }  # fmt: skip
@@ -93,7 +96,8 @@ def test_imported_latents_are_those_of_the_cache_bit_for_bit(layout: str, tmp_pa
 def test_names_of_pictures_come_back_where_the_cache_or_the_corpus_tells_them(
     tmp_path: Path,
 ) -> None:
-    named = {"simpletuner", "sd-scripts", "ai-toolkit", "onetrainer", "ltx2", "automodel"}
+    named = {"simpletuner", "sd-scripts", "ai-toolkit", "onetrainer", "ltx2", "automodel",
+             "diffusion-pipe"}  # fmt: skip
     corpus = str(pictures(tmp_path / "pictures"))
     for layout in sorted(named):
         write, shape, told = CASES[layout]
@@ -221,3 +225,18 @@ def test_an_import_that_was_killed_goes_on_and_another_is_refused(
     other = ImportRequest(layout="edm2", encoder="sd")
     with pytest.raises(StoreError, match="of the same import"):
         import_cache(tmp_path / "edm2", dest, other, on_progress=quiet)
+
+
+def test_packed_latents_are_of_pixels_twice_as_large(tmp_path: Path) -> None:
+    foreign.automodel(tmp_path / "cache", drawn((128, 4, 4), torch.bfloat16))
+    request = ImportRequest(layout="automodel", encoder="flux2", kind="mean")
+    import_cache(tmp_path / "cache", tmp_path / "store", request, on_progress=quiet)
+    store = Store.open(tmp_path / "store")
+    (run,) = store.generations()[0].runs
+    assert str(run.bucket) == "1x64x64"
+    (field,) = store.snapshot().column("latents").record.fields
+    assert (field.channels, field.dtype) == (128, "bfloat16")
+    foreign.simpletuner(tmp_path / "flux", drawn((16, 8, 8)))
+    wrong = ImportRequest(layout="simpletuner", encoder="sdxl", kind="sample")
+    with pytest.raises(ConfigError, match="must have 4 channels"):
+        import_cache(tmp_path / "flux", tmp_path / "other", wrong, on_progress=quiet)

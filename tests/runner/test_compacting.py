@@ -290,3 +290,29 @@ def test_text_columns_are_compacted_and_not_stale_afterwards(store: Store) -> No
     again = encode_column(url, request, reporter=SilentReporter())
     assert again.newly_encoded == 0
     assert verify_snapshot(store.snapshot()).ok
+
+
+def test_a_sample_that_two_generations_held_is_gone_from_both(
+    store: Store, pristine: Path, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(pristine / "corpus", corpus)
+    secrets = secrets_of(store)
+    draw = np.random.default_rng(9000)
+    Image.fromarray(draw.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(corpus / GONE[0])
+    plan = PlanRequest(
+        corpus_url=str(corpus),
+        options=PlanOptions(resolution_px=64, rows_per_shard=8),
+        resources=Resources(),
+        update=True,
+    )
+    request = encode("latents", encoder="dct")
+    build(store.folder.url, plan, request, reporter=SilentReporter())
+    assert len(store.generations()) == 2
+    units = store.snapshot().column("latents").units()
+    newest = next(iter_unit(store.folder, units[-1], column="latents"))
+    secrets.append(b"".join(np.asarray(v).tobytes() for v in newest.fields.values()))
+    assert retire_samples(store, GONE).num_retired == 2
+    swept(store)
+    assert holding(store, secrets) == set()
+    assert verify_snapshot(store.snapshot()).ok

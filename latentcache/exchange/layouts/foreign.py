@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -165,3 +166,15 @@ def sample_of(
     except MediaError as error:
         return Unreadable(name, str(error))
     return ForeignSample(name=name, shape=tuple(found.shape), dtype=found.dtype, load=load, **told)
+
+
+def below(path: str, reading: Reading) -> str:
+    """Return a picture's path as the pictures given have it: their longest common ending."""
+    wanted = path.replace("\\", "/")
+    stem = posixpath.splitext(wanted)[0]
+    parts = stem.split("/")
+    for start in range(len(parts)):
+        found = reading.pictures.get("/".join(parts[start:]))
+        if found is not None:
+            return found
+    return wanted.lstrip("/")

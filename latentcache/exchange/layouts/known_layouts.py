@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from latentcache.exchange.layouts.array_shards import read_edm2, read_lightningdit
+from latentcache.exchange.layouts.diffusion_pipe import read_diffusion_pipe
 from latentcache.exchange.layouts.files_per_sample import (
     read_ai_toolkit,
     read_musubi,
@@ -45,6 +46,9 @@ LAYOUTS: dict[str, Layout] = {
     "automodel": Layout(read_automodel, "WxH/MD5.pt", "scaled", None),
     "lightningdit": Layout(read_lightningdit, "latents_rankR_shardS.safetensors", "raw", None),
     "edm2": Layout(read_edm2, "NNNNN/img-mean-std-N.npy", "raw", "moments"),
+    "diffusion-pipe": Layout(
+        read_diffusion_pipe, "latents/shard_N.bin, metadata.db", "scaled", None
+    ),
     "mds": Layout(read_mds, "index.json, shard.N.mds", None, None),
     "fastvideo": Layout(read_fastvideo, "*.parquet", "raw", "mean"),
 }

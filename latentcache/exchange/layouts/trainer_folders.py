@@ -17,6 +17,7 @@ from latentcache.exchange.layouts.foreign import (
     ForeignSample,
     Reading,
     Unreadable,
+    below,
     broken,
     checked,
     read_pt,
@@ -44,7 +45,7 @@ def read_onetrainer(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
                 continue
             name = posixpath.join(folder, f"{number}.pt")
             load = partial(_named_latents, reading.root, name, ("latent_image",))
-            yield sample_of(_below(row["image_path"], reading), load)
+            yield sample_of(below(row["image_path"], reading), load)
 
 
 def read_ltx2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
@@ -96,7 +97,7 @@ def read_automodel(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
                 told["caption"] = found[key]
         load = partial(_named_latents, reading.root, name, ("latent", "video_latents"))
         stem = posixpath.splitext(name)[0]
-        at = _below(path, reading) if isinstance(path, str) else stem
+        at = below(path, reading) if isinstance(path, str) else stem
         yield sample_of(at, load, is_picture_known=isinstance(path, str), **told)
 
 
@@ -107,18 +108,6 @@ def _named_latents(root: Folder, name: str, keys: tuple[str, ...]) -> torch.Tens
             if key in found:
                 return checked(found[key], where=name)
     raise broken(name, ValueError(f"no {' or '.join(keys)}"))
-
-
-def _below(path: str, reading: Reading) -> str:
-    """Return a picture's path as the pictures given have it: their longest common ending."""
-    wanted = path.replace("\\", "/")
-    stem = posixpath.splitext(wanted)[0]
-    parts = stem.split("/")
-    for start in range(len(parts)):
-        found = reading.pictures.get("/".join(parts[start:]))
-        if found is not None:
-            return found
-    return wanted.lstrip("/")
 
 
 def read_json(root: Folder, name: str) -> Any:
