@@ -53,6 +53,10 @@ class RemoteBackend:
             file_system.retries = _TRIES_OF_S3FS
         return cls(file_system, str(root).rstrip("/"))
 
+    @property
+    def _is_s3(self) -> bool:
+        return hasattr(self.file_system, "call_s3")
+
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}" if name else self.root
 
@@ -64,7 +68,11 @@ class RemoteBackend:
         """
         if start is not None and end is not None and end <= start:
             return b""
-        data = cast(bytes, self.file_system.cat_file(self._path(name), start=start, end=end))
+        options: dict[str, Any] = {"start": start, "end": end}
+        if self._is_s3:
+            # One GET is of one version; s3fs reads a large object in ranges side by side.
+            options["max_concurrency"] = 1
+        data = cast(bytes, self.file_system.cat_file(self._path(name), **options))
         # A web server may answer a range with the whole file, and fsspec hands that on.
         if end is not None and len(data) > end - (start or 0):
             raise StorageError(
@@ -158,7 +166,7 @@ class RemoteBackend:
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is gone already is no error."""
         paths = [self._path(name) for name in names]
-        if hasattr(self.file_system, "call_s3"):
+        if self._is_s3:
             # Not rm, which takes names for patterns and is silent where S3 refuses.
             for start in range(0, len(paths), _DELETED_AT_ONCE):
                 self._delete_from_s3(paths[start : start + _DELETED_AT_ONCE])
