@@ -88,7 +88,8 @@ def import_cache(
         ConfigError: Something that the cache cannot tell is not given, or does not fit it.
         StoreError: There is another store's import.
     """
-    planned = _planned_store(store_url)
+    told = request.told_to_store(Folder.open(cache_url).label)
+    planned = _planned_store(store_url, told)
     pictures = request.picture_names()
     if planned is not None and not pictures:
         pictures = planned_pictures(planned)
@@ -121,13 +122,14 @@ def import_cache(
     )
 
 
-def _planned_store(url: str | Path) -> Store | None:
-    """Return the store at ``url`` if it has a plan that no import has made, else None."""
+def _planned_store(url: str | Path, told: Mapping[str, Any]) -> Store | None:
+    """Return the store at ``url`` if it has a plan that this import has not made, else None."""
     if Folder.open(url).stat(STORE_NAME) is None:
         return None
     store = Store.open(url)
     generations = store.generations()
-    return store if generations and IMPORTED not in generations[0].totals else None
+    is_ours = bool(generations) and generations[0].totals.get(IMPORTED) == told
+    return store if generations and not is_ours else None
 
 
 class _Found:

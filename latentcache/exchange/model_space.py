@@ -20,7 +20,7 @@ from latentcache.store import ColumnView, TensorBytes
 from latentcache.store.format import as_tensor_bytes
 
 Space = Literal["raw", "scaled"]
-"""As the encoder gave it; or as a DiT takes it, by the published figures, else the measured."""
+"""As the encoder gave it; or as a DiT takes it, by the published figures."""
 Draw = Literal["mode", "sample"]
 """The posterior's mean; or one draw, keyed by the sample."""
 
@@ -69,7 +69,13 @@ class LatentMaker:
                 f"column {view.name} must keep its log-variance to be drawn from, got its mean "
                 "alone; export the mode"
             )
-        mode: Literal["none", "auto"] = "none" if space == "raw" else "auto"
+        mode: Literal["none", "published"] = "none" if space == "raw" else "published"
+        if mode == "published" and view.record.normalizer is None:
+            raise ConfigError(
+                f"column {view.name} must come with its encoder's published figures to be scaled "
+                f"as trainers do, got none ({view.record.spec.get('source')}); measured ones "
+                "are of this corpus alone: export webdataset or mds, as it is stored"
+            )
         normalizer = resolve_normalizer([view], mode, is_sampled=draw == "sample")
         name = field.dtype if dtype == "auto" else dtype
         return cls(field, draw, normalizer, getattr(torch, name))

@@ -42,7 +42,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     root = tmp_path_factory.mktemp("export")
     foreign.automodel(root / "cache", foreign.drawn((16, 8, 8), torch.bfloat16))
     request = ImportRequest(
-        layout="automodel", encoder="flux", kind="mean", values="raw", is_checked=False,
+        layout="automodel", encoder="flux", kind="mean", values="scaled", is_checked=False,
         corpus=str(foreign.pictures(root / "pictures")),
     )  # fmt: skip
     import_cache(root / "cache", root / "store", request, on_progress=quiet)
@@ -261,3 +261,43 @@ def test_tars_are_plain(snapshot: Snapshot, tmp_path: Path) -> None:
     (path,) = (tmp_path / "tars").glob("*.tar")
     with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as tar:
         assert all(each.isfile() for each in tar.getmembers())
+
+
+def test_what_leaves_for_a_trainer_comes_back_the_same(
+    snapshot: Snapshot, scaled: Snapshot, tmp_path: Path
+) -> None:
+    export_samples(
+        snapshot, tmp_path / "simpletuner", ExportRequest(format="simpletuner"), on_progress=quiet
+    )
+    request = ImportRequest(
+        layout="simpletuner", encoder="flux", kind="mean", values="scaled", is_checked=False,
+        column="back",
+    )  # fmt: skip
+    store = Store(snapshot.folder, snapshot.record.store_id)
+    import_cache(tmp_path / "simpletuner", store.folder.url, request, on_progress=quiet)
+    back = store.snapshot().column("back")
+    assert _values(back) == _values(snapshot.column("latents"))
+    asked = ExportRequest(format="musubi", architecture="wan", dtype="float32")
+    export_samples(scaled, tmp_path / "musubi", asked, on_progress=quiet)
+    request = ImportRequest(
+        layout="musubi", encoder="wan", kind="mean", values="scaled", is_checked=False
+    )
+    done = import_cache(tmp_path / "musubi", tmp_path / "store", request, on_progress=quiet)
+    assert done.num_samples == 5
+    again = ExportRequest(format="musubi", architecture="wan", dtype="float32")
+    export_samples(
+        Store.open(tmp_path / "store").snapshot(), tmp_path / "again", again, on_progress=quiet
+    )
+    first = sorted(load_all(tmp_path / "musubi"))
+    assert first == sorted(load_all(tmp_path / "again"))
+
+
+def _values(view: Any) -> dict[str, bytes]:
+    samples = view.iter_samples()
+    return {key: bytes(next(iter(fields.values())).data) for key, _, _, fields in samples}
+
+
+def load_all(folder: Path) -> list[bytes]:
+    """Return the latents of a musubi folder, as bytes."""
+    found = (load_file(path) for path in folder.glob("*.safetensors"))
+    return [next(iter(tensors.values())).numpy().tobytes() for tensors in found]

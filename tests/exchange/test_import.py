@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentcache.core.errors import ConfigError, StoreError
+from latentcache.core.errors import ConfigError
 from latentcache.exchange import LAYOUTS, ImportRequest, import_cache
 from latentcache.loader import LatentLoader, Source
 from latentcache.store import Store, TensorBytes, verify_snapshot
@@ -223,7 +223,7 @@ def test_an_import_that_was_killed_goes_on_and_another_is_refused(
     assert stored(Store.open(dest)).keys() == stored(Store.open(tmp_path / "whole")).keys()
     foreign.edm2(tmp_path / "edm2", drawn())
     other = ImportRequest(layout="edm2", encoder="sd")
-    with pytest.raises(StoreError, match="of the same import"):
+    with pytest.raises(ConfigError, match="must not be served by something else"):
         import_cache(tmp_path / "edm2", dest, other, on_progress=quiet)
 
 
