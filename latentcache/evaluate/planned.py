@@ -110,7 +110,8 @@ def _retired_rows(column: ColumnView, shards: set[int]) -> set[tuple[int, int]]:
     for generation in column.generations.values():
         table = read_retired(column.folder, generation)
         found = table.filter(pc.is_in(table["shard"], pa.array(sorted(shards), pa.int64())))
-        gone.update(zip(found["shard"].to_pylist(), found["row"].to_pylist(), strict=True))
+        shard, row = (found[name].to_numpy().tolist() for name in ("shard", "row"))
+        gone.update(zip(shard, row, strict=True))
     return gone
 
 

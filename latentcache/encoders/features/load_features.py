@@ -85,7 +85,7 @@ def load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
 def _mean_std(
     family: FeatureFamily, found: SavedModel
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return what pixels are normalised by: as the folder says, else as the family does."""
+    """Return what pixels are normalized by: as the folder says, else as the family does."""
     path = found.folder / "preprocessor_config.json"
     if not path.is_file():
         return family.mean_std

@@ -70,7 +70,7 @@ class VisionFeatures:
         """Do nothing: there is no state."""
 
     def _given(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Return pictures of a patch per cell, normalised as the model wants them."""
+        """Return pictures of a patch per cell, normalized as the model wants them."""
         facts = self._facts
         size = [edge * facts.patch for edge in grid]
         if list(pixels.shape[2:]) != size:
