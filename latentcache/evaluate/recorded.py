@@ -42,6 +42,7 @@ def load_recorded_encoder(
             f"column must be of pixels to be looked at, got one of {asked}; name another with "
             "--column"
         )
+    _check_imported(record, encoder)
     text = encoder or record.spec.get("source") or record.spec.get("name", "")
     recorded = record.identity["encoder"]
     options = EncoderOptions(
@@ -52,6 +53,8 @@ def load_recorded_encoder(
     for name in _COMPARED:
         if name == "weights_digest" and recorded.get(name) in loaded.spec.former_digests:
             continue  # as an earlier release named the same weights
+        if name == "weights_digest" and "imported" in record.identity and not recorded[name]:
+            continue  # the cache did not tell
         if name in recorded and identity[name] != recorded[name]:
             raise StoreError(
                 f"{name} of the encoder must be {recorded[name]!r} as in the store's "
@@ -64,6 +67,23 @@ def load_recorded_encoder(
             "verify without --decode"
         )
     return loaded
+
+
+def _check_imported(record: EncodingRecord, encoder: str | None) -> None:
+    """Refuse to decode what another trainer cached, unless it is raw and its weights are named.
+
+    Raises:
+        StoreError: It is scaled, or nobody says which weights made it.
+    """
+    imported = record.identity.get("imported")
+    if imported is None or (imported["values"] == "raw" and encoder):
+        return
+    raw = imported["values"] == "raw"
+    way = "name the weights that made them with --encoder" if raw else "look at its statistics"
+    raise StoreError(
+        f"latents must be raw and of known weights to be decoded, got {imported['values']} ones "
+        f"that were imported from {imported['layout']} (column {record.column}); {way}"
+    )
 
 
 def _dtype(recorded: Mapping[str, Any], device: str, record: EncodingRecord) -> str | None:

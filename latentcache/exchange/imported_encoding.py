@@ -195,7 +195,7 @@ def imported_record(
     fields = tuple(_fields(request, sample))
     identity = {
         "imported": request.identity(),
-        "weights_digest": spec.weights_digest,
+        "encoder": spec.identity(),
         "fields": [[each.name, each.axes, each.dtype] for each in fields],
     }
     rows = request.rows_per_shard(sample)

@@ -54,6 +54,12 @@ def test_an_import_says_what_it_found_out_and_what_it_left(cli: Cli, tmp_path: P
     assert "imported 6 samples, snapshot 1" in done.out
     assert "left out: 6 flipped latents" in done.out
     assert "standard deviation" in done.out
+    for command in ("show", "encode"):
+        asked = cli(command, tmp_path / "store")
+        assert asked.code in (1, 2)
+        assert "imported" in asked.err
+    asked = cli("verify", tmp_path / "store", "--decode", "2")
+    assert "name the weights that made them" in asked.err
     status = cli("status", tmp_path / "store")
     assert "imported:lightningdit" in status.out
     assert cli("verify", tmp_path / "store").code == 0

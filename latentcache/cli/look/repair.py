@@ -9,6 +9,7 @@ import click
 
 from latentcache.cli.flags import recipe_of
 from latentcache.cli.look.decoding_flags import DecodingOptions, decoding_of
+from latentcache.core.errors import ConfigError
 from latentcache.core.fields import FLOAT_DTYPES
 from latentcache.core.inputs import recorded_input
 from latentcache.core.units import UnitId
@@ -54,6 +55,11 @@ def recorded_options(record: "EncodingRecord", options: DecodingOptions) -> "Enc
     """
     from latentcache.runner import EncodeOptions
 
+    if "imported" in record.identity:
+        raise ConfigError(
+            f"units to repair must be of an encoder, got column {record.column} "
+            f"({record.spec.get('source')}); import it again"
+        )
     identity, role = record.identity, record.transform.get("role", {})
     floats = {field.dtype for field in record.fields if field.dtype in FLOAT_DTYPES}
     return EncodeOptions(

@@ -25,7 +25,7 @@ def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> Enc
     was begun and is not served yet counts too, if it has one encoding.
 
     Raises:
-        ConfigError: It was begun with several encoders, and none is named.
+        ConfigError: It was begun with several encoders, or imported, and none is named.
     """
     if request.given is None:
         return request
@@ -42,6 +42,11 @@ def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> Enc
             "is served by none; give --encoder"
         )
     (record,) = begun
+    if "imported" in record.identity:
+        raise ConfigError(
+            f"encoder must be named for column {request.column}, which was imported "
+            f"({record.spec.get('source')}); import what it lacks, or give --encoder and --column"
+        )
     recorded = options_of(record)
     kept = {name: value for name, value in recorded.items() if name not in request.given}
     encode = replace(request.encode, **kept)
