@@ -351,4 +351,7 @@ def _write(
         numbers = [np.where(has_value[part], part, -1) for part in parts]
         count = sum(int((part >= 0).sum()) for part in numbers)
         found.revised[name] = found.revised.get(name, 0) + count
-        replace_values(store.folder, generation, name, new, numbers)
+        before = store.annotation(generation, name)
+        given = np.concatenate(numbers) >= 0
+        given |= False if before is None else before.given
+        replace_values(store.folder, generation, name, new, numbers, given=given)

@@ -225,6 +225,44 @@ def test_classes_that_an_update_brought_are_known_to_a_table(
     assert labels["cats/0.png"] == labels["ants/0.png"] == 2
 
 
+def test_what_was_annotated_stays_until_its_caption_file_is_edited(
+    corpus: Path, store: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "given.csv"
+    table.write_text(
+        "path,caption,label,score\n"
+        "dogs/3.png,a hound,dogs,0.5\n"  # has no caption file
+        "cats/1.png,a lynx,cats,0.25\n"
+        "dogs/2.png,no dog,cats,\n"
+    )
+    annotate(Store.open(store), str(table), PlanOptions())
+    picture(corpus / "dogs" / "new.png", 77)
+    (corpus / "cats" / "2.txt").write_text("a tabby")
+    assert counts(planned(corpus, store)) == {"added": 1, "edited": 1, "annotated": 3}
+    captions = annotation(store, "caption")
+    assert captions["dogs/3.png"] == "a hound"
+    assert captions["cats/1.png"] == "a lynx"
+    assert captions["dogs/2.png"] == "no dog"
+    assert captions["cats/2.png"] == "a tabby"
+    assert annotation(store, "score")["dogs/3.png"] == 0.5
+    names = annotation(store, "label_name")
+    assert (names["dogs/2.png"], names["dogs/4.png"]) == ("cats", "dogs")
+    labels = annotation(store, "label")
+    assert labels["dogs/2.png"] == labels["cats/0.png"] != labels["dogs/4.png"]
+
+    # The corpus has the last word about a caption file that was edited afterwards ...
+    (corpus / "cats" / "1.txt").write_text("a cat after all")
+    (corpus / "dogs" / "3.txt").write_text("a dog after all")
+    assert counts(planned(corpus, store)) == {"edited": 2, "annotated": 3}
+    captions = annotation(store, "caption")
+    assert captions["cats/1.png"] == "a cat after all"
+    assert captions["dogs/3.png"] == "a dog after all"
+    # ... and the value is the corpus' again from then on.
+    (corpus / "dogs" / "3.txt").unlink()
+    assert counts(planned(corpus, store)) == {"edited": 1, "annotated": 3}
+    assert annotation(store, "caption")["dogs/3.png"] is None
+
+
 def test_second_caption_edit_is_seen_too(corpus: Path, store: Path) -> None:
     for text in ("first", "second one", "third"):
         (corpus / "cats" / "1.txt").write_text(text)

@@ -29,7 +29,7 @@ from latentcache.store.rows import iter_beside, revise_annotation
 
 Fields = Mapping[str, Annotation]
 _AS_STORED = object()
-"""Stands for a caption whose file is as it was."""
+"""Stands for a caption whose file is as it was, and for what ``annotate`` has given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,8 @@ class AnnotationEdits:
         self._beside: list[tuple[str, str, int, str]] = []
         self._found: defaultdict[int, list[Fields]] = defaultdict(list)
         self._labels: dict[int, str] = {}
+        self._edited: set[int] = set()
+        self._given_otherwise: dict[int, str] = {}
 
     def see(self, media: ListedMedia) -> None:
         """Note the caption file of a medium that is planned anew."""
@@ -81,17 +83,53 @@ class AnnotationEdits:
         """Compare media that stay as they were planned with what the plan says of them."""
         by_generation: defaultdict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for media, samples in kept:
-            fields = dict(media.annotations) | self._caption(media)
+            caption = self._caption(media)
+            if media.sidecar and caption.get(CAPTION) is not _AS_STORED:
+                self._edited.update(samples.tolist())
+            fields = dict(media.annotations) | caption
             for sample in samples[self._planned.shard[samples] >= 0].tolist():
                 self._labels[sample] = media.source.label
                 by_generation[int(self._planned.generation[sample])].append((sample, fields))
-        for number, listed in by_generation.items():
+        for number, told in by_generation.items():
+            listed = self._without_given(number, told)
             differs = self._differing(number, listed)
             for (sample, fields), is_other in zip(listed, differs, strict=True):
                 if is_other:
                     self._found[sample].append(fields)
                 elif sample not in self._found:
                     del self._labels[sample]
+
+    def _without_given(
+        self, number: int, listed: Sequence[tuple[int, dict[str, Any]]]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Return what the corpus says, less where ``annotate`` had its say since.
+
+        A caption file that was edited afterwards has the last word.
+        """
+        samples = np.array([sample for sample, _ in listed], np.int64)
+        kept: list[dict[str, Any]] = [dict(fields) for _, fields in listed]
+        for name in self._base.types:
+            for at in self._given(number, name, samples):
+                sample, fields = listed[at]
+                is_told = fields.get(name) is not _AS_STORED
+                if is_told and name == CAPTION and sample in self._edited:
+                    continue
+                stored = self._stored(number, name, samples[[at]])[0]
+                if is_told and self._typed(name, fields) != stored:
+                    self._given_otherwise[sample] = self._labels[sample]
+                kept[at][name] = _AS_STORED
+                if name == LABEL_NAME:
+                    kept[at][LABEL] = _AS_STORED
+        return list(zip(samples.tolist(), kept, strict=True))
+
+    def _given(self, number: int, name: str, samples: Indices) -> list[int]:
+        """Return the places in ``samples`` of those whose value ``annotate`` gave."""
+        found = self._annotation(number, name)
+        if found is None:
+            return []
+        planned = self._planned
+        given = found.is_given(planned.shard[samples], planned.row[samples])
+        return list(np.flatnonzero(given).tolist())
 
     def _caption(self, media: ListedMedia) -> dict[str, Any]:
         """Return the caption of a sidecar file, read only if the file is another one."""
@@ -126,14 +164,17 @@ class AnnotationEdits:
         return differs
 
     def _stored(self, number: int, name: str, samples: Indices) -> list[Any]:
-        key = (number, name)
-        if key not in self._opened:
-            self._opened[key] = self._store.annotation(self._generations[number], name)
-        found = self._opened[key]
+        found = self._annotation(number, name)
         if found is None:
             return [None] * len(samples)
         planned = self._planned
         return list(found.take(planned.shard[samples], planned.row[samples]).to_pylist())
+
+    def _annotation(self, number: int, name: str) -> StoredAnnotation | None:
+        key = (number, name)
+        if key not in self._opened:
+            self._opened[key] = self._store.annotation(self._generations[number], name)
+        return self._opened[key]
 
     def _typed(self, name: str, fields: Fields) -> Any:
         """Return the value as the store would hold it; of a class its name."""
@@ -178,7 +219,7 @@ class AnnotationEdits:
                     continue
                 self._found[sample] = [merged]
             label = self._found[sample][0].get(LABEL)
-            if label is not None and self._base.classes:
+            if label not in (None, _AS_STORED) and self._base.classes:
                 self._base.new_classes.add(str(label))
 
     def revisions(self, classes: Sequence[str]) -> list[Revision]:
@@ -221,6 +262,12 @@ class AnnotationEdits:
         which[list(self._found)] = True
         row = next(iter(self._planned.rows(which)), None)
         return Change(count=len(self._found), example=row.label if row else "")
+
+    @property
+    def given(self) -> Change:
+        """How many samples keep what ``annotate`` gave although the corpus has it otherwise."""
+        count = len(self._given_otherwise)
+        return Change(count=count, example=next(iter(self._given_otherwise.values()), ""))
 
     def beside(self, findings: Findings) -> Iterator[tuple[str, str, int, str]]:
         """Yield caption files as they are now, and with a size of -1 those that went.

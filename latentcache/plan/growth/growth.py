@@ -33,6 +33,7 @@ _WORDS = {
     "removed": "removed",
     "recovered": "that can be read by now",
     "edited": "with another caption, label, field or role",
+    "annotated": "whose annotated caption, label or field stays",
     "touched": "with another time and the same bytes",
     "taken_down": "that were taken down and stay out",
     "unreadable": "that cannot be read now and stay as they were planned",
@@ -49,6 +50,8 @@ class UpdateCounts:
         removed: Planned samples whose source is gone; retired.
         recovered: Sources that planning had refused and that can be read by now.
         edited: Planned samples whose caption, label or fields are others; nothing is encoded.
+        annotated: Planned samples for which ``annotate`` gave values that the corpus has otherwise;
+            they stay as they were given.
         touched: Sources of another time or place whose bytes are as they were.
         taken_down: Files that are there and were retired by name; they stay out.
         unreadable: Planned samples whose file, folder, tar or table cannot be read now; kept.
@@ -59,6 +62,7 @@ class UpdateCounts:
     removed: Change = field(default_factory=Change)
     recovered: Change = field(default_factory=Change)
     edited: Change = field(default_factory=Change)
+    annotated: Change = field(default_factory=Change)
     touched: Change = field(default_factory=Change)
     taken_down: Change = field(default_factory=Change)
     unreadable: Change = field(default_factory=Change)
@@ -264,7 +268,8 @@ class Growth:
             (row.retired_shard, row.row, "recovered") for row in planned.rows(planned.recovered)
         ]
         counted = {name: self._counted.of(name) for name in _WORDS}
-        counts = UpdateCounts(**{**counted, "edited": self._edits.change})
+        of_edits = {"edited": self._edits.change, "annotated": self._edits.given}
+        counts = UpdateCounts(**{**counted, **of_edits})
         if num_retired > max(1, MAX_RETIRED_SHARE * planned.num_rows) and not may_retire:
             raise ConfigError(
                 f"an update must keep {1 - MAX_RETIRED_SHARE:.0%} of the samples unless told, got "

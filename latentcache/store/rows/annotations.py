@@ -5,8 +5,10 @@ there is no value, so a row's place in the file is arithmetic. Drawing 256 rando
 from Parquet row groups cost 82 ms, from mapped Arrow 0.5 ms.
 """
 
+import base64
 import re
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +36,7 @@ ROWS_PER_BATCH = 65_536
 """Rows of every record batch but the last, so that a row's batch is a division."""
 
 _GENERATION_KEY, _ROWS_KEY = b"latentcache.generation", b"latentcache.num_rows"
-_PLAN_KEY = b"latentcache.plan"
+_PLAN_KEY, _GIVEN_KEY = b"latentcache.plan", b"latentcache.given"
 
 _FILE_PATTERN = re.compile(
     ANNOTATIONS_FOLDER + r"/([a-z][a-z0-9_]*)/(0|[1-9]\d*)\.([0-9a-f]{16})\.arrow"
@@ -110,7 +112,12 @@ class PlanIndex:
 
 
 def write_annotations(
-    folder: Folder, generation: Generation, name: str, tables: Iterable[pa.Table]
+    folder: Folder,
+    generation: Generation,
+    name: str,
+    tables: Iterable[pa.Table],
+    *,
+    given: Array | None = None,
 ) -> AnnotationFile:
     """Write the next revision of an annotation and return which it is.
 
@@ -119,6 +126,7 @@ def write_annotations(
         generation: Whose rows these are; every row without a value becomes null.
         name: Of the annotation, e.g. ``caption``.
         tables: With columns ``shard``, ``row`` and ``value``, ascending over all tables.
+        given: bool by place in the plan: the value is no longer the corpus', somebody gave it.
 
     Raises:
         ValueError: Rows are unplanned, repeated or out of order.
@@ -128,12 +136,14 @@ def write_annotations(
     written = AnnotationFile(name, max(existing, default=-1) + 1, new_write_id())
     with tempfile.TemporaryDirectory(prefix="latentcache-annotations-") as scratch:
         path = Path(scratch) / "values.arrow"
-        _write_file(path, generation, tables)
+        _write_file(path, generation, tables, given)
         folder.upload(written.name, path)
     return written
 
 
-def _write_file(path: Path, generation: Generation, tables: Iterable[pa.Table]) -> None:
+def _write_file(
+    path: Path, generation: Generation, tables: Iterable[pa.Table], given: Array | None
+) -> None:
     index = PlanIndex(generation.runs)
     chunks = _iter_aligned(index, tables)
     # The first tables may hold nothing but nulls, which have no type yet and cost no memory.
@@ -149,6 +159,9 @@ def _write_file(path: Path, generation: Generation, tables: Iterable[pa.Table]) 
         _ROWS_KEY: str(index.num_rows).encode(),
         _PLAN_KEY: generation.digest.encode(),
     }
+    if given is not None and given.any():
+        # Metadata is text. Ones in a row cost next to nothing, a million drawn at random 170 kB.
+        metadata[_GIVEN_KEY] = base64.b64encode(zlib.compress(np.packbits(given).tobytes()))
     schema = pa.schema([pa.field("value", value_type)], metadata=metadata)
     typed = (_cast(chunk, value_type) for chunk in chain(leading, chunks))
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -264,6 +277,23 @@ class Annotation:
                 f"annotation must have {self._index.num_rows} rows, got {len(self)} "
                 f"({file.name}); write it again"
             )
+
+    @property
+    def given(self) -> Array:
+        """By place in the plan, whether somebody gave the value, so that it is not the corpus'."""
+        packed = (self._reader.schema.metadata or {}).get(_GIVEN_KEY)
+        if packed is None:
+            return np.zeros(len(self), bool)
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)
+        return np.unpackbits(bits, count=len(self)).astype(bool)
+
+    def is_given(self, shards: Array, rows: Array) -> Array:
+        """Return ``given`` of some rows."""
+        return self._given[self._index.places(shards, rows)]
+
+    @cached_property
+    def _given(self) -> Array:
+        return self.given
 
     def __len__(self) -> int:
         if not self._batches:

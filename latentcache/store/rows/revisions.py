@@ -1,6 +1,6 @@
 """Another revision of an annotation: some values replaced, all others as they were."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from latentcache.store.rows.annotations import (
 Position = tuple[int, int]
 """Shard and row."""
 Indices = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
 
 
 def revise_annotation(
@@ -38,7 +39,7 @@ def revise_annotation(
         folder: The store.
         generation: Whose rows are revised.
         name: Of the annotation; one that the generation does not have begins as all null.
-        values: New values by (shard, row); None takes a value away.
+        values: New values by (shard, row), the corpus' own; None takes a value away.
         new_type: Arrow type of an annotation that the generation does not have yet.
 
     Raises:
@@ -67,11 +68,26 @@ def revise_annotation(
             shard, row = min(unused)
             raise ValueError(f"rows must be generation {generation.number}'s, got {shard}, {row}")
 
-    return replace_values(folder, generation, name, new, numbers())
+    given = None if found is None else _without(found.given, generation, list(values))
+    return replace_values(folder, generation, name, new, numbers(), given=given)
+
+
+def _without(given: Marks, generation: Generation, positions: Sequence[Position]) -> Marks:
+    """Return which values are still given when the corpus has its say about some rows."""
+    if given.any() and positions:
+        shards, rows = np.array(positions, np.int64).T
+        given[PlanIndex(generation.runs).places(shards, rows)] = False
+    return given
 
 
 def replace_values(
-    folder: Folder, generation: Generation, name: str, new: Any, numbers: Iterable[Indices]
+    folder: Folder,
+    generation: Generation,
+    name: str,
+    new: Any,
+    numbers: Iterable[Indices],
+    *,
+    given: Marks | None = None,
 ) -> AnnotationFile:
     """Write the next revision of an annotation: some values replaced, all others as they were.
 
@@ -82,8 +98,11 @@ def replace_values(
         new: New values, an Arrow array of the annotation's type.
         numbers: In plan order, in any pieces, of each row the place in ``new`` of its value; -1
             keeps what is there.
+        given: See ``write_annotations``; None leaves it as it is.
     """
     found = open_annotation(folder, generation, name)
+    if given is None and found is not None:
+        given = found.given
 
     def tables() -> Iterator[pa.Table]:
         index, done = PlanIndex(generation.runs), 0
@@ -98,7 +117,7 @@ def replace_values(
             yield pa.table({"shard": shards, "row": rows, "value": values})
             done = stop
 
-    return write_annotations(folder, generation, name, tables())
+    return write_annotations(folder, generation, name, tables(), given=given)
 
 
 def _positions(generation: Generation) -> Iterator[tuple[Any, Any]]:
