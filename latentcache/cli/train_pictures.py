@@ -11,9 +11,9 @@ import torch
 from latentcache.core.errors import LatentCacheError
 from latentcache.core.media import Bucket
 from latentcache.evaluate import load_recorded_encoder
-from latentcache.loader.select import as_sources
 from latentcache.loader.transform import primary_field
 from latentcache.report import labelled_png, latent_picture
+from latentcache.store import ColumnView
 from latentcache.train import Condition, Trainer, TrainRecipe
 
 MAX_FRAMES = 5
@@ -28,7 +28,7 @@ def make_draw(recipe: TrainRecipe, tell: Callable[[str], None]) -> Callable[[Tra
 
     def draw(trainer: Trainer, path: Path) -> None:
         if not decoders:
-            decoders.append(load_decoder(recipe, tell))
+            decoders.append(load_decoder(trainer.encoding, tell))
         output = recipe.output
         shapes = trainer.shapes()
         told = conditions(trainer, output.num_samples)
@@ -70,9 +70,13 @@ def labels_of(trainer: Trainer, told: Condition | None, num_samples: int) -> lis
     ]
 
 
-def load_decoder(recipe: TrainRecipe, tell: Callable[[str], None]) -> Decode | None:
-    """Return what turns latents into pixels in [0, 1], or None where it cannot be had."""
-    view = as_sources(list(recipe.sources) or recipe.store)[0].open().columns["latents"]
+def load_decoder(view: ColumnView, tell: Callable[[str], None]) -> Decode | None:
+    """Return what turns latents into pixels in [0, 1], or None where it cannot be had.
+
+    Args:
+        view: Of the latents as the run reads them: a store may serve another encoding since.
+        tell: Shows a line to a person.
+    """
     try:
         encoder = load_recorded_encoder(view.record)
     except (LatentCacheError, KeyError) as error:

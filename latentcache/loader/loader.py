@@ -44,7 +44,7 @@ from latentcache.loader.streams.open_sources import OpenSource, open_sources
 from latentcache.loader.text.text_columns import TextFields
 from latentcache.loader.transform.column_modes import Mode, modes_of
 from latentcache.loader.transform.normalizer import Normalizer
-from latentcache.store import Pin
+from latentcache.store import ColumnView, Pin
 
 
 class LatentLoader:
@@ -177,8 +177,11 @@ class LatentLoader:
 
     def kind_of(self, column: str) -> str:
         """Return ``encoded``, ``number``, ``text`` or ``other``: what a column holds."""
-        is_encoded = column in self._run.streams[0].columns
-        return "encoded" if is_encoded else self._run.side.kind(column)
+        return "encoded" if column in self._run.encoded else self._run.side.kind(column)
+
+    def view_of(self, column: str) -> ColumnView:
+        """Return an encoded column as it is read: of a run that goes on, its own snapshot's."""
+        return self._run.encoded[column]
 
     def __str__(self) -> str:
         """Return what is read, how much, by whom and how normalized, in some lines."""
@@ -219,9 +222,7 @@ class LatentLoader:
         )
 
     def __len__(self) -> int:
-        """Return how many batches this rank gets: of a pass, or while the average sample is seen
-        once.
-        """
+        """Return this rank's batches: of a pass, or while the average sample is seen once."""
         self._settle_ranks()
         return self._maker.num_batches
 
@@ -374,8 +375,7 @@ class LatentLoader:
         if not self._is_collective:
             return
         pins = [one.snapshot.pin for one in self._run.opened]
-        shared = share_pins(pins)
-        if shared != pins:
+        if (shared := share_pins(pins)) != pins:
             self._resolve(self._open(shared), self._resumed)
             self._go_to(self._position)
         check_agreement(self._run.static, self._ranks)

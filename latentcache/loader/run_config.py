@@ -95,6 +95,7 @@ class RunConfig:
         opened: The sources.
         streams: All of them, in the order of the mixture's members.
         mixture: Which stream serves which step.
+        encoded: The columns that encoders made, as the first source has them.
         recipe: What is done to tensors.
         side: What comes beside tensors.
         reader: Makes batches.
@@ -122,14 +123,14 @@ class RunConfig:
                 stream.leave_out_missing()
         columns = [column for stream in self.streams for column in stream.columns.values()]
         share_maps(columns, _max_tars())
-        self._encoded = tensor_columns(opened[0].snapshot, request.columns)
+        self.encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
-        rest = [name for name in request.columns if name not in self._encoded]
+        rest = [name for name in request.columns if name not in self.encoded]
         if LABEL in rest:
             find_classes([one.snapshot for one in opened])
         self.side = SideValues(opened, rest, rule=request.rule)
         self.texts = TextColumns(
-            text_columns(self._encoded), rule=request.rule, drop=request.text_drop
+            text_columns(self.encoded), rule=request.rule, drop=request.text_drop
         )
         self.texts.check_as_stored(self.recipe.others)
         self.reader = BatchReader(self.recipe, self.side, self.texts, num_ahead=request.num_ahead)
@@ -166,7 +167,7 @@ class RunConfig:
 
     def _make_recipe(self, state: Mapping[str, Any] | None) -> Recipe:
         request = self._request
-        latents = "latents" if "latents" in self._encoded else next(iter(self._encoded))
+        latents = "latents" if "latents" in self.encoded else next(iter(self.encoded))
         for stream in self.streams:
             if stream.columns[latents].is_varying:
                 raise ConfigError(
@@ -174,7 +175,7 @@ class RunConfig:
                     f"got samples of many; add a column of latents before it"
                 )
         beside = {
-            name: [one.snapshot.columns[name] for one in self.opened] for name in self._encoded
+            name: [one.snapshot.columns[name] for one in self.opened] for name in self.encoded
         }
         views = beside[latents]
         fields = [field.name for field in views[0].record.fields]
@@ -244,7 +245,7 @@ class RunConfig:
         return {
             "format": STATE_FORMAT,
             "order": request.order_json(),
-            "columns": {name: view.record.fingerprint for name, view in self._encoded.items()},
+            "columns": {name: view.record.fingerprint for name, view in self.encoded.items()},
             "posterior": request.posterior,
             "normalizer": self.recipe.normalizer.to_json(),
             **({"normalizers_beside": others} if others else {}),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latentcache.core.errors import ConfigError
+from latentcache.loader import LatentLoader
 from latentcache.loader.transform import keyed_normal
 from latentcache.train.flow import DROP_STREAM, Condition
 
@@ -135,3 +136,9 @@ def draw_drops(noise_seeds: Tensor, share: float, *, stream: int = DROP_STREAM) 
     uniform = torch.special.ndtr(keyed_normal(noise_seeds, (1,), stream=stream)[:, 0])
     dropped: Tensor = uniform < share
     return dropped
+
+
+def empty_text_of(loader: LatentLoader, condition: str | None) -> Tensor | None:
+    """Return the embedding that a column of texts has for the empty one, [N, D]."""
+    found = None if condition is None else loader.empty_text(condition)
+    return None if found is None else found.states[: found.num_valid]

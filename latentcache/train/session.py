@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from latentcache.core.errors import ConfigError
+from latentcache.core.errors import ConfigError, LatentCacheError, first_line
 from latentcache.train.rank_group import shared, world
 from latentcache.train.train_progress import StepFacts
 from latentcache.train.train_recipe import TrainRecipe
@@ -141,8 +141,12 @@ class Session:
     def _sample(self, trainer: Trainer) -> None:
         if self._is_first:
             path = self._folder.picture(trainer.step)
-            self._draw(trainer, path)
-            self._say(f"drew {path}")
+            try:
+                self._draw(trainer, path)
+            except Exception as error:  # noqa: BLE001  a decoder may raise anything; it costs one sheet
+                self._say(_not_drawn(trainer.step, error))
+            else:
+                self._say(f"drew {path}")
 
     def _say(self, line: str) -> None:
         if self._is_first:
@@ -232,6 +236,14 @@ def _write_step(log: TextIO, facts: StepFacts) -> None:
     names = ("step", "loss", "gradient_norm", "learning_rate", "samples_per_s")
     plain = {name: getattr(facts, name) for name in (*names, "loader_wait_share")}
     _write_line(log, {**plain, "bucket": str(facts.bucket)})
+
+
+def _not_drawn(step: int, error: Exception) -> str:
+    kind = "" if isinstance(error, LatentCacheError) else f"{type(error).__name__}: "
+    return (
+        f"no samples are drawn at step {step:,}: {kind}{first_line(error)}; the run goes on "
+        f"(output.sample_every = 0 draws none)"
+    )
 
 
 def _write_line(log: TextIO, values: dict[str, Any]) -> None:

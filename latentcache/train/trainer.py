@@ -14,9 +14,10 @@ from latentcache.core.errors import RunError
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import keyed_uint64
 from latentcache.loader import Batch, LatentLoader
+from latentcache.store import ColumnView
 from latentcache.train.beside import Beside, find_beside
 from latentcache.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from latentcache.train.conditioning import Conditioning, draw_drops
+from latentcache.train.conditioning import Conditioning, draw_drops, empty_text_of
 from latentcache.train.fitting import (
     check_equal,
     check_length,
@@ -101,7 +102,7 @@ class Trainer:
             column=condition,
             num_classes=getattr(model, "num_classes", None),
             text_dim=getattr(model, "text_dim", None),
-            empty_text=_empty_text(loader, condition),
+            empty_text=empty_text_of(loader, condition),
         )
         self._latents = latents_column(model, loader)
         self._beside = find_beside(
@@ -190,16 +191,18 @@ class Trainer:
         seeds = [keyed_uint64(seed, "sample", index) for index in range(num_samples)]
         signed = torch.tensor([one - 2**63 for one in seeds], device=self._device)
         self.model.eval()
-        latents = sample_euler(
-            self._beside_for(shape, num_samples).around(self._averaged),
-            draw_noise(signed, shape),
-            condition,
-            guidance=guidance,
-            no_condition=self._conditioning.without(condition),
-            num_steps=num_steps,
-            shift=self.options.time_shift,
-        )
-        self.model.train()
+        try:
+            latents = sample_euler(
+                self._beside_for(shape, num_samples).around(self._averaged),
+                draw_noise(signed, shape),
+                condition,
+                guidance=guidance,
+                no_condition=self._conditioning.without(condition),
+                num_steps=num_steps,
+                shift=self.options.time_shift,
+            )
+        finally:
+            self.model.train()
         return self._loader.normalizer.invert(latents)
 
     @property
@@ -207,6 +210,11 @@ class Trainer:
         """Captions of the last micro-batch; none where the loader reads no column ``caption``."""
         batch = self._last_batch
         return list(batch["caption"]) if batch is not None and "caption" in batch else []
+
+    @property
+    def encoding(self) -> ColumnView:
+        """The column that is trained on, of the snapshot that this run reads."""
+        return self._loader.view_of(self._latents)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -383,12 +391,6 @@ def _sample_losses(
             batch["key"], losses.tolist(), times.tolist(), drops.tolist(), strict=True
         )
     ]
-
-
-def _empty_text(loader: LatentLoader, condition: str | None) -> Tensor | None:
-    """Return the embedding that a column of texts has for the empty one, [N, D]."""
-    found = None if condition is None else loader.empty_text(condition)
-    return None if found is None else found.states[: found.num_valid]
 
 
 def _moved(condition: Condition, device: torch.device) -> Condition:
