@@ -1,17 +1,21 @@
 """The examples of docs/frameworks.md: each block as it is printed, on processes of its own.
 
-Every example trains on two processes, stops, and goes on as one; the rows that were seen, step
-by step, must be those that one loader draws.
+Every example trains on two processes, stops, and goes on as one, on a store that has moved to
+another encoder with other channels; the rows that were seen, step by step, must be those that one
+loader draws.
 """
 
 import importlib.util
 import itertools
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from latentcache.cli.entry import cli
 from latentcache.loader import LatentLoader
 from tests.docs.quickstart_store import build_store
 from tests.loader.forked_ranks import Forks, run_alone
@@ -19,17 +23,19 @@ from tests.loader.forked_ranks import Forks, run_alone
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "frameworks.md").read_text(encoding="utf-8")
 FIRST, LAST = 2, 4
+SWAP = ["swap", "build/store", "--encoder", "dct:keep=4"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 # Ray would listen on the machine's own address, and start once for each run of the example.
 ON_RAY = """
-import runpy, sys
+import runpy, subprocess, sys
 import ray
 ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=2**27,
          _node_ip_address="127.0.0.1")
 for arguments in ({both!r}, {alone!r}):
     sys.argv = ["example.py", *arguments]
     runpy.run_path(sys.argv[0], run_name="__main__")
+    subprocess.run([sys.executable, "-m", "latentcache", *{swap!r}], check=True)
 """
 
 
@@ -107,9 +113,18 @@ def expected(folder: Path) -> dict[int, list[int]]:
 def laid_out(example: Example, built: Path, folder: Path) -> None:
     if importlib.util.find_spec(example.needs) is None:
         pytest.skip(f"{example.needs} is not installed; install the extra named frameworks")
-    (folder / "build").symlink_to(built / "build")
+    shutil.copytree(built / "build", folder / "build")
     (folder / "step.py").write_text(block("What the examples share"))
     (folder / "example.py").write_text(block(example.heading))
+
+
+def swapped(folder: Path) -> None:
+    """Have the store serve latents of another encoder, with other channels."""
+    channels = [LatentLoader(folder / "build" / "store", global_batch_size=16).shapes()]
+    done = CliRunner().invoke(cli, [SWAP[0], str(folder / SWAP[1]), *SWAP[2:]])
+    assert done.exit_code == 0, done.output
+    channels.append(LatentLoader(folder / "build" / "store", global_batch_size=16).shapes())
+    assert channels[0] != channels[1]
 
 
 def check(both: dict[int, list[int]], alone: dict[int, list[int]], built: Path) -> None:
@@ -120,23 +135,24 @@ def check(both: dict[int, list[int]], alone: dict[int, list[int]], built: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", [pytest.param(one, id=one.heading) for one in EXAMPLES])
-def test_ranks_see_what_one_process_sees_and_resume_as_fewer(
+def test_ranks_see_what_one_process_sees_and_resume_as_fewer_after_a_swap(
     example: Example, built: Path, framework_forks: Forks, tmp_path: Path
 ) -> None:
     laid_out(example, built, tmp_path)
     both = seen(example.run(framework_forks, tmp_path, 2, FIRST))
+    swapped(tmp_path)
     alone = seen(example.run(framework_forks, tmp_path, 1, LAST))
     check(both, alone, built)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_workers_of_ray_train_see_what_one_process_sees_and_resume_as_fewer(
+def test_workers_of_ray_train_see_what_one_process_sees_and_resume_as_fewer_after_a_swap(
     built: Path, tmp_path: Path
 ) -> None:
     laid_out(RAY_TRAIN, built, tmp_path)
     arguments = {"both": RAY_TRAIN.arguments(2, FIRST), "alone": RAY_TRAIN.arguments(1, LAST)}
-    (tmp_path / "on_ray.py").write_text(ON_RAY.format(**arguments))
+    (tmp_path / "on_ray.py").write_text(ON_RAY.format(**arguments, swap=SWAP))
     steps = seen(run_alone(["on_ray.py"], tmp_path))
     both = {step: rows for step, rows in steps.items() if step < FIRST}
     check(both, {step: rows for step, rows in steps.items() if step >= FIRST}, built)
