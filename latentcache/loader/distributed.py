@@ -104,6 +104,11 @@ def _gathered(value: Any) -> list[Any]:
     return everyone
 
 
+def is_first(ranks: Ranks) -> bool:
+    """Return whether this process speaks for all: several may share data-parallel rank 0."""
+    return dist.get_rank() == 0 if is_grouped() else ranks.rank == 0
+
+
 def is_grouped() -> bool:
     """Return whether this process is in a process group."""
     return dist.is_available() and dist.is_initialized()

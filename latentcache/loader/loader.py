@@ -127,6 +127,7 @@ class LatentLoader:
         self._verify, self._num_iterators, self.wait_s = chosen.verify, 0, 0.0
         self._cache = chosen.open_cache([one.store for one in self._sources])
         self._is_collective, self._process = chosen.is_collective, os.getpid()
+        self._told: set[str] = set()
         self._ahead: Prefetcher[Batch, Position] | None = None
         self._resumed: Mapping[str, Any] | None = None
         self._begun: Ranks | None = None
@@ -199,6 +200,7 @@ class LatentLoader:
                 "iterate over the loader itself, it needs no workers"
             )
         self._take_ranks()
+        self._run.say_warnings(self._told)
         self._num_iterators += 1
         try:
             yield from self._pass() if self._request.is_one_pass else iter(self._timed, None)
@@ -254,7 +256,7 @@ class LatentLoader:
         try:
             self._sources = held_out_as(self._sources, state["sources"])
             if self._sources != before[2]:
-                self._resolve(self._open([one.snapshot.pin for one in self._run.opened]))
+                self._resolve(self._open(self._run.pins))
             self._request = self._request.as_of(state)
             ours = {**self._run.static, "order": self._request.order_json()}
             if not newest and stores_of(state) == stores_of(ours):
@@ -374,8 +376,7 @@ class LatentLoader:
         self._is_agreed = is_grouped()
         if not self._is_collective:
             return
-        pins = [one.snapshot.pin for one in self._run.opened]
-        if (shared := share_pins(pins)) != pins:
+        if (shared := share_pins(self._run.pins)) != self._run.pins:
             self._resolve(self._open(shared), self._resumed)
             self._go_to(self._position)
         check_agreement(self._run.static, self._ranks)
@@ -392,9 +393,8 @@ class LatentLoader:
 
     def _reopen(self, state: Mapping[str, Any]) -> None:
         """Go to the snapshots of a run, or to the nearest that serve its encodings."""
-        now = [one.snapshot.pin for one in self._run.opened]
-        pins = pins_of_run(self._sources, state, now)
-        self._resolve(list(self._run.opened) if pins == now else self._open(pins))
+        pins = pins_of_run(self._sources, state, self._run.pins)
+        self._resolve(list(self._run.opened) if pins == self._run.pins else self._open(pins))
 
     def _resolve(self, opened: list[OpenSource], state: Mapping[str, Any] | None = None) -> None:
         self._run = RunConfig(self._request, opened, state)

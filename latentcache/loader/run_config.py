@@ -1,6 +1,7 @@
 """Everything that a run pins, resolved once from its sources: streams, sizes, numbers."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
 from latentcache.loader.batch_reader import BatchReader, Posterior, Recipe, is_sampled
+from latentcache.loader.distributed import is_first
 from latentcache.loader.gather.address_range import max_maps
 from latentcache.loader.metadata_columns import SideValues
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
@@ -17,6 +19,7 @@ from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, Strea
 from latentcache.loader.order.mixture import Member, Mixture, StepDraw
 from latentcache.loader.run_state import STATE_FORMAT
 from latentcache.loader.select.source_classes import LABEL, find_classes
+from latentcache.loader.small_streams import SmallStream, iter_warnings
 from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
@@ -24,6 +27,7 @@ from latentcache.loader.streams.stream_column import share_maps
 from latentcache.loader.text.text_columns import TextColumns, text_columns
 from latentcache.loader.transform.column_modes import Mode, latents_mode, resolve_others
 from latentcache.loader.transform.normalizer import Normalizer, primary_field, resolve_normalizer
+from latentcache.store import Pin
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +121,7 @@ class RunConfig:
             ConfigError: Something asked for does not fit the sources or the run.
         """
         self._request, self.opened = request, tuple(opened)
+        self._warnings: list[str] = []
         self.streams: list[Stream] = [stream for one in opened for stream in one.streams]
         if request.is_one_pass:
             for stream in self.streams:
@@ -143,6 +148,22 @@ class RunConfig:
         check_cache_holds_windows(self.streams, members, request.rule, request.ranks)
         self._windows = WindowsAhead(self.streams, members, request.rule)
         self.static = self._make_static()
+
+    @property
+    def pins(self) -> list[Pin]:
+        """The snapshots that are read, by source."""
+        return [one.snapshot.pin for one in self.opened]
+
+    def say_warnings(self, told: set[str]) -> None:
+        """Say what a person should know of the run, in the first process alone.
+
+        Args:
+            told: What was said before, and is not said again; grows.
+        """
+        for sentence in self._warnings if is_first(self._request.ranks) else ():
+            if sentence not in told:
+                told.add(sentence)
+                logger.warning("%s", sentence)
 
     @property
     def is_windowed(self) -> bool:
@@ -184,8 +205,9 @@ class RunConfig:
             views,
             latents_mode(request.normalize, latents) if is_float else "none",
             is_sampled=is_sampled(fields, request.posterior),
+            warn=self._warnings.append,
         )
-        others = resolve_others(beside, request.normalize, latents)
+        others = resolve_others(beside, request.normalize, latents, warn=self._warnings.append)
         if state is not None:
             others = _kept_others(state.get("normalizers_beside", {}), others)
         return Recipe(
@@ -217,12 +239,10 @@ class RunConfig:
         return sizes
 
     def _make_mixture(self, sizes: Mapping[Bucket, int]) -> Mixture:
-        members, small = [], []
+        members = []
         weights = [weight for one in self.opened for weight in one.weights()]
         for stream, weight in zip(self.streams, weights, strict=True):
             num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
-            if num_rows < size and not self._request.is_one_pass:
-                small.append((num_rows, stream.bucket.label, size))
             rule = self._request.rule
             order = StreamOrder(
                 stream.place.name,
@@ -232,12 +252,31 @@ class RunConfig:
                 block_starts=stream.block_starts() if rule.window_blocks else None,
             )
             members.append(Member(order=order, weight=weight, batch_size=size))
-        if small:
-            logger.warning("%s", _small_buckets(small))
-        if unused := self._request.sizes.unused(sizes):
+        asked, num_parts = self._request.sizes, self._request.ranks.num_parts
+        self._warnings += iter_warnings(self._small_streams(sizes), asked, num_parts=num_parts)
+        if unused := asked.unused(sizes):
             had = ", ".join(map(str, sizes))
-            logger.warning("global_batch_size names no bucket: %s (there are %s)", unused, had)
+            self._warnings.append(f"global_batch_size names no bucket: {unused} (there are {had})")
         return Mixture(members, seed=self._request.rule.seed)
+
+    def _small_streams(self, sizes: Mapping[Bucket, int]) -> list[SmallStream]:
+        if self._request.is_one_pass:
+            return []
+        in_bucket: Counter[tuple[int, Bucket]] = Counter()
+        for stream in self.streams:
+            in_bucket[stream.place.source, stream.bucket] += stream.selection.num_rows
+        return [
+            SmallStream(
+                num_rows=stream.selection.num_rows,
+                num_in_bucket=in_bucket[stream.place.source, stream.bucket],
+                batch_size=sizes[stream.bucket],
+                bucket=stream.bucket,
+                generation=stream.place.generation,
+                store=self.opened[stream.place.source].snapshot.folder.label,
+            )
+            for stream in self.streams
+            if stream.selection.num_rows < sizes[stream.bucket]
+        ]
 
     def _make_static(self) -> dict[str, Any]:
         request = self._request
@@ -303,19 +342,3 @@ def _kept_others(state: Mapping[str, Any], ours: Mapping[str, Normalizer]) -> di
             f"besides the latents), got {', '.join(sorted(ours)) or 'none'}; pass the same"
         )
     return {name: _kept_normalizer(state[name], ours[name]) for name in ours}
-
-
-def _small_buckets(small: Sequence[tuple[int, str, int]]) -> str:
-    """Return one warning of all buckets that have fewer samples than a batch.
-
-    Args:
-        small: (samples, bucket, batch) of each.
-    """
-    num_samples, bucket, size = min(small)
-    count = "1 bucket has" if len(small) == 1 else f"{len(small):,} buckets have"
-    which = f"{bucket} has {num_samples} for batches of {size}"
-    return (
-        f"{count} fewer samples than a batch, so that a batch shows some of them more than once "
-        f"({which}); build with --min-bucket {size} to merge such buckets, give them a smaller "
-        "batch, or leave them out with a filter"
-    )

@@ -68,6 +68,7 @@ def test_a_table_has_sizes_by_bucket_by_width_and_height_and_for_the_rest(
     table = {"default": 6, "96x64": 4, "17x64x96": 2, "512x512": 9}
     with caplog.at_level(logging.WARNING):
         loader = LatentLoader(shapes, global_batch_size=table)
+        next(iter(loader))
     sizes = {bucket: of["latents"][0] for bucket, of in loader.shapes().items()}
     assert sizes == {"1x64x64": 6, "1x64x96": 4, "17x64x96": 2}
     assert "names no bucket: ['512x512']" in caplog.text
@@ -118,9 +119,9 @@ def test_a_batch_larger_than_an_epoch_is_said_with_the_way_out(
     shapes: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        LatentLoader(shapes, global_batch_size=500)
+        next(iter(LatentLoader(shapes, global_batch_size=500)))
     (said,) = [one for one in caplog.messages if "fewer samples than a batch" in one]
-    assert "give them a smaller batch" in said
+    assert "give it a smaller batch" in said
 
 
 def test_a_state_of_a_later_order_version_is_refused(shapes: Store) -> None:

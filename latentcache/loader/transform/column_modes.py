@@ -1,6 +1,6 @@
 """Which column is normalized, and how: the latents unless told otherwise, others where named."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from latentcache.core.errors import ConfigError
@@ -35,7 +35,11 @@ def latents_mode(modes: Mapping[str, Mode], latents: str) -> Mode:
 
 
 def resolve_others(
-    views: Mapping[str, Sequence[ColumnView]], modes: Mapping[str, Mode], latents: str
+    views: Mapping[str, Sequence[ColumnView]],
+    modes: Mapping[str, Mode],
+    latents: str,
+    *,
+    warn: Callable[[str], None],
 ) -> dict[str, Normalizer]:
     """Return the normalization of each further column that is to be normalized.
 
@@ -43,6 +47,7 @@ def resolve_others(
         views: Of each encoded column that was asked for, in each source.
         modes: By column.
         latents: The column that has its own way.
+        warn: Takes what a person should know.
 
     Raises:
         ConfigError: A name is of no such column, or its values are none to be normalized.
@@ -56,7 +61,7 @@ def resolve_others(
                 f"normalize must be False for {name}, which holds {dtype}; leave it out"
             )
         # What comes beside the latents is the posterior's mean, never a draw.
-        resolved = resolve_normalizer(views[name], modes[name], is_sampled=False)
+        resolved = resolve_normalizer(views[name], modes[name], is_sampled=False, warn=warn)
         if resolved.ops:
             found[name] = resolved
     return found

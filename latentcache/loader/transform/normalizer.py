@@ -5,7 +5,7 @@ Dimension letters: B batch.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -136,6 +136,7 @@ def resolve_normalizer(
     mode: NormalizeMode | Sequence[Mapping[str, Any]],
     *,
     is_sampled: bool,
+    warn: Callable[[str], None] = logger.warning,
 ) -> Normalizer:
     """Return a column's normalization, its numbers resolved.
 
@@ -144,6 +145,7 @@ def resolve_normalizer(
         mode: ``auto`` takes published figures where there are any and else measured ones;
             ``measured-global`` has a mean per channel and one scale for all; or operations.
         is_sampled: Whether the posterior is sampled, which widens the measured variance.
+        warn: Takes what a person should know.
 
     Raises:
         ConfigError: There are no such figures.
@@ -166,14 +168,14 @@ def resolve_normalizer(
         source = f"published ({published.get('source', 'unknown')})"
         measured = ColumnStatistics.from_arrays(merge_arrays(one.statistics() for one in views))
         if said := published_misfit(measured, ops, column=view.name):
-            logger.warning("%s", said)
+            warn(said)
         return Normalizer(mode=mode, source=source, axes=axes, ops=ops)
     if mode not in ("auto", "measured", "measured-global"):
         raise ConfigError(
             f"normalize must be auto, published, measured, measured-global, none or operations, "
             f"got {mode!r}"
         )
-    return _measured(views, mode, axes, is_sampled=is_sampled)
+    return _measured(views, mode, axes, is_sampled=is_sampled, warn=warn)
 
 
 def primary_field(view: ColumnView) -> Any:
@@ -186,7 +188,12 @@ def primary_field(view: ColumnView) -> Any:
 
 
 def _measured(
-    views: Sequence[ColumnView], mode: NormalizeMode, axes: str, *, is_sampled: bool
+    views: Sequence[ColumnView],
+    mode: NormalizeMode,
+    axes: str,
+    *,
+    is_sampled: bool,
+    warn: Callable[[str], None],
 ) -> Normalizer:
     view = views[0]
     merged = merge_arrays(one.statistics() for one in views)
@@ -210,15 +217,11 @@ def _measured(
         scales = np.where(is_noise, 1.0, np.sqrt(variance)).tolist()
         if is_noise.any():
             channels = np.flatnonzero(is_noise)
-            logger.warning(
-                "column %s: %d of %d channels hold one value, or rounding noise about it (first: "
-                "channel %d, standard deviation %.3g): they are shifted by their mean and not "
-                "scaled",
-                view.name,
-                len(channels),
-                len(scales),
-                channels[0],
-                math.sqrt(float(variance[channels[0]])),
+            deviation = math.sqrt(float(variance[channels[0]]))
+            warn(
+                f"column {view.name}: {len(channels)} of {len(scales)} channels hold one value, or "
+                f"rounding noise about it (first: channel {channels[0]}, standard deviation "
+                f"{deviation:.3g}): they are shifted by their mean and not scaled"
             )
     if not all(math.isfinite(scale) for scale in scales):
         raise ConfigError(
