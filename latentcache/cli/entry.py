@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # As Ctrl-C, also while modules are imported; runs and Ray have handlers of their own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = run(arguments)
-    if code == STOPPED and "ray" in sys.modules:
+    if code == STOPPED and arguments is None and "ray" in sys.modules:
         _leave(code)
     sys.exit(code)
 
