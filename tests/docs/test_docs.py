@@ -29,7 +29,6 @@ FOREIGN_OPTIONS = {
     "--busy": "of tests/benchmarks/lost_work.py",
     "--kills": "of tests/benchmarks/lost_work.py",
     "--only": "of tests/benchmarks/first_hour.py and framework_step.py",
-    "--steps": "of tests/benchmarks/framework_step.py",
     "--dist": "of pytest",
     "--durations": "of pytest",
     "--hypothesis-show-statistics": "of pytest",
