@@ -1,10 +1,12 @@
 """``latentcache recipe``: a run written down, with every key and what it decides."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from latentcache.cli.flags import (
     RecipeOption,
@@ -20,6 +22,7 @@ from latentcache.cli.flags import (
     update_flags,
 )
 from latentcache.cli.recipe_keys import RecipeKey, recipe_keys, toml_of
+from latentcache.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from latentcache.runner import Recipe
@@ -30,6 +33,15 @@ _LEAD = (
     "flag, its key and the key in `--json` are one word. `latentcache recipe` writes a file with "
     "comments; any key can be set with `--set SECTION.KEY=VALUE`. An unknown key is refused with "
     "the nearest known one. This page is printed by `latentcache recipe --markdown`."
+)
+
+_TRAIN_LEAD = (
+    "Everything that a training can be told, as keys of a TOML file for `latentcache train`. "
+    "`latentcache recipe --train STORE` writes a file with comments; any key can be set with "
+    "`--set SECTION.KEY=VALUE`. An unknown key is refused with the nearest known one. Either "
+    '`store` or tables `[[sources]]` are given: a filter, a split (`split = "train"`), a weight or a pinned '
+    "snapshot stand in such a table, beside its own `store`. This page is printed by `latentcache "
+    "recipe --train --markdown`."
 )
 
 
@@ -49,6 +61,13 @@ _LEAD = (
     callback=note("markdown"),
     help="Print the keys as the page docs/recipe.md instead.",
 )
+@click.option(
+    "--train",
+    is_flag=True,
+    expose_value=False,
+    callback=note("train"),
+    help="Of latentcache train: its keys, for [STORE]; with --markdown docs/train_recipe.md.",
+)
 @plan_flags
 @update_flags
 @encode_flags
@@ -64,7 +83,9 @@ def recipe(context: click.Context, places: tuple[str, ...], output: Path | None)
     """
     from latentcache.runner import Recipe
 
-    if context.meta["markdown"]:
+    if context.meta["train"]:
+        text = _train_text(context, places)
+    elif context.meta["markdown"]:
         text = recipe_page(context.command)
     else:
         made = recipe_written(context, **corpus_and_store(places))
@@ -73,23 +94,57 @@ def recipe(context: click.Context, places: tuple[str, ...], output: Path | None)
         click.echo(text, nl=False)
     else:
         output.write_text(text, encoding="utf-8")
-        click.echo(f"{output}: run it with latentcache build --config {output}")
+        verb = "train" if context.meta["train"] else "build --config"
+        click.echo(f"{output}: run it with latentcache {verb} {output}")
 
 
 def recipe_text(recipe: "Recipe", default: "Recipe") -> str:
     """Return ``recipe`` as commented TOML; keys that have their default are comments."""
-    lines = ["# latentcache build --config THIS_FILE; flags win over it"]
-    section = ""
     usual = {each.key: each.value for each in recipe_keys(default)}
-    for each in recipe_keys(recipe):
+    lead = "# latentcache build --config THIS_FILE; flags win over it"
+    return _commented(lead, recipe_keys(recipe), usual)
+
+
+def _train_text(context: click.Context, places: tuple[str, ...]) -> str:
+    """Return a training recipe, or the page of its keys.
+
+    Raises:
+        ConfigError: What was given beside is no part of it.
+    """
+    from latentcache.cli.train_recipe_keys import train_recipe_keys
+
+    ours = ("train", "markdown", "output", "places")
+    others = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ours
+        and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    ]
+    if others or len(places) > 1:
+        raise ConfigError(
+            f"recipe --train must be given one STORE and nothing of build, got "
+            f"{', '.join([*others, *places[1:]])}; leave it out and change keys in the file"
+        )
+    keys = train_recipe_keys(*places)
+    if context.meta["markdown"]:
+        return _page("Training recipe", _TRAIN_LEAD, keys, None)
+    usual = {each.key: each.value for each in keys if each.key not in ("store", "out")}
+    return _commented("# latentcache train THIS_FILE; --set SECTION.KEY=VALUE wins", keys, usual)
+
+
+def _commented(lead: str, keys: Sequence[RecipeKey], usual: Mapping[str, Any]) -> str:
+    """Return keys as TOML with comments; those that have their usual value are comments too."""
+    lines, section = [lead], ""
+    for each in keys:
         if each.section != section:
             section = each.section
-            lines += ["", f"[{section}]"]
+            # Of tables in a list each is a source: none is begun for a person.
+            lines += ["", f"# [{section}]" if section.startswith("[") else f"[{section}]"]
         lines += [
             "",
             *textwrap.wrap(each.says, _WIDTH, initial_indent="# ", subsequent_indent="# "),
         ]
-        mark = "" if each.value != usual[each.key] else "# "
+        mark = "# " if each.key in usual and each.value == usual[each.key] else ""
         lines.append(f"{mark}{each.name} = {toml_of(each.value)}")
     return "\n".join(lines) + "\n"
 
@@ -104,16 +159,26 @@ def recipe_page(command: click.Command) -> str:
         if isinstance(option, RecipeOption)
         for key in option.keys
     }
-    keys = recipe_keys(Recipe())
-    lines = ["# Recipe", "", *textwrap.wrap(_LEAD, _WIDTH, break_long_words=False)]
+    return _page("Recipe", _LEAD, recipe_keys(Recipe()), flags)
+
+
+def _page(title: str, lead: str, keys: Sequence[RecipeKey], flags: Mapping[str, str] | None) -> str:
+    """Return a page of keys; the column of flags is left out where there are none."""
+    lines = [f"# {title}", "", *textwrap.wrap(lead, _WIDTH, break_long_words=False)]
+    names = ["key", "default", *(["flag"] if flags is not None else []), "what it decides"]
     for section in dict.fromkeys(each.section for each in keys):
         lines += ["", f"## `[{section}]`" if section else "## At the top", ""]
-        lines += ["| key | default | flag | what it decides |", "| --- | --- | --- | --- |"]
+        lines += [_row(names), _row(["---"] * len(names))]
         lines += [_page_row(each, flags) for each in keys if each.section == section]
     return "\n".join(lines) + "\n"
 
 
-def _page_row(each: RecipeKey, flags: dict[str, str]) -> str:
-    flag = f"`{flags[each.key]}`" if each.key in flags else ""
-    says = each.says.replace("|", "\\|")
-    return f"| `{each.name}` | `{toml_of(each.value)}` | {flag} | {says} |"
+def _page_row(each: RecipeKey, flags: Mapping[str, str] | None) -> str:
+    cells = [f"`{each.name}`", "" if each.value is None else f"`{toml_of(each.value)}`"]
+    if flags is not None:
+        cells.append(f"`{flags[each.key]}`" if each.key in flags else "")
+    return _row([*cells, each.says.replace("|", "\\|")])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

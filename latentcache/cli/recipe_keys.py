@@ -10,6 +10,7 @@ from latentcache.core.config_docs import field_docs
 
 if TYPE_CHECKING:
     from latentcache.runner import Recipe
+    from latentcache.train import TrainRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,19 @@ class RecipeKey:
         return f"{self.section}.{self.name}" if self.section else self.name
 
 
-def recipe_keys(recipe: "Recipe") -> list[RecipeKey]:
+def recipe_keys(recipe: "Recipe | TrainRecipe") -> list[RecipeKey]:
     """Return every key, those at the top first."""
-    found = list(_keys_of(recipe, ""))
+    found = list(keys_of(recipe, ""))
     return sorted(found, key=lambda each: each.section != "")
 
 
-def _keys_of(config: Any, section: str) -> Iterator[RecipeKey]:
+def keys_of(config: Any, section: str) -> Iterator[RecipeKey]:
+    """Yield the keys of a config and of those inside it.
+
+    Args:
+        config: A dataclass.
+        section: Of its own keys.
+    """
     kind: type[Any] = type(config)
     says = field_docs(kind)
     for field in fields(config):
@@ -49,13 +56,15 @@ def _keys_of(config: Any, section: str) -> Iterator[RecipeKey]:
         value = getattr(config, field.name)
         name = key_of(kind, field.name)
         if is_dataclass(value):
-            yield from _keys_of(value, name)
+            yield from keys_of(value, name)
         else:
             yield RecipeKey(section=section, name=name, value=value, says=says.get(field.name, ""))
 
 
 def toml_of(value: Any) -> str:
-    """Return a plain value as TOML."""
+    """Return a plain value as TOML; TOML has no word for one that is not set."""
+    if value is None:
+        return "..."
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(toml_of(item) for item in value)}]"
     return json.dumps(value, ensure_ascii=False)

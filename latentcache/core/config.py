@@ -49,6 +49,11 @@ def config_from_mapping(
     known = {key_of(config_type, each.name): each for each in named}
     for key in values:
         if key not in known:
+            if table := _table_of(config_type, key):
+                raise ConfigError(
+                    f"key {key!r} must be in a table {table}, got it outside ({where}); write "
+                    f"{table} on a line of its own, and below it {key} = ..."
+                )
             raise ConfigError(unknown_name("key", key, list(known), where=where))
     filled: dict[str, Any] = {}
     for name, field in known.items():
@@ -72,6 +77,19 @@ def key_of(config_type: type[Any], field_name: str) -> str:
     """
     keys: Mapping[str, str] = getattr(config_type, "KEYS", {})
     return keys.get(field_name, field_name)
+
+
+def _table_of(config_type: type[Any], key: str) -> str:
+    """Return the table inside a config that has a key, as TOML begins it, or ""."""
+    for name, hint in get_type_hints(config_type).items():
+        is_list = get_origin(hint) is tuple
+        inside = get_args(hint)[0] if is_list else hint
+        if not (isinstance(inside, type) and dataclasses.is_dataclass(inside)):
+            continue
+        if key in {key_of(inside, each.name) for each in dataclasses.fields(inside) if each.init}:
+            table = key_of(config_type, name)
+            return f"[[{table}]]" if is_list else f"[{table}]"
+    return ""
 
 
 def unknown_name(what: str, got: str, known: list[str], *, where: str) -> str:

@@ -124,9 +124,14 @@ class TrainRecipe:
     ray: ClusterOptions = field(default_factory=ClusterOptions)
 
     def __post_init__(self) -> None:
-        if bool(self.store) == bool(self.sources):
+        if self.store and self.sources:
             raise ConfigError(
-                "store or sources must be given, and not both; add `store = ...` to the recipe"
+                f"store must be left out beside tables [[sources]], got {self.store!r}; write it "
+                f"in the table that it belongs to"
+            )
+        if not (self.store or self.sources):
+            raise ConfigError(
+                "store or sources must be given, got neither; add `store = ...` to the recipe"
             )
         if not self.out:
             raise ConfigError("key 'out' must be given; add `out = ...` to the recipe")

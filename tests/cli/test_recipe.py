@@ -1,13 +1,20 @@
 """A written recipe means what its flags mean, and the page of all keys is true."""
 
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from latentcache.cli.recipe_keys import recipe_keys
+from latentcache.cli.train import read_train_recipe
+from latentcache.cli.train_recipe_keys import example_recipe, train_recipe_keys
+from latentcache.core.errors import ConfigError
 from latentcache.runner.build_recipe import Recipe, read_recipe
 from tests.cli.conftest import Cli
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, TRAIN_PAGE = DOCS / "recipe.md", DOCS / "train_recipe.md"
 
 
 def test_a_recipe_says_what_its_flags_say(cli: Cli, tmp_path: Path) -> None:
@@ -49,3 +56,47 @@ def test_every_key_stands_in_a_recipe_with_what_it_decides(cli: Cli, tmp_path: P
 def test_the_page_of_keys_is_true(cli: Cli) -> None:
     told = "run: latentcache recipe --markdown > docs/recipe.md"
     assert PAGE.read_text(encoding="utf-8") == cli("recipe", "--markdown").out, told
+
+
+def test_the_page_of_keys_of_a_training_is_true(cli: Cli) -> None:
+    told = "run: latentcache recipe --train --markdown > docs/train_recipe.md"
+    assert TRAIN_PAGE.read_text(encoding="utf-8") == cli("recipe", "--train", "--markdown").out, (
+        told
+    )
+
+
+def test_every_key_of_a_training_stands_in_a_recipe_that_train_reads(
+    cli: Cli, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.toml"
+    done = cli("recipe", "--train", "s3://b/store", "-o", path)
+    assert (done.code, "latentcache train" in done.out) == (0, True)
+    assert read_train_recipe(path, {}) == example_recipe("s3://b/store")
+    text = path.read_text()
+    for each in train_recipe_keys():
+        assert f"{each.name} = " in text
+        assert each.says, f"{each.key} must be explained where it is declared"
+    refused = cli("recipe", "--train", "store", "--resolution", 64)
+    assert (refused.code, "--resolution" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [("split", "[[sources]]"), ("filter", "[[sources]]"), ("learning_rate", "[train]")],
+)
+def test_a_key_outside_its_table_is_refused_with_the_table_named(
+    key: str, table: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(f'store = "store"\nout = "run"\n{key} = "train"\n')
+    with pytest.raises(ConfigError, match=re.escape(f"key '{key}' must be in a table {table}")):
+        read_train_recipe(path, {})
+
+
+def test_a_split_of_a_training_is_said_of_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text('out = "run"\n[[sources]]\nstore = "store"\nsplit = "train"\n')
+    assert read_train_recipe(path, {}).sources[0].split == "train"
+    path.write_text('store = "store"\n' + path.read_text())
+    with pytest.raises(ConfigError, match=r"store must be left out beside tables \[\[sources\]\]"):
+        read_train_recipe(path, {})
