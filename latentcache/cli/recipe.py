@@ -39,9 +39,9 @@ _TRAIN_LEAD = (
     "Everything that a training can be told, as keys of a TOML file for `latentcache train`. "
     "`latentcache recipe --train STORE` writes a file with comments; any key can be set with "
     "`--set SECTION.KEY=VALUE`. An unknown key is refused with the nearest known one. Either "
-    '`store` or tables `[[sources]]` are given: a filter, a split (`split = "train"`), a weight or a pinned '
-    "snapshot stand in such a table, beside its own `store`. This page is printed by `latentcache "
-    "recipe --train --markdown`."
+    "`store` or tables `[[sources]]` are given: a filter, a split (`split = 'train'`), a weight or "
+    "a pinned snapshot stand in such a table, beside its own `store`. This page is printed by "
+    "`latentcache recipe --train --markdown`."
 )
 
 
