@@ -6,7 +6,8 @@ code; a comparison with a missing value is false, as is its opposite.
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,10 @@ class Filter:
     text: str
     names: frozenset[str]
     _tree: ast.expr
+
+    def rewritten(self, transformer: ast.NodeTransformer) -> "Filter":
+        """Return the same filter with its expression put otherwise."""
+        return replace(self, _tree=transformer.visit(deepcopy(self._tree)))
 
     def select(self, values: Mapping[str, Values]) -> Flags:
         """Return which rows the expression holds for.

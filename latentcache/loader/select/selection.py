@@ -21,6 +21,7 @@ from latentcache.core.units import BucketRun
 from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.order.feistel import Indices
 from latentcache.loader.select.bitmap import BitmapWriter, Flags, RowBitmap
+from latentcache.loader.select.bucket_names import with_bucket_names
 from latentcache.loader.select.filters import Filter, parse_filter
 from latentcache.loader.select.source import Source
 from latentcache.store import Generation, Snapshot
@@ -35,7 +36,7 @@ PAIRS = {
 }
 """Columns of a loader that are two fields of the plan."""
 _ROWS_PER_PIECE = 65_536
-_VERSION = 1
+_VERSION = 2
 """Raised whenever a filter or split would select other rows: older bitmaps are left alone."""
 
 
@@ -76,6 +77,9 @@ def select_rows(
     parsed = parse_filter(source.filter) if source.filter else None
     names = set(parsed.names) if parsed else set()
     _check_names(names, snapshot, source)
+    if parsed is not None:
+        planned = {run.bucket for one in snapshot.generations for run in one.runs}
+        parsed = with_bucket_names(parsed, planned)
     key = _key(names, source, snapshot, generation)
     sizes = [run.num_rows for run in generation.runs]
     kept = cache.read_bits(key) if cache is not None else None
