@@ -6,34 +6,43 @@ from typing import Any
 import click
 
 from latentcache.core.findings import finding_lines, lost_sentence
+from latentcache.core.rejects import RejectCode
 from latentcache.core.roles import role_of_annotation
 
 
-def print_corpus(totals: Mapping[str, Any], num_samples: int) -> None:
+def print_corpus(totals: Mapping[str, Any], num_samples: int, *, of: str = "") -> None:
     """Print what a plan's totals say of its corpus; nothing of plans that did not record it.
 
     Args:
         totals: Of a plan generation.
         num_samples: Planned, refused ones left out.
+        of: Stands before each line, where there are several plans.
     """
     for line in refused_lines(totals):
-        click.echo(f"refused: {line}")
+        click.echo(f"{of}refused: {line}")
     if line := described_line(totals, num_samples):
-        click.echo(line)
+        click.echo(f"{of}{line}")
     for line in totals.get("chosen", ()):
-        click.echo(f"chosen: {line}")
+        click.echo(f"{of}chosen: {line}")
     for line in finding_lines(totals):
-        click.echo(f"noted: {line}")
+        click.echo(f"{of}noted: {line}")
     if sentence := lost_sentence(totals):
-        click.echo(f"lost: {sentence}")
+        click.echo(f"{of}lost: {sentence}")
 
 
 def refused_lines(totals: Mapping[str, Any]) -> list[str]:
     """Return a line per kind of refusal, none for older plans."""
     return [
         f"{each['count']:,} {each['code']}: {each['reason']} (e.g. {', '.join(each['examples'])})"
+        f"{_way_out(each)}"
         for each in totals.get("refused", ())
     ]
+
+
+def _way_out(refused: Mapping[str, Any]) -> str:
+    if refused["code"] == RejectCode.NOT_AN_IMAGE.word and "a video" in refused["reason"]:
+        return "; --frames N takes clips of videos, for instance --frames 17"
+    return ""
 
 
 def described_line(totals: Mapping[str, Any], num_samples: int) -> str:

@@ -24,6 +24,9 @@ def print_estimate(found: "Estimate", prices: "Prices | None" = None) -> None:
     source = bytes_text(found.source_bytes)
     click.echo(f"{count_text(found.num_samples, 'sample')} in {shards} from {source} of sources")
     print_corpus(found.totals, found.num_samples)
+    if not found.num_samples:  # no encoder would have anything to do
+        click.echo("nothing was written")
+        return
     print_table(
         ("bucket", "samples", "shards"),
         [(size_text(each.bucket), each.num_samples, each.num_shards) for each in found.buckets],

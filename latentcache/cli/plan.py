@@ -19,6 +19,7 @@ from latentcache.cli.flags import (
     was_given,
 )
 from latentcache.cli.results import (
+    empty_sentence,
     leave_if_incomplete,
     plan_json,
     plan_sentences,
@@ -88,3 +89,4 @@ def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool)
         print_json(estimate_json(found, prices))
     else:
         print_estimate(found, prices)
+    leave_if_incomplete(context, [empty_sentence(found.num_samples, sum(found.rejects.values()))])

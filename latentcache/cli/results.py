@@ -62,8 +62,10 @@ def _size_of(result: "PlanResult") -> str:
     num_shards = sum(run.num_shards for run in runs)
     buckets = count_text(len({run.bucket for run in runs}), "bucket")
     where = f"in {buckets}, {count_text(num_shards, 'shard')}"
+    num_refused = sum(each.num_rejects for each in result.generations)
+    refused = f", and {num_refused:,} refused" if num_refused else ""
     if len(result.generations) == 1:
-        return f"{count_text(result.generation.num_rows, 'sample')} {where}"
+        return f"{count_text(result.generation.num_rows, 'sample')} {where}{refused}"
     live = count_text(result.num_planned, "live sample")
     return f"{live} {where}, {count_text(len(result.generations), 'generation')}"
 
@@ -90,12 +92,19 @@ def plan_sentences(result: "PlanResult") -> list[str]:
     """Return what keeps a plan from being of the whole corpus as it is now."""
     generation = result.generation
     empty = ""
-    if generation.number == 0 and not generation.num_rows:
-        empty = (
-            f"a plan must hold samples, got 0 of {generation.num_rejects:,} that are not refused; "
-            "look at the reasons above, mend the corpus and plan into another store"
-        )
+    if generation.number == 0:
+        empty = empty_sentence(generation.num_rows, generation.num_rejects)
     return [empty, lost_sentence(generation.totals), result.changes.sentence]
+
+
+def empty_sentence(num_rows: int, num_rejects: int) -> str:
+    """Return what to say of a plan without samples, else ""."""
+    if num_rows:
+        return ""
+    return (
+        f"a plan must hold samples, got 0 of {num_rejects:,} that are not refused; look at the "
+        "reasons above, mend the corpus and plan into another store"
+    )
 
 
 def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> None:

@@ -38,6 +38,10 @@ class StoreError(LatentCacheError):
     """A store is not what the operation needs (missing, another format, other options)."""
 
 
+class NoStoreError(StoreError, ConfigError):
+    """There is no store where one was named."""
+
+
 class ShardCorruptError(StoreError):
     """Bytes differ from what the commit recorded; nothing handles this, the job stops."""
 

@@ -21,6 +21,7 @@ from latentcache.encoders.frame_chunks import Fields, GroupCoder, GroupStream, e
 from latentcache.encoders.load_options import EncoderOptions, choose_device, choose_dtype
 from latentcache.encoders.shapes import check_batch
 from latentcache.encoders.spec import PLAIN_SCALAR, EncoderSpec, Normalizer, SampleMeta
+from latentcache.encoders.typed_path import presets_of
 from latentcache.encoders.weights import LoadedModel, load_model
 
 ReadNormalizer = Callable[[LoadedModel], Normalizer | None]
@@ -252,8 +253,8 @@ def _probed(encoder: Autoencoder, *, label: str) -> EncoderSpec:
             frames = f" and {expected[1]} frames" if times else ""
             raise EncoderError(
                 f"latents must have {channels} channels{frames} for {spec.name}, got "
-                f"{tuple(values.shape)} of {size} ({label}, field {name}); use the preset of "
-                "these weights"
+                f"{tuple(values.shape)} of {size} ({label}, field {name}); "
+                f"{presets_of(spec.impl.rpartition('.')[2], values.shape[0])}"
             )
         if not bool(torch.isfinite(values).all()):
             raise EncoderError(

@@ -5,24 +5,25 @@ group ``latentcache.encoders``, ``module:Class``, or a folder or hub id alone. E
 is called with ``EncoderOptions`` and returns an ``Encoder``.
 """
 
+import difflib
 import importlib
+import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from latentcache.core.config import unknown_name
 from latentcache.core.errors import ConfigError, EncoderError, LatentCacheError, first_line
 from latentcache.encoders.declared import EncoderFacts
 from latentcache.encoders.load_options import EncoderOptions
 from latentcache.encoders.presets import ALIASES, known_encoders, preset_of
 from latentcache.encoders.shapes import check_can_feed
 from latentcache.encoders.spec import PLAIN_SCALAR, Encoder
-from latentcache.encoders.typed_path import NamedEncoder, name_of_path
+from latentcache.encoders.typed_path import NamedEncoder, check_channels, name_of_path
 from latentcache.encoders.weights import check_folder
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,31 @@ def check_encoder_name(text: str) -> None:
     plugins = [entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)]
     attribute = argument.partition(":")[0].partition("?")[0]
     is_import = _PYTHON_NAME.fullmatch(name) and _PYTHON_NAME.fullmatch(attribute)
-    if name not in plugins and not is_import:
-        names = [*known_encoders(), *ALIASES, *plugins]
-        raise ConfigError(unknown_name("encoder", name, names, where=f"encoder {text}"))
+    if name not in plugins and not (is_import and _is_module(name)):
+        raise ConfigError(_unknown(name, text, [*known_encoders(), *ALIASES, *plugins]))
+
+
+def _is_module(name: str) -> bool:
+    """Whether the package that a module's name begins with is there; imports nothing."""
+    _look_in_current_folder()
+    package = name.partition(".")[0]
+    return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
+def _unknown(name: str, text: str, names: Sequence[str]) -> str:
+    """Return the sentence that refuses ``text``, whose first part names no encoder."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    if ":" not in text:
+        got = f"{text!r}, no folder here and no encoder of that name"
+    elif _PYTHON_NAME.fullmatch(name):
+        got = f"{name!r}, no encoder of that name and no module (encoder {text})"
+    else:
+        got = f"{name!r}, no encoder of that name (encoder {text})"
+    return (
+        "encoder must be a name, NAME:PATH, a folder, a hub id or module:Class, got "
+        f"{got}; {hint}`latentcache encoders` lists the names"
+    )
 
 
 def check_encoder(text: str, asked: str | None = None) -> None:
@@ -141,6 +164,7 @@ def check_encoder(text: str, asked: str | None = None) -> None:
         importlib.import_module(facts.loader).check_files(facts, options)
         return
     check_folder(location, class_name=facts.class_name)
+    check_channels(facts, location)
 
 
 def declared_facts(text: str) -> EncoderFacts | None:
@@ -224,7 +248,7 @@ def _load_by_import(text: str, options: EncoderOptions, *, names: list[str]) -> 
     attribute, _, argument = rest.partition(":")
     is_name = _PYTHON_NAME.fullmatch(attribute.partition("?")[0])
     if not (_PYTHON_NAME.fullmatch(module) and is_name):
-        raise ConfigError(unknown_name("encoder", module, names, where=f"encoder {text}"))
+        raise ConfigError(_unknown(module, text, names))
     attribute, _, bare = attribute.partition("?")
     argument = argument or (f"?{bare}" if bare else "")
     factory = _factory(f"{module}:{attribute}", text, names=names)
@@ -264,9 +288,8 @@ def _factory(path: str, text: str, *, names: list[str] | None = None) -> Encoder
         # another one that is not should say so.
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             raise ConfigError(
-                unknown_name("encoder", module, names or [], where=f"encoder {text}")
-                + "; modules are looked for where Python finds packages, then in "
-                f"{Path.cwd()}"
+                f"{_unknown(module, text, names or [])}; modules are looked for where "
+                f"Python finds packages, then in {Path.cwd()}"
             ) from None
         raise EncoderError(
             f"module {module} must be importable, got {said(error)} (encoder {text}); install "

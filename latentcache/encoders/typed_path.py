@@ -111,7 +111,7 @@ def _said(
 def _preset(pipeline: str, config: Mapping[str, Any], *, label: str) -> tuple[str, list[str]]:
     """Return the preset, and those that are as likely."""
     class_name = str(config.get("_class_name"))
-    channels = config.get("latent_channels", config.get("z_dim"))
+    channels = _channels(config)
     likely = [facts for facts in known_encoders().values() if _is_of(facts, class_name, channels)]
     if not likely:
         classes = {facts.class_name for facts in known_encoders().values() if facts.family}
@@ -137,6 +137,35 @@ def _preset(pipeline: str, config: Mapping[str, Any], *, label: str) -> tuple[st
         return chosen, [name for name in presets if name not in {chosen, *same}]
     chosen = _FIRST.get(class_name, presets[0])
     return chosen, [name for name in presets if name != chosen]
+
+
+def presets_of(class_name: str, channels: int) -> str:
+    """Return the presets of weights of a class and so many latent channels, as a way out."""
+    likely = [each for each in known_encoders().values() if _is_of(each, class_name, channels)]
+    names = ", ".join(each.name for each in likely)
+    return f"use a preset of these weights: {names}" if names else "give an adapter, module:Class"
+
+
+def check_channels(facts: EncoderFacts, location: str) -> None:
+    """Refuse a folder whose config.json tells of other latents than the preset's.
+
+    Raises:
+        EncoderError: It does; names the presets that fit.
+    """
+    folder = Path(location).expanduser()
+    if not folder.is_dir():
+        return
+    _, config = _folder_configs(folder, label=location)
+    channels = _channels(config)
+    if channels is not None and not _is_of(facts, facts.class_name, channels):
+        raise EncoderError(
+            f"latents must have {facts.latent_channels} channels for {facts.name}, got {channels} "
+            f"({location}, config.json); {presets_of(facts.class_name, channels)}"
+        )
+
+
+def _channels(config: Mapping[str, Any]) -> Any:
+    return config.get("latent_channels", config.get("z_dim"))
 
 
 def _is_of(facts: EncoderFacts, class_name: str, channels: Any) -> bool:

@@ -1,5 +1,6 @@
 """Planned samples: where a stored latent came from, and the pixels its encoder saw."""
 
+import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,8 +29,18 @@ from latentcache.evaluate.role_media import role_medium, role_texts
 from latentcache.plan import open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, EncodingRecord, UnitEntry
-from latentcache.store.rows import find_clip, find_file, find_key, read_retired, read_rows
+from latentcache.store.rows import (
+    find_clip,
+    find_file,
+    find_key,
+    first_paths,
+    read_retired,
+    read_rows,
+)
 from latentcache.store.units import read_unit_meta
+
+_MOST_NEAR = 2000
+"""Files that a misspelt name is held against: a second of comparing at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -225,8 +236,21 @@ def _why_absent(column: ColumnView, key: str, text: str) -> str:
             )
     return (
         f"key must be one of the plan's, or a file of the corpus by name or path, got {text!r} "
-        f"({column.folder.label}); the tars' member names are keys"
+        f"({column.folder.label}); {_near(column, text)}"
     )
+
+
+def _near(column: ColumnView, text: str) -> str:
+    """Return the file of the corpus that ``text`` may mean, or else one as an example."""
+    generations = [column.generations[number] for number in sorted(column.generations)]
+    paths = first_paths(column.folder, generations, most=_MOST_NEAR)
+    if not paths:
+        return "the plan has no samples"
+    by_name = {path.rpartition("/")[2]: path for path in paths}
+    name = text.rpartition("/")[2]
+    if near := difflib.get_close_matches(name, by_name, n=1, cutoff=0.6):
+        return f"did you mean {by_name[near[0]]!r}?"
+    return f"for instance {paths[0]!r}"
 
 
 def read_pixels(

@@ -38,9 +38,13 @@ def changes_json(changes: Mapping[str, Change]) -> dict[str, Any]:
 
 
 def told_changes(changes: Mapping[str, Change], words: Mapping[str, str]) -> str:
-    """Return what a person is told of those that are not empty, in the order given."""
+    """Return what a person is told of those that are not empty, in the order given.
+
+    ``{s}`` in a word is the ending of its plural.
+    """
     return ", ".join(
-        f"{change.count:,} {words[name]} (e.g. {change.example})"
+        f"{change.count:,} {words[name].format(s='' if change.count == 1 else 's')} "
+        f"(e.g. {change.example})"
         for name, change in changes.items()
         if change.count
     )

@@ -35,12 +35,12 @@ from latentcache.store.rows import iter_beside
 _MEDIUM, _METADATA = "medium", "metadata"
 _TABLES = frozenset({_METADATA, "manifest", "tar"})
 _WORDS = {
-    "added": "files added",
-    "removed": "files removed",
-    "changed": "files of another size or time",
-    "captions_added": "captions added",
-    "captions_removed": "captions removed",
-    "captions_edited": "captions or metadata tables edited",
+    "added": "file{s} added",
+    "removed": "file{s} removed",
+    "changed": "file{s} of another size or time",
+    "captions_added": "caption{s} added",
+    "captions_removed": "caption{s} removed",
+    "captions_edited": "caption{s} or metadata table{s} edited",
 }
 
 

@@ -55,6 +55,10 @@ class Recipe:
     resources: Resources = field(default_factory=Resources)
     given: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     """Names of the encode options that somebody wrote down; no key of its own."""
+    given_of_plan: frozenset[str] = field(
+        init=False, repr=False, compare=False, default=frozenset()
+    )
+    """The same of the plan's options."""
 
     def plan_request(self) -> "PlanRequest":
         """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""
@@ -68,6 +72,7 @@ class Recipe:
             update=self.update,
             may_retire=self.allow_retire,
             retry_refused=self.retry_quarantined,
+            given=self.given_of_plan,
         )
 
     def encode_request(self) -> "EncodeRequest":
@@ -102,10 +107,16 @@ def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     for key, value in (overrides or {}).items():
         lay_over(values, key, value)
     recipe = config_from_mapping(Recipe, values, where=where)
-    names = {key_of(EncodeOptions, each.name): each.name for each in fields(EncodeOptions)}
-    given = frozenset(names[key] for key in values.get("encode", {}))
-    object.__setattr__(recipe, "given", given)  # frozen for everybody else
+    # Frozen for everybody else.
+    object.__setattr__(recipe, "given", _given(EncodeOptions, values.get("encode", {})))
+    object.__setattr__(recipe, "given_of_plan", _given(PlanOptions, values.get("plan", {})))
     return recipe
+
+
+def _given(options: type[EncodeOptions | PlanOptions], table: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the options that a recipe's table sets."""
+    names = {key_of(options, each.name): each.name for each in fields(options)}
+    return frozenset(names[key] for key in table)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

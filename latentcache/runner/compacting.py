@@ -21,7 +21,7 @@ class CompactResult:
 
     Attributes:
         num_units: Units copied without retired samples.
-        num_samples: Retired samples that their tars held, by column.
+        num_samples: Retired samples that their tars held; one that several encodings held is one.
         num_bytes: Bytes of the tars that they were copied from.
         num_values: Captions, labels and fields of retired samples that became null.
         showing: Snapshots that show what is to go; in a dry run the newest may be one.
@@ -62,12 +62,17 @@ def compact(store: Store, *, dry_run: bool, reporter: Reporter) -> CompactResult
         left = find_held(store)
     return CompactResult(
         num_units=len(held.units),
-        num_samples=sum(each.num_held for each in held.units),
+        num_samples=len(_samples_in(held)),
         num_bytes=held.num_bytes,
         num_values=sum(len(each.rows) for each in held.values),
         showing=left.snapshots,
         left=left.objects,
     )
+
+
+def _samples_in(held: Held) -> set[tuple[int, int]]:
+    """Return shard and row of the retired samples that tars hold."""
+    return {(each.entry.unit.unit.shard, row) for each in held.units for row in each.held.tolist()}
 
 
 def _copy(store: Store, held: Held, reporter: Reporter) -> None:

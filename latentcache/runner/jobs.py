@@ -8,15 +8,16 @@ from dataclasses import replace
 
 from latentcache.encoders import check_encoder
 from latentcache.plan import Listing, look_into, open_corpus
+from latentcache.runner.encode.pinning import declared_admission
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.mask_grid import with_mask_grid
-from latentcache.runner.plan_request import PlanRequest, check_plan
+from latentcache.runner.plan_request import PlanRequest, check_plan, with_planned_options
 from latentcache.runner.planning import PlanResult, plan_into
 from latentcache.runner.roles.role_table import RoleTable
 from latentcache.runner.run_progress import Reporter
-from latentcache.runner.settled import settled_column
+from latentcache.runner.settled import is_served, settled_column
 from latentcache.runner.text.text_source import TextSource
 from latentcache.runner.workers.starting import RunSize, RunStoppedError, run_workers, stopping
 from latentcache.store import Generation, Store
@@ -29,6 +30,7 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
     with stopping():
         _look_into(request)  # a wrong path leaves no empty store
         store = Store.open_or_create(store_url)
+        request = with_planned_options(store, request, reporter)
         if request.resources.address == "local" or check_plan(store, request) is not None:
             return plan_into(store, request, workers=None, reporter=reporter)
     size = RunSize(num_samples=request.resources.without_ray + 1)
@@ -65,7 +67,8 @@ def build(
 ) -> tuple[PlanResult, EncodeResult]:
     """Plan, encode and publish: the main job. What is there already is not done again.
 
-    On a cluster the encoder is loaded before the scan: a wrong one must not cost it.
+    On a cluster the encoder is loaded before the scan: a wrong one must not cost it. Nothing of a
+    plan or an update is written before the encoder is known to take it.
     """
     with stopping():
         # A wrong path or name leaves no empty store, and waits for no cluster.
@@ -74,10 +77,12 @@ def build(
         check_encoder(encode.encode.encoder)
         store = Store.open_or_create(store_url)
         encode = _with_kept(store, encode, reporter)
+        plan = with_planned_options(store, plan, reporter)
         found = check_plan(store, plan)
         planned: PlanResult | None = None
-        if found is not None and plan.update and plan.resources.address == "local":
-            planned = plan_into(store, plan, workers=None, reporter=reporter)
+        if found is not None and plan.update and is_served(store, encode):
+            admit = declared_admission(encode)
+            planned = plan_into(store, plan, workers=None, reporter=reporter, admit=admit)
         if found is not None and (planned is not None or not plan.update):
             settled = settled_column(store, encode, reporter=reporter)
             if settled is not None:
@@ -87,6 +92,7 @@ def build(
             size = _missing_size(store, encode.column)
         else:
             size = _planned_size(store.generations()) if found else listed_size(plan)
+    from latentcache.runner.encode.asking import loaded_admission  # noqa: PLC0415
     from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
 
     with (
@@ -95,7 +101,8 @@ def build(
         ) as workers,
         loaded_pool(store, encode, workers) as pool,
     ):
-        planned = planned or plan_into(store, plan, workers=workers, reporter=reporter)
+        admit = loaded_admission(store, encode, pool)
+        planned = planned or plan_into(store, plan, workers=workers, reporter=reporter, admit=admit)
         return planned, encode_into(store, encode, pool=pool, reporter=reporter)
 
 

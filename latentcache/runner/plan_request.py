@@ -1,14 +1,18 @@
 """What is asked of a plan, and whether the plan that a store has is that one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from latentcache.core.config import key_of
 from latentcache.core.errors import ConfigError, StoreError
 from latentcache.plan import Corpus, PlanOptions, open_corpus
 from latentcache.runner.run_options import Resources
+from latentcache.runner.run_progress import Reporter
 from latentcache.store import Generation, Store
+
+_DEFAULTS = PlanOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,8 @@ class PlanRequest:
         update: Take in what came, changed or went since the corpus was planned.
         may_retire: An update may retire more than a few per cent of the samples.
         retry_refused: An update looks again at all that planning refused.
+        given: Names of the plan options that somebody gave; a store that is planned keeps its own
+            for the others. None takes all options as they are.
     """
 
     corpus_url: str | tuple[str, ...]
@@ -33,6 +39,7 @@ class PlanRequest:
     update: bool = False
     may_retire: bool = False
     retry_refused: bool = False
+    given: frozenset[str] | None = None
 
 
 def check_plan(store: Store, request: PlanRequest) -> Generation | None:
@@ -44,29 +51,86 @@ def check_plan(store: Store, request: PlanRequest) -> Generation | None:
     generations = store.generations()
     if not generations:
         return None
-    if request.update and request.options.limit:
-        raise ConfigError(
-            f"an update must look at the whole corpus, got --limit {request.options.limit}; leave "
-            "one of the two out"
-        )
     newest = [each for each in generations if not each.only_retires][-1]
+    if request.update and request.options.limit:
+        way_out = "leave one of the two out"
+        if newest.options.get("limit"):
+            way_out = "which the store was planned with; build into another store without it"
+        raise ConfigError(
+            f"an update must look at the whole corpus, got --limit {request.options.limit}; "
+            f"{way_out}"
+        )
     _check_same_plan(newest, request)
     return newest
 
 
-def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
-    asked = request.options.as_dict()
-    names = {**found.options, **asked}  # either may speak of clips where the other does not
-    if request.update:
-        names.pop("roles", None)  # what is new of them is taken in
-    differing = [name for name in names if found.options.get(name) != asked.get(name)]
+def with_planned_options(store: Store, request: PlanRequest, reporter: Reporter) -> PlanRequest:
+    """Return ``request`` with the options that nobody gave as the store's plan has them.
+
+    Raises:
+        StoreError: One that was given is another than the plan's.
+    """
+    generations = store.generations()
+    if request.given is None or not generations:
+        return request
+    planned = [each for each in generations if not each.only_retires][-1].options
+    _check_same_options(planned, request, request.given)
+    names = {each.name for each in fields(PlanOptions)}
+    kept = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in planned.items()
+        if name in names
+    }
+    if request.update and "roles" in request.given:
+        kept["roles"] = request.options.roles  # what is new of them is taken in
+    if request.update and "limit" in request.given:
+        kept["limit"] = request.options.limit
+    options = PlanOptions(**kept)
+    kept_names = {*_differing(options.as_dict(), request.options)}
+    if (
+        "resolution_px" in kept_names
+        and options.step_px == replace(options, step_px=0).resolved_step_px
+    ):
+        kept_names.discard("step_px")  # it follows
+    if told := _words(options.as_dict(), sorted(kept_names)):
+        reporter.message(f"plan: keeping {told} of the store's plan")
+    return replace(request, options=options)
+
+
+def _differing(planned: Mapping[str, Any], options: PlanOptions) -> list[str]:
+    asked = options.as_dict()
+    names = {**planned, **asked}  # either may speak of clips where the other does not
+    return [name for name in names if planned.get(name) != asked.get(name)]
+
+
+def _words(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return options as a recipe writes them."""
+    shown = {name: values.get(name, getattr(_DEFAULTS, name, None)) for name in names}
+    return ", ".join(f"{key_of(PlanOptions, name)}={value!r}" for name, value in shown.items())
+
+
+def _check_same_options(
+    planned: Mapping[str, Any], request: PlanRequest, given: Collection[str]
+) -> None:
+    """Refuse given options that are not the plan's.
+
+    Raises:
+        StoreError: There are some; both are shown.
+    """
+    differing = [name for name in _differing(planned, request.options) if name in given]
+    if request.update:  # what is new of roles is taken in, and a limit has a refusal of its own
+        differing = [name for name in differing if name not in ("roles", "limit")]
     if differing:
-        then = ", ".join(f"{name}={found.options.get(name)!r}" for name in differing)
-        now = ", ".join(f"{name}={asked.get(name)!r}" for name in differing)
+        then, now = (_words(each, differing) for each in (planned, request.options.as_dict()))
         raise StoreError(
-            f"plan options must be those of the store's plan ({then}), got {now}; "
-            "give the same options, or build into another store"
+            f"plan options must be those of the store's plan ({then}), got {now}; leave out what "
+            "the plan has already, or build into another store"
         )
+
+
+def _check_same_plan(found: Generation, request: PlanRequest) -> Corpus:
+    every = {*found.options, *request.options.as_dict()}
+    _check_same_options(found.options, request, every)
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
     if request.update:
         return corpus  # it may have moved: the samples tell

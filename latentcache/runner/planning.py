@@ -1,7 +1,7 @@
 """From a corpus to a plan: list, scan, place, write; or keep the plan that is there."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from latentcache.core.findings import Findings
+from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
     Assignment,
@@ -43,6 +44,8 @@ from latentcache.runner.video_totals import VideoTotals
 from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
 from latentcache.store import Generation, GenerationDraft, Store
 from latentcache.store.snapshots import PlanView
+
+Admit = Callable[[Sequence[BucketRun]], None]
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
 
@@ -119,7 +122,12 @@ class DraftedPlan:
 
 
 def plan_into(
-    store: Store, request: PlanRequest, *, workers: Workers | None, reporter: Reporter
+    store: Store,
+    request: PlanRequest,
+    *,
+    workers: Workers | None,
+    reporter: Reporter,
+    admit: Admit | None = None,
 ) -> PlanResult:
     """Return the store's plan of the corpus: the one that is there, or a new one.
 
@@ -128,6 +136,8 @@ def plan_into(
         request: What is asked.
         workers: Read the headers; None for processes of this machine.
         reporter: Shows the scan.
+        admit: Is asked before anything is written, with the runs that would be; what it raises
+            leaves the store as it was.
 
     Raises:
         StoreError: The store has a plan of another corpus or made with other options.
@@ -135,7 +145,7 @@ def plan_into(
     """
     newest = check_plan(store, request)
     if newest is not None and request.update:
-        return _updated(store, request, newest, workers=workers, reporter=reporter)
+        return _updated(store, request, newest, workers=workers, reporter=reporter, admit=admit)
     if newest is not None:
         corpus = open_corpus(request.corpus_url, request.corpus_kind)
         changes = corpus_changes(corpus, request.options, store.folder, store.generations())
@@ -143,6 +153,8 @@ def plan_into(
         reporter.message(f"plan: {found.num_planned} samples, made before; nothing is scanned")
         return found
     with drafted_plan(request, workers=workers, reporter=reporter) as drafted:
+        if admit is not None:
+            admit(drafted.assignment.runs)
         _write(store, drafted, request.options)
     return _result(store, is_new=True)
 
@@ -167,6 +179,7 @@ def _updated(
     *,
     workers: Workers | None,
     reporter: Reporter,
+    admit: Admit | None,
 ) -> PlanResult:
     """Return the generation that takes in what changed, or ``newest`` where nothing did."""
     request = replace(request, options=with_planned_roles(request.options, newest.options))
@@ -187,6 +200,8 @@ def _updated(
         has_news = assigned.num_rows or assigned.num_rejects or len(retired) or revisions
         if not (has_news or beside or has_moved):
             return _result(store, is_new=False, update=found)
+        if admit is not None:
+            admit(assigned.runs)
         # Before the generation, which remembers that the captions were read.
         write_revisions(store, revisions)
         of_update = {"update": found.as_dict(), **({"classes": list(classes)} if classes else {})}

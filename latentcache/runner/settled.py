@@ -12,6 +12,7 @@ from latentcache.core.inputs import parse_input
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
 from latentcache.runner.encode.guards import final_limit_sentence
 from latentcache.runner.encode.result import EncodeResult
+from latentcache.runner.encode.served import options_of, served_column
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.versions import version_of
@@ -45,6 +46,25 @@ def settled_column(
     )
     sentence = final_limit_sentence(store, snapshot.number, request)
     return EncodeResult.from_view(view, snapshot=snapshot.number, limit_sentence=sentence)
+
+
+def is_served(store: Store, request: EncodeRequest) -> bool:
+    """Whether the newest snapshot serves what ``request`` names, of files that were not touched.
+
+    Weights on a hub are taken to be what they were.
+    """
+    view = served_column(store, request.column)
+    if view is None:
+        return False
+    asked = request.encode.for_workers()
+    recorded = options_of(view.record)
+    if any(getattr(asked, name) not in (value, "auto") for name, value in recorded.items()):
+        return False
+    facts = declared_facts(asked.encoder)
+    location = asked.encoder.partition(":")[2].partition("?")[0]
+    if facts is None or not Path(location).is_dir():
+        return True
+    return _are_weights_untouched(store, view.record, facts, asked.encoder)
 
 
 def is_whole(store: Store, view: ColumnView) -> bool:

@@ -43,14 +43,14 @@ class HeldUnit:
         record: Its encoding.
         entry: The commit that serves, or would.
         retired: Rows of the shard that are live no more.
-        num_held: How many of them the tar holds.
+        held: Those of them that the tar holds.
         next_rev: What a copy is written as.
     """
 
     record: EncodingRecord
     entry: UnitEntry
     retired: Array
-    num_held: int
+    held: Array
     next_rev: int
 
     @property
@@ -139,8 +139,8 @@ class _Search:
         """Return the units whose choice holds retired rows; note those that cannot be read."""
         found = []
         entries = [choice.entry for choice in self._choices]
-        for entry, held in zip(entries, map_ahead(self._num_held, entries), strict=True):
-            if entry is None or held == 0:
+        for entry, held in zip(entries, map_ahead(self._held, entries), strict=True):
+            if entry is None or len(held) == 0:
                 continue
             if isinstance(held, str):
                 broken.append(f"{self._record.column} {entry.unit.unit}: {held}")
@@ -151,7 +151,7 @@ class _Search:
                     record=self._record,
                     entry=entry,
                     retired=self._plan.retired_rows(entry.unit),
-                    num_held=held,
+                    held=held,
                     next_rev=max([entry.rev, *revs]) + 1,
                 )
             )
@@ -167,20 +167,21 @@ class _Search:
         answers = map_ahead(self._is_holding, refs)
         return {ref.name for (_, ref), holds in zip(refs, answers, strict=True) if holds}
 
-    def _num_held(self, entry: UnitEntry | None) -> int | str:
+    def _held(self, entry: UnitEntry | None) -> Array | str:
+        """Return the retired rows that a unit's tar holds, or why that cannot be told."""
         if entry is None:
-            return 0
+            return np.zeros(0, np.int64)
         try:
             meta = read_unit_meta(self._folder, entry)
         except ShardCorruptError as error:
             return str(error)
         retired = self._plan.retired_rows(entry.unit)
-        return int(meta.present[retired - entry.unit.first_row].sum())
+        return retired[meta.present[retired - entry.unit.first_row]]
 
     def _is_holding(self, each: tuple[UnitRange, CommitRef]) -> bool:
         unit, ref = each
         try:
-            return self._num_held(commit_entry(read_commit(self._folder, ref), unit)) != 0
+            return len(self._held(commit_entry(read_commit(self._folder, ref), unit))) != 0
         except (StoreError, FileNotFoundError):
             return True
 

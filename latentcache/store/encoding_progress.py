@@ -11,7 +11,9 @@ from latentcache.storage import map_ahead
 from latentcache.store.format.object_names import encoding_folder
 from latentcache.store.format.records import Commit, EncodingRecord, Generation
 from latentcache.store.format.unit_meta import read_meta
+from latentcache.store.retired_counts import refused_since, retired_since
 from latentcache.store.snapshots.column_tables import PlanView
+from latentcache.store.snapshots.numbers import list_snapshots, read_snapshot
 from latentcache.store.snapshots.snapshot import ColumnView, Snapshot
 from latentcache.store.store import Store
 from latentcache.store.units.commits import CommitRef, commit_mismatch, rank_commits
@@ -34,6 +36,7 @@ class EncodingProgress:
         is_served: By the snapshot that was asked for.
         planned: ``encoded + quarantined + absent + missing``.
         absent: Rows that have no medium of the column's role, as far as a snapshot tells.
+        older_snapshots: Numbers of others that serve it, where this one does not.
         stale: Encoded rows whose text or medium of a role is another by now; who asks fills it in.
         num_bytes: Of tars.
         transform: That made its pixels, as the encoding's record has it.
@@ -57,6 +60,7 @@ class EncodingProgress:
     damage: Sequence[str] = ()
     absent: int = 0
     stale: int = 0
+    older_snapshots: Sequence[int] = ()
 
     @property
     def missing(self) -> int:
@@ -110,14 +114,29 @@ def read_progress(
         view = snapshot.columns.get(name) if snapshot else None
         found = [_progress(store, plan, record, view) for record in store.encodings(name)]
         if any(each.is_served for each in found):
-            found = [_given_up(each) for each in found]
+            serving = _serving(store, name) if len(found) > 1 else {}
+            found = [_given_up(each, serving.get(each.fingerprint, ())) for each in found]
         encodings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
     return encodings
 
 
-def _given_up(each: EncodingProgress) -> EncodingProgress:
-    """Return ``each``, marked if nothing serves it and no run seems to be on it."""
-    return replace(each, is_given_up=not each.is_served and each.rate(time.time()) is None)
+def _serving(store: Store, column: str) -> dict[str, list[int]]:
+    """Return the numbers of the snapshots that serve each encoding of a column, ascending."""
+    numbers = list_snapshots(store.folder)
+    found: dict[str, list[int]] = {}
+    snapshots = map_ahead(lambda number: read_snapshot(store.folder, number), numbers)
+    for number, snapshot in zip(numbers, snapshots, strict=True):
+        if (entry := snapshot.columns.get(column)) is not None:
+            found.setdefault(entry.fingerprint, []).append(number)
+    return found
+
+
+def _given_up(each: EncodingProgress, numbers: Sequence[int]) -> EncodingProgress:
+    """Return ``each``, marked if no snapshot serves it and no run seems to be on it."""
+    if each.is_served:
+        return each
+    is_given_up = not numbers and each.rate(time.time()) is None
+    return replace(each, is_given_up=is_given_up, older_snapshots=tuple(numbers))
 
 
 def _progress(
@@ -125,7 +144,8 @@ def _progress(
 ) -> EncodingProgress:
     is_served = view is not None and view.record.fingerprint == record.fingerprint
     entry = view.entry if view is not None and is_served else None
-    known = {each.unit.unit: each.rev for each in view.units()} if view and is_served else {}
+    chosen = view.units() if view is not None and is_served else []
+    known = {each.unit.unit for each in chosen}
     prefix = f"{encoding_folder(record.column, record.fingerprint)}/commits"
     landed_s = {info.name: info.modified_s for info in store.folder.list(prefix)}
     units = {each.unit: each for each in store.units(record)}
@@ -135,10 +155,13 @@ def _progress(
         ref for unit, ref in sorted(best.items()) if unit not in known
     ])  # fmt: skip
     rows = {ref.name: units[unit].num_rows for unit, ref in best.items()}
-    refused = sum(each.num_rejects for each in plan.generations)
-    if entry is not None:
-        older = plan.generations[: entry.num_generations]
-        refused -= sum(each.num_rejects for each in older)
+    older = plan.generations[: entry.num_generations] if entry else ()
+    then = PlanView.read(store.folder, older)
+    counted = [(each.unit, each.meta.name) for each in chosen]
+    gone = retired_since(store, plan, then, counted)
+    fresh = [(units[each.unit_id], each.meta.name) for each in commits]
+    gone_fresh = retired_since(store, plan, PlanView.read(store.folder, ()), fresh)
+    refused = refused_since(plan, len(older), then)
     num_absent = view.num_absent if view is not None and is_served else 0
     return EncodingProgress(
         absent=num_absent,
@@ -147,11 +170,16 @@ def _progress(
         fingerprint=record.fingerprint,
         is_served=is_served,
         planned=plan.num_planned,
-        encoded=(entry.num_encoded if entry else 0) + sum(each.num_present for each in commits),
+        encoded=(entry.num_encoded if entry else 0)
+        + sum(each.num_present for each in commits)
+        - gone[0]
+        - gone_fresh[0],
         quarantined=(entry.num_quarantined if entry else 0)
         - num_absent
         + refused
-        + sum(each.num_rejected for each in commits),
+        + sum(each.num_rejected for each in commits)
+        - gone[1]
+        - gone_fresh[1],
         num_bytes=(entry.num_bytes if entry else 0)
         + sum(each.tar.size_bytes for each in commits if each.tar),
         num_units_missing=len(units) - len(known) - len(commits),

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentcache.core.errors import StoreError
+from latentcache.core.errors import NoStoreError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import CreateIfAbsentSupport, Folder, StorageError
@@ -57,7 +57,7 @@ class Store:
         folder = Folder.open(url)
         store = cls._open(folder)
         if store is None:
-            raise StoreError(
+            raise NoStoreError(
                 f"store must be a folder with a {object_names.STORE_NAME}, "
                 f"got {folder.label} without one; create a store with latentcache build or plan"
             )

@@ -78,7 +78,7 @@ def test_building_again_changes_nothing(store: Path, corpus: Path) -> None:
 def test_other_options_are_refused_with_both_shown(cli: Cli, store: Path, corpus: Path) -> None:
     done = cli("build", corpus, store, "--resolution", "96", *ENCODE)
     assert done.code == 1
-    assert re.search(r"resolution_px=64.*resolution_px=96", done.err)
+    assert re.search(r"resolution=64.*resolution=96", done.err)
 
 
 def test_damage_is_repaired_and_the_bytes_are_the_old_ones(cli: Cli, own_store: Path) -> None:

@@ -32,7 +32,7 @@ from latentcache.runner import (
 )
 from latentcache.runner.actor.encode_actor import ActorSetup, EncodeWorker
 from latentcache.runner.decode.pixel_stream import UnitCancelledError
-from latentcache.runner.encode.pinning import encoding_record, planned_buckets
+from latentcache.runner.encode.pinning import encoding_record, planned_buckets, planned_runs
 from latentcache.runner.forward.encoded_rows import scaled_pixels
 from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
 from latentcache.runner.workers.ray_workers import Ledger, RayActorCalls
@@ -112,9 +112,9 @@ class OneActor:
         self.worker = worker_of(options, str(store))
         self._store = Store.open(store)
         generations = self._store.generations()
-        description = self.worker.describe(planned_buckets(generations))
+        description = self.worker.describe(planned_buckets(planned_runs(generations)))
         request = EncodeRequest(column=column, encode=options, resources=Resources())
-        asked = encoding_record(request, description, generations)
+        asked = encoding_record(request, description, planned_runs(generations))
         self.record = self._store.write_encoding(asked)
         self.worker.begin(self.record)
         (generation,) = generations

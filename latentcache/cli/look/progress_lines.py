@@ -84,8 +84,16 @@ def _row(each: EncodingProgress, *, has_roles: bool) -> tuple[object, ...]:
         *([each.absent] if has_roles else []),
         each.missing,
         bytes_text(each.num_bytes),
-        "yes" if each.is_served else "no",
+        _served_by(each),
     )
+
+
+def _served_by(each: EncodingProgress) -> str:
+    if each.is_served:
+        return "yes"
+    if not each.older_snapshots:
+        return "no"
+    return f"by snapshot {', '.join(map(str, each.older_snapshots[-_SHOWN_DAMAGE:]))}"
 
 
 def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
@@ -100,24 +108,35 @@ def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
             f"{each.column}: {count_text(each.stale, 'sample')} stale: what they were made of "
             f"({recorded_input(each.transform)}) is another by now; run encode again"
         )
+    if each.older_snapshots:
+        since = f"; {count_text(each.missing, 'sample')} came since" if each.missing else ""
+        yield (
+            f"{each.column} ({each.encoder}, {each.fingerprint[:12]}): another encoding took its "
+            f"place, runs that began with it read on{since}; when none does: gc --free "
+            f"{each.column}/{each.fingerprint[:12]} --delete"
+        )
+        return
     if not each.missing:
         return
     name = f"{each.column} ({each.encoder}, {each.fingerprint[:12]})"
     rate, last_s = each.rate(now_s), each.last_commit_s
     if rate:
         left = duration_text(each.missing / rate)
-        yield f"{each.column}: {rate:.4g} samples/s lately, about {left} left"
+        yield (
+            f"{each.column}: {rate:.4g} samples/s lately, about {left} left if a run is at work; "
+            "else run the same build or encode again"
+        )
         return
     units = count_text(each.num_units_missing, "unit")
     ended = "" if last_s is None else f", last commit {duration_text(now_s - last_s)} ago"
     if each.is_given_up:
         yield (
-            f"{name}: a try that was not finished, {each.missing:,} samples missing{ended}; finish "
-            f"it with encode --encoder {each.encoder}, or give it up with gc --free "
-            f"{each.fingerprint[:12]} --delete"
+            f"{name}: a try that was not finished, {count_text(each.missing, 'sample')} missing"
+            f"{ended}; finish it with encode --column {each.column} --encoder {each.encoder}, or "
+            f"give it up with gc --free {each.column}/{each.fingerprint[:12]} --delete"
         )
     else:
         yield (
-            f"{name}: {each.missing:,} samples in {units} missing{ended}; run the same build or "
-            "encode again"
+            f"{name}: {count_text(each.missing, 'sample')} in {units} missing{ended}; run the "
+            "same build or encode again"
         )

@@ -89,8 +89,10 @@ def _print_status(
         click.echo("nothing is planned yet; run latentcache build or plan")
         return encodings
     click.echo(f"planned: {count_text(planned, 'sample')}")
-    for generation in store.generations():
-        print_corpus(generation.totals, generation.num_rows)
+    generations = store.generations()
+    for generation in generations:
+        of = f"generation {generation.number}: " if len(generations) > 1 else ""
+        print_corpus(generation.totals, generation.num_rows, of=of)
     if shown is None:
         click.echo("snapshot: none yet")
     else:
@@ -124,6 +126,7 @@ def _status_json(
         "snapshots": numbers,
         "encodings": [
             {"column": each.column, "encoder": each.encoder, "served": each.is_served}
+            | {"older_snapshots": list(each.older_snapshots)}
             | progress_json(each)
             for each in encodings
         ],

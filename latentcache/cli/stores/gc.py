@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--free",
     metavar="ENCODING",
-    help="Give up one encoding, with the snapshots that serve it, at once: its first digits, or "
-    "its encoder as status shows it. Never what the newest snapshot serves.",
+    help="Give up one encoding, with the snapshots that serve it, at once: its first digits or "
+    "its encoder, after COLUMN/ where two columns have it. Never what the newest snapshot serves.",
 )
 @click.option(
     "--compact",
@@ -177,24 +177,36 @@ def _utc(seconds: float) -> str:
 
 
 def _encoding_named(store: "Store", text: str) -> "EncodingRecord":
-    """Return the encoding whose fingerprint begins with ``text``, or whose encoder it is."""
+    """Return the encoding whose fingerprint begins with ``text``, or whose encoder it is.
+
+    ``COLUMN/`` or ``COLUMN:`` may stand before either.
+    """
     from latentcache.core.errors import ConfigError
+    from latentcache.runner import EncodeOptions
 
     known = [record for column in store.columns() for record in store.encodings(column)]
+    within, named = known, text
+    for column in store.columns():
+        if text.startswith((f"{column}/", f"{column}:")) and len(text) > len(column) + 1:
+            within = [record for record in known if record.column == column]
+            named = text[len(column) + 1 :]
+    encoders = {named, EncodeOptions(encoder=named).for_workers().encoder}
     ways = (
-        [record for record in known if record.fingerprint.startswith(text)],
-        [record for record in known if record.spec.get("source") == text],
+        [record for record in within if record.fingerprint.startswith(named)],
+        [record for record in within if record.spec.get("source") in encoders],
     )
     for matching in ways:
         if len(matching) == 1:
             return matching[0]
     raise ConfigError(
         f"encoding must be one of the store's ({_shown(known)}), got {text!r} which names "
-        f"{max(map(len, ways))}; give its first digits as latentcache status shows them"
+        f"{max(map(len, ways))}; give one as it stands there, COLUMN/DIGITS"
     )
 
 
 def _shown(known: "Sequence[EncodingRecord]") -> str:
-    return ", ".join(f"{r.fingerprint[:12]} {r.spec.get('source', '')}".strip() for r in known) or (
-        "none"
-    )
+    shown = [
+        f"{each.column}/{each.fingerprint[:12]} {each.spec.get('source', '')}".strip()
+        for each in known
+    ]
+    return ", ".join(shown) or "none"

@@ -47,6 +47,11 @@ def swap(context: click.Context, store: str | None, estimate: bool, as_json: boo
     it is given up by name; the last line says how.
     """
     recipe = recipe_of(context, store=store)
+    if not recipe.given:
+        raise click.UsageError(
+            "a swap must be told what is to be another: give --encoder, or an option like "
+            "--storage-dtype"
+        )
     say_first("opening the store")
     from latentcache import runner
 
@@ -72,7 +77,7 @@ def old_sentence(result: "SwapResult", store: str) -> str:
     return (
         f"{result.old_encoder} is still there for runs that began with it, "
         f"{bytes_text(result.old_bytes)}; when none does: latentcache gc {store} --free "
-        f"{result.old_encoding[:12]} --delete"
+        f"{result.encoded.column}/{result.old_encoding[:12]} --delete"
     )
 
 

@@ -11,6 +11,7 @@ from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId
 from latentcache.decode import ImageLimits
 from latentcache.runner.encode.actor_pool import ActorPool
+from latentcache.runner.encode.asking import asked_record
 from latentcache.runner.encode.dispatch import Dispatcher
 from latentcache.runner.encode.guards import (
     check_corpora,
@@ -23,12 +24,7 @@ from latentcache.runner.encode.guards import (
     quarantine_limit,
 )
 from latentcache.runner.encode.limits import DispatchResult
-from latentcache.runner.encode.pinning import (
-    check_buckets,
-    encoding_record,
-    planned_buckets,
-    with_former_digest,
-)
+from latentcache.runner.encode.pinning import planned_runs
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.role_columns import side_column
 from latentcache.runner.encode.same_sources import changed_rows, settle_changed
@@ -149,7 +145,8 @@ class _ColumnRun:
         self._num_actors = len(pool.actors)
 
     def run(self) -> EncodeResult:
-        asked = self._asked_record()
+        runs, tell = planned_runs(self._generations), self._reporter.message
+        asked = asked_record(self._store, self._request, self._pool, runs, tell=tell)
         found = same_column(self._store, asked, self._reporter)
         if found is not None:
             number, view = found
@@ -196,23 +193,6 @@ class _ColumnRun:
         self, record: EncodingRecord, orders: list[UnitOrder], stale: Collection[UnitId] = ()
     ) -> list[UnitOrder]:
         return orders if self._side is None else self._side.placed(record, orders, stale)
-
-    def _asked_record(self) -> EncodingRecord:
-        """Return the encoding that this request asks for; nothing is written."""
-        request = self._request
-        self._pool.wait_until_loaded()
-        description = self._pool.describe(planned_buckets(self._generations))
-        for note in description.spec["notes"]:
-            self._reporter.message(f"{request.encode.encoder}: {note}")
-        check_buckets(description, request.encode)
-        asked = encoding_record(request, description, self._generations)
-        if request.expected_fingerprint not in ("", asked.fingerprint):
-            raise StoreError(
-                f"encoding must be {request.expected_fingerprint}, got {asked.fingerprint} from "
-                f"{request.encode.encoder} (column {request.column}); give the encoder and "
-                "options that wrote it"
-            )
-        return with_former_digest(self._store, asked, description.former_digests)
 
     def _pinned_record(self, asked: EncodingRecord) -> EncodingRecord:
         """Return the encoding that the store holds for ``asked``, pinned now if need be."""

@@ -12,6 +12,8 @@ from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import CommitRef, EncodingRecord, Generation, Store, verify_encoding
+from latentcache.store.retired_counts import retired_since
+from latentcache.store.snapshots import PlanView
 
 if TYPE_CHECKING:
     from latentcache.runner.messages.unit_orders import UnitOrder
@@ -95,12 +97,18 @@ def check_swap(
     served = store.snapshot().columns.get(request.column) if store.snapshots() else None
     if served is None or served.record.fingerprint == record.fingerprint:
         return
-    commits = map_ahead(store.read_commit, store.commits(record).values())
-    result = DispatchResult()
-    for commit in commits:
-        result.num_encoded += commit.num_present
-        result.num_quarantined += commit.num_rejected
-        result.rejects["rejected while encoding"] += commit.num_rejected
+    commits = list(map_ahead(store.read_commit, store.commits(record).values()))
+    units = {each.unit: each for each in store.units(record)}
+    counted = [(units[each.unit_id], each.meta.name) for each in commits]
+    # What was retired stands as rejected in its unit, and is nobody's loss.
+    plan, nothing = (PlanView.read(store.folder, each) for each in (generations, ()))
+    gone_present, gone_rejected = retired_since(store, plan, nothing, counted)
+    num_rejected = sum(each.num_rejected for each in commits) - gone_rejected
+    result = DispatchResult(
+        num_encoded=sum(each.num_present for each in commits) - gone_present,
+        num_quarantined=num_rejected,
+        rejects=Counter({"rejected while encoding": num_rejected}),
+    )
     sentence = quarantine_limit(generations, request).passed(result, is_finished=True)
     # What the served encoding lacks as well is no reason to keep it.
     num_lacking = result.num_quarantined + sum(each.num_rejects for each in generations)

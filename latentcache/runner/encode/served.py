@@ -34,6 +34,10 @@ def keep_served(store: Store, request: EncodeRequest, reporter: Reporter) -> Enc
     view = served_column(store, request.column)
     begun = [view.record] if view else store.encodings(request.column)
     if not begun:
+        reporter.message(
+            f"{request.column}: no encoder is named, taking {request.encode.encoder}, which has no "
+            "weights; for a VAE: --encoder sdxl:PATH"
+        )
         return request
     if len(begun) > 1:
         names = ", ".join(sorted(str(one.spec.get("source", one.spec["name"])) for one in begun))
@@ -149,7 +153,24 @@ def same_column(
             f"is another ({_figures(view.record.normalizer)} there, "
             f"{_figures(record.normalizer)} here); a column of its own is made for that"
         )
+    _tell_of_unserved(store, record, reporter)
     return None
+
+
+def _tell_of_unserved(store: Store, record: EncodingRecord, reporter: Reporter) -> None:
+    """Say which other column has the encoding that ``record`` asks for and does not serve it."""
+    for column in store.columns():
+        served = served_column(store, column)
+        fingerprints = {each.fingerprint for each in store.encodings(column)}
+        is_served = served is not None and served.record.fingerprint == record.fingerprint
+        if column != record.column and record.fingerprint in fingerprints and not is_served:
+            source = record.spec.get("source") or record.spec["name"]
+            reporter.message(
+                f"{record.column}: column {column} has this encoding too and does not serve it; a "
+                "column's name stands in its tars, so it is encoded again here. To serve what is "
+                f"there instead, stop and give: latentcache swap {store.folder.label} --column "
+                f"{column} --encoder {source}"
+            )
 
 
 def asked_figures(

@@ -6,6 +6,7 @@ from .plan_tables import RETIRED_SCHEMA as RETIRED_SCHEMA
 from .plan_tables import find_clip as find_clip
 from .plan_tables import find_file as find_file
 from .plan_tables import find_key as find_key
+from .plan_tables import first_paths as first_paths
 from .plan_tables import iter_beside as iter_beside
 from .plan_tables import iter_rows as iter_rows
 from .plan_tables import read_footer as read_footer
@@ -26,6 +27,7 @@ __all__ = [
     "find_clip",
     "find_file",
     "find_key",
+    "first_paths",
     "iter_beside",
     "iter_rows",
     "open_annotation",

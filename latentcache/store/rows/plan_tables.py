@@ -197,6 +197,18 @@ def find_clip(folder: Folder, generations: Sequence[Generation], source: SourceR
     return None
 
 
+def first_paths(folder: Folder, generations: Sequence[Generation], *, most: int) -> list[str]:
+    """Return the paths, or members of tars, of up to ``most`` rows in plan order."""
+    found: list[str] = []
+    for generation in generations:
+        for table in iter_rows(folder, generation, ["path", "member"]):
+            for row in table.slice(0, most - len(found)).to_pylist():
+                found.append(row["member"] or row["path"])
+            if len(found) >= most:
+                return found
+    return found
+
+
 def find_file(
     folder: Folder, generations: Sequence[Generation], name: str, *, most: int = 4
 ) -> list[tuple[SourceRef, str]]:
