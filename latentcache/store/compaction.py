@@ -176,7 +176,8 @@ class _Search:
         except ShardCorruptError as error:
             return str(error)
         retired = self._plan.retired_rows(entry.unit)
-        return retired[meta.present[retired - entry.unit.first_row]]
+        held: Array = retired[meta.present[retired - entry.unit.first_row]]
+        return held
 
     def _is_holding(self, each: tuple[UnitRange, CommitRef]) -> bool:
         unit, ref = each

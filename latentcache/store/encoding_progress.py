@@ -37,6 +37,8 @@ class EncodingProgress:
         planned: ``encoded + quarantined + absent + missing``.
         absent: Rows that have no medium of the column's role, as far as a snapshot tells.
         older_snapshots: Numbers of others that serve it, where this one does not.
+        kept_bytes: Of encoded batches of open units that lie in the store, of all encodings of the
+            column; a run takes up its own.
         stale: Encoded rows whose text or medium of a role is another by now; who asks fills it in.
         num_bytes: Of tars.
         transform: That made its pixels, as the encoding's record has it.
@@ -61,6 +63,7 @@ class EncodingProgress:
     absent: int = 0
     stale: int = 0
     older_snapshots: Sequence[int] = ()
+    kept_bytes: int = 0
 
     @property
     def missing(self) -> int:
@@ -116,6 +119,10 @@ def read_progress(
         if any(each.is_served for each in found):
             serving = _serving(store, name) if len(found) > 1 else {}
             found = [_given_up(each, serving.get(each.fingerprint, ())) for each in found]
+        if any(each.missing for each in found):
+            kept = store.folder.list(f"open/{name}", with_temporary=True)
+            num_bytes = sum(info.size_bytes for info in kept)
+            found = [replace(each, kept_bytes=num_bytes) for each in found]
         encodings += sorted(found, key=lambda each: (not each.is_served, -each.encoded))
     return encodings
 

@@ -151,7 +151,7 @@ def test_a_try_that_was_given_up_says_how_to_free_it(cli: Cli, own_store: Store)
     tried = pin_encoding(own_store, "dct:block=4")
     told = cli("status", own_store.folder.url).out
     assert "run the same build" not in told
-    assert f"gc --free {tried.fingerprint[:12]} --delete" in told
+    assert f"gc --free latents/{tried.fingerprint[:12]} --delete" in told
     assert (
         cli("gc", own_store.folder.url, "--free", "dct:block=4", "--grace", "0", "--delete").code
         == 0

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentcache.cli.entry import run as latentcache
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
@@ -147,6 +148,28 @@ def test_stops_at_random_moments_cost_batches_and_change_no_byte(
     assert chosen_digests(store) == chosen_digests(reference_store), seed
     assert not [path for path in store.rglob(".tmp.*") if path.is_file()], seed
     Store.open(str(store)).snapshot()
+
+
+@pytest.mark.slow
+def test_what_a_stopped_run_kept_is_told_by_status_and_by_the_run_that_takes_it_up(
+    drawn_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    slow = f"{FAKES}:SlowEncoder:seconds=1"
+    options = ("--set", "resources.keep_every_s=0", "--actors", "1", "--batch-size", "4")
+    stopped = start_build(drawn_corpus, store, slow, *options)
+    deadline_s = time.monotonic() + 200
+    while not [*store.rglob("open/latents/**/.tmp.*")] and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    stopped.send_signal(signal.SIGINT)
+    stopped.communicate(timeout=240)
+    assert latentcache(["status", str(store)]) == 0
+    assert "of encoded batches are kept of units that were begun" in capsys.readouterr().out
+    again = start_build(drawn_corpus, store, f"{FAKES}:FakeEncoder", *options)
+    _, stderr = again.communicate(timeout=240)
+    assert again.returncode == 0, stderr
+    (told,) = [line for line in stderr.splitlines() if "had been encoded by a run that" in line]
+    assert int(told.split()[1]) >= 4
 
 
 def test_a_finished_run_leaves_no_empty_folder_of_kept_batches(tmp_path: Path) -> None:

@@ -127,6 +127,11 @@ def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
             "else run the same build or encode again"
         )
         return
+    if each.kept_bytes:
+        yield (
+            f"{each.column}: {bytes_text(each.kept_bytes)} of encoded batches are kept of units "
+            "that were begun; the same run takes them up, and counts them once their unit is whole"
+        )
     units = count_text(each.num_units_missing, "unit")
     ended = "" if last_s is None else f", last commit {duration_text(now_s - last_s)} ago"
     if each.is_given_up:

@@ -256,6 +256,7 @@ class EncodeWorker:
         counters = self._counters
         return ActorProgress(
             rows_worked=counters.rows_worked,
+            rows_taken_up=counters.rows_taken_up,
             rows_kept=sum(list(counters.kept.values())),
             under_way=sum(list(counters.under_way.values())),
             source_bytes=counters.source_bytes,

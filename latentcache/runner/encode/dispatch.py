@@ -109,7 +109,13 @@ class Dispatcher:
             if time.monotonic() - listed_s > _LIST_COMMITS_S:
                 listed_s = time.monotonic()
                 self._drop_committed()
-        self._report(total, self._pool.final_progress())
+        answers = self._pool.final_progress()
+        self._report(total, answers)
+        if num_taken_up := sum(each.rows_taken_up for each in answers):
+            self._reporter.message(
+                f"{self._record.column}: {num_taken_up:,} of these samples had been encoded by a "
+                "run that was stopped; they were taken up, not encoded again"
+            )
         return self._result
 
     def _report(self, total: int, answers: list[ActorProgress]) -> None:

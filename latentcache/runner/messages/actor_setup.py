@@ -79,11 +79,13 @@ class ActorProgress:
 
     Attributes:
         rows_worked: Rows that went through its encoder.
+        rows_taken_up: Rows that were found encoded by somebody who was stopped.
         rows_kept: Of open units, what a kill would not cost.
         under_way: Of open units, what it would; of long clips the shares that are encoded.
     """
 
     rows_worked: int
+    rows_taken_up: int
     rows_kept: int
     under_way: float
     source_bytes: int

@@ -81,12 +81,14 @@ class UnitCounters:
 
     Attributes:
         rows_worked: Rows that went through the encoder here, committed since or not.
+        rows_taken_up: Rows that were found encoded by somebody who was stopped.
         kept: Per open unit or piece, how many rows a kill would not cost.
         under_way: Per open unit or piece, how many rows a kill would cost; of a long clip which
             share of it is encoded.
     """
 
     rows_worked: int = 0
+    rows_taken_up: int = 0
     source_bytes: int = 0
     decode_busy_s: float = 0.0
     tasks_pending: int = 0

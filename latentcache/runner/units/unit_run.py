@@ -127,6 +127,7 @@ class UnitRun:
             if not is_kept:
                 yield from self._encoding(run)
                 continue
+            self._tally.taken_up(sum(len(self._cut[index].rows) for index in run))
             for index in run:
                 if self._order.batches is None:
                     yield self._taken_up(index)

@@ -161,6 +161,11 @@ class UnitTally:
         """Count rows that went through the encoder here and now."""
         self._counters.rows_worked += num_rows
 
+    def taken_up(self, num_rows: int) -> None:
+        """Count rows that were found encoded and kept, where their unit or piece is run."""
+        if self._is_shown:
+            self._counters.rows_taken_up += num_rows
+
     def keep(self) -> None:
         """Note that all rows seen so far are safe."""
         self._num_kept = self._num_seen
