@@ -76,7 +76,7 @@ def with_planned_options(store: Store, request: PlanRequest, reporter: Reporter)
     planned = [each for each in generations if not each.only_retires][-1].options
     _check_same_options(planned, request, request.given)
     names = {each.name for each in fields(PlanOptions)}
-    kept = {
+    kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in planned.items()
         if name in names

@@ -254,7 +254,7 @@ def test_an_empty_store_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["status", "stats", "verify", "gc"])
 def test_what_is_no_store_is_one_sentence(cli: Cli, tmp_path: Path, command: str) -> None:
     done = cli(command, tmp_path)
-    assert done.code == 1
+    assert done.code == 2
     assert done.err.startswith("error: store must be a folder with a latentcache.json")
     assert len(done.err.splitlines()) == 1
 

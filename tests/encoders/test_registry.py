@@ -135,14 +135,25 @@ def test_dct_loads_no_diffusers() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sdxk", "sdxk:/some/where", "dtc", "tiny", "not a name:Class", "sdxl"]
+    "text",
+    [
+        "sdxk",
+        "sdxk:/some/where",
+        "sdxk:weights",
+        "no.module:Class",
+        "dtc",
+        "not a name:Class",
+        "sdxl",
+    ],
 )
 def test_a_wrong_name_is_refused_without_loading_anything(text: str) -> None:
     with pytest.raises(ConfigError, match="encoder"):
         check_encoder_name(text)
 
 
-@pytest.mark.parametrize("text", ["dct", "dct:keep=4", "sana:/x", "some.module:Class:argument"])
+@pytest.mark.parametrize(
+    "text", ["dct", "dct:keep=4", "sana:/x", "latentcache.mine:Class:argument"]
+)
 def test_a_name_that_may_be_right_passes(text: str) -> None:
     check_encoder_name(text)
 
