@@ -20,6 +20,7 @@ from .free_encoding import free_encoding as free_encoding
 from .garbage import GRACE_S as GRACE_S
 from .garbage import GcReport as GcReport
 from .garbage import collect_garbage as collect_garbage
+from .retired_counts import retired_since as retired_since
 from .rows.annotations import Annotation as Annotation
 from .rows.annotations import AnnotationFile as AnnotationFile
 from .rows.plan_draft import GenerationDraft as GenerationDraft
@@ -76,6 +77,7 @@ __all__ = [
     "num_planned",
     "open_store",
     "read_progress",
+    "retired_since",
     "same_ops",
     "unpublished_rejects",
     "verify_encoding",

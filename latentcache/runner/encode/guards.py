@@ -11,8 +11,14 @@ from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.run_progress import Reporter
 from latentcache.storage import Folder, map_ahead
-from latentcache.store import CommitRef, EncodingRecord, Generation, Store, verify_encoding
-from latentcache.store.retired_counts import retired_since
+from latentcache.store import (
+    CommitRef,
+    EncodingRecord,
+    Generation,
+    Store,
+    retired_since,
+    verify_encoding,
+)
 from latentcache.store.snapshots import PlanView
 
 if TYPE_CHECKING:
