@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -40,7 +41,8 @@ def save_vae(folder: Path, *, channels: int, seed: int) -> str:
     """Save a tiny random VAE; return what a user types for it."""
     torch.manual_seed(seed)
     config = {**TINY_CONFIGS["AutoencoderKL"], "latent_channels": channels}
-    diffusers.AutoencoderKL(**config).save_pretrained(folder)
+    made: Any = diffusers.AutoencoderKL
+    made(**config).save_pretrained(folder)
     return f"{'sd' if channels == 4 else 'sd3'}:{folder}"
 
 
