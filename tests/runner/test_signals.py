@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,6 +20,14 @@ class Interrupted:
         time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def _hears_interrupts() -> Iterator[None]:
+    """What runs in the background of a shell is started deaf to SIGINT."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def test_an_interrupt_in_a_destructor_comes_again() -> None:
     with pytest.raises(KeyboardInterrupt), lost_interrupts_repeated():  # noqa: PT012
         made = Interrupted()
@@ -29,6 +38,7 @@ def test_an_interrupt_in_a_destructor_comes_again() -> None:
 
 IN_A_FORK = """
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from latentcache.runner.workers.signals import lost_interrupts_repeated
 os.register_at_fork(before=lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.01)))
 try:
