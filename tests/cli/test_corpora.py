@@ -120,7 +120,7 @@ def test_the_second_day_says_what_changed(cli: Cli, tmp_path: Path) -> None:
             "captions_edited": {"count": 1, "example": "sub/2.txt"},
         },
     )
-    assert "corpus must be as it was planned, got 1 files added (e.g. new.png)" in again.err
+    assert "corpus must be as it was planned, got 1 file added (e.g. new.png)" in again.err
 
 
 def test_the_second_day_of_tars_and_tables(cli: Cli, tmp_path: Path) -> None:
@@ -246,4 +246,4 @@ def test_a_tar_that_is_lost_in_mid_run_is_named(cli: Cli, tmp_path: Path) -> Non
     assert built.code == 3
     assert "2 encoded + 2 quarantined = 4 planned" in built.out
     assert "got 1 that did not while they were encoded (e.g. b.tar, 2 samples)" in built.err
-    assert "1 files of another size or time (e.g. b.tar)" in built.err
+    assert "1 file of another size or time (e.g. b.tar)" in built.err
