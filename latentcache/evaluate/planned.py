@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
 from latentcache.core.inputs import encoded_bucket, frame_numbers, parse_input
@@ -34,9 +32,9 @@ from latentcache.store.rows import (
     find_file,
     find_key,
     first_paths,
-    read_retired,
     read_rows,
 )
+from latentcache.store.snapshots import PlanView
 from latentcache.store.units import read_unit_meta
 
 _MOST_NEAR = 2000
@@ -92,10 +90,10 @@ def choose_samples(column: ColumnView, num_samples: int, *, seed: int = 0) -> li
     """
     entries = [entry for entry in column.units() if entry.num_present]
     total, num_drawn = sum(entry.num_present for entry in entries), num_samples
+    plan = _plan_of(column)
     while True:
         drawn = _samples_at(column, entries, _draw(total, num_drawn, seed=seed))
-        retired = _retired_rows(column, {each.unit.unit.unit.shard for each in drawn})
-        live = [each for each in drawn if (each.unit.unit.unit.shard, each.row) not in retired]
+        live = [each for each in drawn if each.row not in plan.retired_rows(each.unit.unit)]
         if len(live) >= num_samples or num_drawn >= total:
             return live
         num_drawn += num_samples - len(live)
@@ -115,15 +113,8 @@ def _samples_at(
     return samples
 
 
-def _retired_rows(column: ColumnView, shards: set[int]) -> set[tuple[int, int]]:
-    """Return shard and row of what lies in ``shards`` and is live no more."""
-    gone: set[tuple[int, int]] = set()
-    for generation in column.generations.values():
-        table = read_retired(column.folder, generation)
-        found = table.filter(pc.is_in(table["shard"], pa.array(sorted(shards), pa.int64())))
-        shard, row = (found[name].to_numpy().tolist() for name in ("shard", "row"))
-        gone.update(zip(shard, row, strict=True))
-    return gone
+def _plan_of(column: ColumnView) -> PlanView:
+    return PlanView.read(column.folder, [*column.generations.values()])
 
 
 def _draw(total: int, wanted: int, *, seed: int) -> list[int]:
@@ -198,7 +189,7 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
             slot = meta.slot_of(position.row)
             if slot is None:
                 raise StoreError(_why_absent(column, key, text))
-            if (position.shard, position.row) in _retired_rows(column, {position.shard}):
+            if position.row in _plan_of(column).retired_rows(unit):
                 raise StoreError(
                     f"sample must be live, got {text!r}, which was retired; an older snapshot may "
                     "still serve it (--snapshot N)"

@@ -77,7 +77,7 @@ def choose_rows(
         for run, selection in zip(generation.runs, selections, strict=True):
             rows = selection.rows
             places = np.arange(run.num_rows) if rows is None else np.asarray(rows, np.int64)
-            places = np.setdiff1d(places, _retired(plan, run))
+            places = np.setdiff1d(places, plan.retired_places(run))
             if len(places):
                 found.append(ChosenRun(generation, run, places))
     if not found:
@@ -85,15 +85,6 @@ def choose_rows(
             f"filter must select a sample, got none ({filter_text or 'without one'}); correct it"
         )
     return found
-
-
-def _retired(plan: PlanView, run: BucketRun) -> Indices:
-    inside = (
-        (shard - run.first_shard) * run.rows_per_shard + rows
-        for shard, rows in plan.retired.items()
-        if run.first_shard <= shard < run.first_shard + run.num_shards
-    )
-    return np.concatenate([np.zeros(0, np.int64), *inside])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
 from latentcache.core.errors import ConfigError
-from latentcache.core.units import BucketRun
 from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.index.column_units import ColumnUnits
-from latentcache.loader.order.feistel import Indices
 from latentcache.loader.select.selection import select_rows
 from latentcache.loader.select.source import Source
 from latentcache.loader.streams.make_streams import make_streams
 from latentcache.loader.streams.stream import SelectedRun, Stream, StreamPlace
 from latentcache.loader.streams.stream_column import Access
 from latentcache.store import ColumnView, Pin, Snapshot
-from latentcache.store.format import numbers
-from latentcache.store.rows import read_retired
+from latentcache.store.snapshots import PlanView
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +120,7 @@ def _selected_runs(
     source: Source, snapshot: Snapshot, views: Mapping[str, ColumnView], cache: ShardCache | None
 ) -> Iterator[tuple[int, list[SelectedRun]]]:
     """Yield each generation's number, and its runs of which the source selects any row."""
-    retired = _retired(snapshot)
+    plan = PlanView.read(snapshot.folder, snapshot.generations)
     first_place = 0
     # A snapshot published before the plan grew does not cover what was planned since.
     num_generations = min(view.entry.num_generations for view in views.values())
@@ -134,27 +129,10 @@ def _selected_runs(
         selections = select_rows(source, snapshot, generation, cache)
         for run, selection in zip(generation.runs, selections, strict=True):
             if selection.num_rows:
-                gone = _places(run, retired)
+                gone = plan.retired_places(run)
                 found.append(SelectedRun(run, first_place, selection, gone))
             first_place += run.num_rows
         yield generation.number, found
-
-
-def _retired(snapshot: Snapshot) -> Mapping[str, Indices]:
-    # Most generations retire nothing, and an empty table costs more than none (pandas).
-    tables = [read_retired(snapshot.folder, one) for one in snapshot.generations if one.retired]
-    empty = np.zeros(0, np.int64)
-    return {
-        name: np.concatenate([empty, *(numbers(table[name]).astype(np.int64) for table in tables)])
-        for name in ("shard", "row")
-    }
-
-
-def _places(run: BucketRun, retired: Mapping[str, Indices]) -> Indices:
-    shards = retired["shard"] - run.first_shard
-    inside = (shards >= 0) & (shards < run.num_shards)
-    places: Indices = np.unique(shards[inside] * run.rows_per_shard + retired["row"][inside])
-    return places
 
 
 def _check_one_encoding(name: str, opened: Sequence[OpenSource]) -> None:

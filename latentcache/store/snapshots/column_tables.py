@@ -5,6 +5,7 @@ Memory holds one entry per unit and a few metas; rows pass through.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from latentcache.core.rejects import Reject
 from latentcache.core.seeds import new_write_id
-from latentcache.core.units import UnitRange
+from latentcache.core.units import BucketRun, UnitRange
 from latentcache.storage import Folder, map_ahead
 from latentcache.store.format.object_names import TableKind, snapshot_table_name
 from latentcache.store.format.records import (
@@ -118,7 +119,8 @@ class PlanView:
     @classmethod
     def read(cls, folder: Folder, generations: Sequence[Generation]) -> "PlanView":
         """Return the view of ``generations``."""
-        tables = [read_retired(folder, generation) for generation in generations]
+        # Most generations retire nothing, and an empty table costs more than none (pandas).
+        tables = [read_retired(folder, each) for each in generations if each.retired]
         pairs = np.concatenate(
             [np.zeros((0, 2), np.int64)]
             + [np.stack([t["shard"].to_numpy(), t["row"].to_numpy()], axis=1) for t in tables]
@@ -150,6 +152,20 @@ class PlanView:
         if rows is None:
             return np.zeros(0, np.int64)
         return rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
+
+    def retired_places(self, run: BucketRun) -> Array:
+        """Return the places in ``run`` of its rows that are live no more, ascending."""
+        ends = [run.first_shard, run.first_shard + run.num_shards]
+        first, stop = np.searchsorted(self._shards, ends)
+        places = [
+            (shard - run.first_shard) * run.rows_per_shard + self.retired[shard]
+            for shard in self._shards[first:stop].tolist()
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *places])
+
+    @cached_property
+    def _shards(self) -> Array:
+        return np.array(sorted(self.retired), np.int64)
 
     def retired_rejects(self, generation: int) -> set[int]:
         """Return the positions of a generation's rejects that are live no more."""
