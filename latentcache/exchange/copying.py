@@ -22,13 +22,12 @@ from latentcache.store.format import (
     ObjectRef,
     PlanPart,
     TableRef,
-    UnitObject,
     check_landed,
     encoding_folder,
     plan_name,
     snapshot_name,
-    unit_object_name,
 )
+from latentcache.store.units import CommitRef
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -153,12 +152,7 @@ def _commit_names(snapshots: Iterable[Snapshot]) -> list[str]:
     """Return the commits that snapshots have chosen; what they name is sent before them."""
     return sorted(
         {
-            unit_object_name(
-                view.name,
-                view.record.fingerprint,
-                "commits",
-                UnitObject(unit.unit.unit, unit.rev, unit.write_id),
-            )
+            CommitRef.of_entry(view.name, view.record.fingerprint, unit).name
             for snapshot in snapshots
             for view in snapshot.columns.values()
             for unit in view.units()

@@ -31,6 +31,7 @@ from latentcache.store import (
 )
 from latentcache.store.format import indices
 from latentcache.store.rows import read_rows
+from latentcache.store.units import SampleFields
 
 COPIED_FROM = "copied_from"
 """In the totals of a plan: the pin and the filter that it was cut out with."""
@@ -250,13 +251,15 @@ def _write_unit(
         for piece in pieces:
             yield from iter_column(view, piece.shard, piece.rows)
 
-    with UnitWriter(dest.folder, record, unit, provenance=provenance) as writer:
+    def written() -> Iterator[SampleFields]:
         for row, found in enumerate(column_rows(), unit.first_row):
             if found.fields:
                 key = keys[row - unit.first_row]
                 writer.add(row, key, found.fields, found.source_digest)
+                yield found.fields
             else:
                 assert found.reject is not None, "a complete column has it or says why not"
                 writer.reject(row, found.reject, found.source_digest)
-        samples = (found.fields for found in column_rows() if found.fields)
-        writer.finish(count_stored(record, unit.bucket, samples))
+
+    with UnitWriter(dest.folder, record, unit, provenance=provenance) as writer:
+        writer.finish(count_stored(record, unit.bucket, written()))

@@ -17,7 +17,6 @@ from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.rejects import RETIRED_ROW
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder, map_ahead
-from latentcache.store.format.object_names import UnitObject, unit_object_name
 from latentcache.store.format.records import EncodingRecord, Generation, UnitEntry
 from latentcache.store.format.unit_meta import UnitMeta
 from latentcache.store.rows.annotations import Annotation, list_annotations, open_file
@@ -32,7 +31,7 @@ from latentcache.store.units.unit_reader import Array, UnitSample, iter_unit, re
 from latentcache.store.units.unit_writer import Provenance, UnitWriter
 
 Recount = Callable[[EncodingRecord, UnitRange, Iterator[UnitSample], UnitMeta], Mapping[str, Array]]
-"""Statistics of the samples that stay; the meta is that of the unit as it was."""
+"""Statistics of all the samples that stay; the meta is that of the unit as it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +55,7 @@ class HeldUnit:
     @property
     def ref(self) -> CommitRef:
         """The commit that is copied."""
-        unit, record = self.entry.unit.unit, self.record
-        written = UnitObject(unit, self.entry.rev, self.entry.write_id)
-        name = unit_object_name(record.column, record.fingerprint, "commits", written)
-        return CommitRef(unit=unit, rev=written.rev, write_id=written.write_id, name=name)
+        return CommitRef.of_entry(self.record.column, self.record.fingerprint, self.entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,12 +226,7 @@ def _showing(folder: Folder, objects: Collection[str]) -> Iterator[int]:
     for number in list_snapshots(folder) if objects else ():
         record = read_snapshot(folder, number)
         commits = (
-            unit_object_name(
-                column,
-                entry.fingerprint,
-                "commits",
-                UnitObject(unit.unit.unit, unit.rev, unit.write_id),
-            )
+            CommitRef.of_entry(column, entry.fingerprint, unit).name
             for column, entry in record.columns.items()
             for unit in read_units(folder, entry.units)
         )
@@ -258,9 +249,11 @@ def copy_unit(store: Store, held: HeldUnit, recount: Recount) -> None:
     provenance = Provenance(generation_digest=generation.digest, software=software)
     gone = set(held.retired.tolist())
 
-    def staying() -> Iterator[UnitSample]:
-        samples = iter_unit(folder, entry, column=record.column)
-        return (sample for sample in samples if sample.row not in gone)
+    def copied() -> Iterator[UnitSample]:
+        for sample in iter_unit(folder, entry, column=record.column):
+            if sample.row not in gone:
+                writer.add(sample.row, sample.key, sample.fields, _digest(meta, sample.row))
+                yield sample
 
     with UnitWriter(folder, record, entry.unit, provenance=provenance, rev=held.next_rev) as writer:
         for row, reject in meta.rejects:
@@ -268,9 +261,7 @@ def copy_unit(store: Store, held: HeldUnit, recount: Recount) -> None:
         for row in sorted(gone):
             if meta.slot_of(row) is not None:
                 writer.reject(row, RETIRED_ROW)
-        for sample in staying():
-            writer.add(sample.row, sample.key, sample.fields, _digest(meta, sample.row))
-        writer.finish(recount(record, entry.unit, staying(), meta))
+        writer.finish(recount(record, entry.unit, copied(), meta))
 
 
 def _digest(meta: UnitMeta, row: int) -> bytes:

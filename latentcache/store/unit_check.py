@@ -12,7 +12,6 @@ import numpy as np
 
 from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.storage import Folder
-from latentcache.store.format.object_names import UnitObject, unit_object_name
 from latentcache.store.format.records import (
     Commit,
     EncodingRecord,
@@ -25,6 +24,7 @@ from latentcache.store.format.tensor_file import TensorFileReader, layout_of
 from latentcache.store.format.tensors import TensorBytes
 from latentcache.store.format.unit_meta import UnitMeta
 from latentcache.store.rows.plan_tables import read_rows
+from latentcache.store.units.commits import CommitRef
 from latentcache.store.units.unit_reader import member_ranges, missing_object, read_unit_meta
 
 MAX_PROBLEMS = 20
@@ -114,8 +114,7 @@ def check_unit(view: WrittenColumn, entry: UnitEntry) -> UnitProblems:
 
 
 def _check_commit(view: WrittenColumn, entry: UnitEntry, found: UnitProblems) -> None:
-    written = UnitObject(entry.unit.unit, entry.rev, entry.write_id)
-    name = unit_object_name(view.name, view.record.fingerprint, "commits", written)
+    name = CommitRef.of_entry(view.name, view.record.fingerprint, entry).name
     try:
         commit = Commit.parse(view.folder.read(name), where=name)
     except FileNotFoundError:

@@ -1,4 +1,5 @@
 from .commit_choices import commit_entry as commit_entry
+from .commits import CommitRef as CommitRef
 from .commits import commit_mismatch as commit_mismatch
 from .commits import rank_commits as rank_commits
 from .commits import read_commit as read_commit
@@ -12,6 +13,7 @@ from .unit_reader import read_unit_meta as read_unit_meta
 
 __all__ = [
     "Array",
+    "CommitRef",
     "SampleFields",
     "UnitSample",
     "commit_entry",

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from latentcache.core.errors import ShardCorruptError
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder
-from latentcache.store.format.object_names import encoding_folder, parse_unit_object
-from latentcache.store.format.records import Commit, EncodingRecord
+from latentcache.store.format.object_names import (
+    UnitObject,
+    encoding_folder,
+    parse_unit_object,
+    unit_object_name,
+)
+from latentcache.store.format.records import Commit, EncodingRecord, UnitEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,13 @@ class CommitRef:
     rev: int
     write_id: str
     name: str
+
+    @classmethod
+    def of_entry(cls, column: str, fingerprint: str, entry: UnitEntry) -> "CommitRef":
+        """Return the commit that a snapshot has chosen for a unit of an encoding."""
+        written = UnitObject(entry.unit.unit, entry.rev, entry.write_id)
+        name = unit_object_name(column, fingerprint, "commits", written)
+        return cls(unit=written.unit, rev=written.rev, write_id=written.write_id, name=name)
 
     @property
     def preference(self) -> tuple[int, str]:
