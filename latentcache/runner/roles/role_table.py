@@ -14,12 +14,16 @@ from latentcache.core.inputs import parse_input
 from latentcache.core.roles import RoleEntry, role_annotation, role_of_annotation
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.plan import open_source
-from latentcache.runner.text.text_source import AnnotationFiles, newest_files, read_values
+from latentcache.runner.units.annotation_files import (
+    AnnotationFiles,
+    MadeUnit,
+    differing_rows,
+    newest_files,
+    read_values,
+)
 from latentcache.runner.units.unit_tools import MADE_OF
-from latentcache.storage import Folder, map_ahead
-from latentcache.store import Commit, CommitRef, EncodingRecord, Generation, Store
-from latentcache.store.format import read_meta
-from latentcache.store.snapshots import PlanView
+from latentcache.storage import Folder
+from latentcache.store import EncodingRecord, Generation, Store
 
 Entries = list[RoleEntry | None]
 
@@ -81,54 +85,30 @@ def stale_rows(
         is_asked_only: Nothing is encoded for it: media that cannot be read now count as they were.
     """
     root = Folder.open(corpus_url)
-    generations = {each.number: each for each in store.generations()}
-    units = {unit.unit: unit for unit in store.units(record)}
-    plan = PlanView.read(store.folder, store.generations())
-    committed = [(units[unit], ref) for unit, ref in store.commits(record).items() if unit in units]
 
-    def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
-        unit, ref = each
-        commit, now = store.read_commit(ref), table.file_of(unit)
-        then = str(commit.software.get(MADE_OF, ""))
-        if now == then:
-            return np.zeros(0, np.int64)
-        generation = generations[unit.generation]
-        entries = read_entries(store.folder, generation, now, unit)
-        before = _entries_before(store, generation, then, unit)
-        is_gone = set((plan.retired_rows(unit) - unit.first_row).tolist())
-        differing = [
-            at
-            for at, entry in enumerate(entries)
-            if at not in is_gone and (before is None or before[at] != entry)
+    def differ(made: MadeUnit) -> npt.NDArray[np.bool_]:
+        entries = read_entries(made.folder, made.generation, made.now, made.unit)
+        before = _entries_before(made)
+        differs = np.zeros(made.unit.num_rows, np.bool_)
+        nominated = [
+            at for at in np.flatnonzero(made.is_live) if before is None or before[at] != entries[at]
         ]
-        digests = _digests(store, unit, commit) if differing else []
-        stale = [
-            unit.first_row + at
-            for at in differing
-            if not _is_same(root, entries[at], digests[at], or_unreadable=is_asked_only)
-        ]
-        return np.array(stale, np.int64)
+        digests = made.digests() if nominated else ()
+        for at in nominated:
+            digest = digests[at].tobytes()
+            differs[at] = not _is_same(root, entries[at], digest, or_unreadable=is_asked_only)
+        return differs
 
-    found = zip(committed, map_ahead(compared, committed), strict=True)
-    return {unit.unit: rows for (unit, _), rows in found if len(rows)}
+    return differing_rows(store, record, table, differ)
 
 
-def _entries_before(
-    store: Store, generation: Generation, file: str, unit: UnitRange
-) -> Entries | None:
+def _entries_before(made: MadeUnit) -> Entries | None:
     """Return where media lay when a unit was encoded, None if the store has forgotten it."""
+    file = str(made.commit.software.get(MADE_OF, ""))
     try:
-        return read_entries(store.folder, generation, file, unit)
+        return read_entries(made.folder, made.generation, file, made.unit)
     except StoreError:
         return None
-
-
-def _digests(store: Store, unit: UnitRange, commit: Commit) -> list[bytes]:
-    """Return the digest of each row's medium as it was encoded; zeros where it had none."""
-    name = commit.meta.name
-    data = store.folder.read(name)
-    meta = read_meta(data, first_row=unit.first_row, num_rows=unit.num_rows, where=name)
-    return [meta.source_digest[at].tobytes() for at in range(unit.num_rows)]
 
 
 def _is_same(root: Folder, entry: RoleEntry | None, digest: bytes, *, or_unreadable: bool) -> bool:

@@ -5,7 +5,7 @@ was revised makes that row stale and no other.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -17,18 +17,16 @@ import pyarrow as pa
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId, UnitRange
-from latentcache.runner.units.unit_tools import MADE_OF
-from latentcache.storage import Folder, map_ahead
-from latentcache.store import (
-    Annotation,
-    AnnotationFile,
-    CommitRef,
-    EncodingRecord,
-    Generation,
-    Store,
+from latentcache.runner.units.annotation_files import (
+    AnnotationFiles,
+    MadeUnit,
+    differing_rows,
+    newest_files,
+    read_values,
 )
-from latentcache.store.format import SOURCE_DIGEST_BYTES, read_meta
-from latentcache.store.snapshots import PlanView
+from latentcache.storage import Folder
+from latentcache.store import Annotation, EncodingRecord, Generation, Store
+from latentcache.store.format import SOURCE_DIGEST_BYTES
 
 TEXT_VERSION = 1
 """Raised when the rule from an annotation to what a tower is given changes."""
@@ -40,29 +38,6 @@ Texts = tuple[str, ...]
 def text_identity(asked: str) -> dict[str, Any]:
     """Return how an annotation becomes texts, as plain data for the fingerprint."""
     return {"kind": "text", "version": TEXT_VERSION, "input": asked, "revision": "newest"}
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationFiles:
-    """One revision of an annotation, by generation.
-
-    Attributes:
-        name: Of the annotation.
-        files: Its file of each generation that has any.
-    """
-
-    name: str
-    files: Mapping[int, str]
-
-    def file_of(self, unit: UnitRange) -> str:
-        """Return the annotation's file for a unit, "" where its generation has none."""
-        return self.files.get(unit.generation, "")
-
-
-def newest_files(store: Store, name: str) -> dict[int, Annotation]:
-    """Return the newest revision of an annotation, by generation; none where it has none."""
-    found = ((each.number, store.annotation(each, name)) for each in store.generations())
-    return {number: annotation for number, annotation in found if annotation is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +78,6 @@ def read_texts(folder: Folder, generation: Generation, file: str, unit: UnitRang
     return [_texts(value) for value in read_values(folder, generation, file, unit)]
 
 
-def read_values(folder: Folder, generation: Generation, file: str, unit: UnitRange) -> list[Any]:
-    """Return an annotation's values of each row of a unit; None of all where ``file`` is ""."""
-    if not file:
-        return [None] * unit.num_rows
-    parsed = AnnotationFile.parse(file)
-    assert parsed is not None, f"{file} was found as an annotation"
-    annotation = Annotation(folder, generation, parsed)
-    rows = np.arange(unit.first_row, unit.first_row + unit.num_rows)
-    values = annotation.take(np.full(unit.num_rows, unit.unit.shard), rows)
-    return list(values.to_pylist())
-
-
 def text_digest(texts: Texts) -> bytes:
     """Return the 16 bytes that tell a row's texts from others; zeros where it has none."""
     if not texts:
@@ -133,29 +96,15 @@ def stale_rows(
         record: An encoding of texts.
         source: The texts that there are now.
     """
-    generations = {each.number: each for each in store.generations()}
-    units = {unit.unit: unit for unit in store.units(record)}
-    plan = PlanView.read(store.folder, store.generations())
-    committed = [(units[unit], ref) for unit, ref in store.commits(record).items() if unit in units]
 
-    def compared(each: tuple[UnitRange, CommitRef]) -> npt.NDArray[np.int64]:
-        unit, ref = each
-        commit = store.read_commit(ref)
-        if source.file_of(unit) == commit.software.get(MADE_OF):
-            return np.zeros(0, np.int64)
-        name = commit.meta.name
-        meta = read_meta(
-            store.folder.read(name), first_row=unit.first_row, num_rows=unit.num_rows, where=name
-        )
-        texts = read_texts(store.folder, generations[unit.generation], source.file_of(unit), unit)
+    def differ(made: MadeUnit) -> npt.NDArray[np.bool_]:
+        texts = read_texts(made.folder, made.generation, made.now, made.unit)
         now = np.frombuffer(b"".join(map(text_digest, texts)), np.uint8)
-        then = np.asarray(meta.source_digest, np.uint8)
-        differ: npt.NDArray[np.bool_] = (now.reshape(then.shape) != then).any(axis=1)
-        differ[plan.retired_rows(unit) - unit.first_row] = False
-        return np.flatnonzero(differ) + unit.first_row
+        then = made.digests()
+        differs: npt.NDArray[np.bool_] = (now.reshape(then.shape) != then).any(axis=1)
+        return differs
 
-    found = zip(committed, map_ahead(compared, committed), strict=True)
-    return {unit.unit: rows for (unit, _), rows in found if len(rows)}
+    return differing_rows(store, record, source, differ)
 
 
 def _texts(value: str | Sequence[str | None] | None) -> Texts:
