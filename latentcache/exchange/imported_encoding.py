@@ -17,7 +17,7 @@ from latentcache.core.fingerprint import canonical_json, fingerprint
 from latentcache.core.media import Bucket
 from latentcache.core.seeds import new_write_id
 from latentcache.encoders import EncoderSpec, declared_facts, load_encoder
-from latentcache.exchange.layouts.foreign import ForeignSample, Kind, Values
+from latentcache.exchange.layouts.foreign import ForeignSample, Kind, Values, by_stem
 from latentcache.exchange.layouts.known_layouts import LAYOUTS
 from latentcache.plan import MEDIA_EXTENSIONS
 from latentcache.stats import ColumnStatistics, Moments, fits_published, published_misfit
@@ -133,15 +133,10 @@ class ImportRequest:
         """Return the source pictures by path without ending; those that share one are left out."""
         if not self.corpus:
             return {}
-        found: dict[str, str] = {}
-        twice: set[str] = set()
-        for info in Folder.open(self.corpus).list():
-            stem, ending = posixpath.splitext(info.name)
-            if ending.lower() in MEDIA_EXTENSIONS:
-                if stem in found:
-                    twice.add(stem)
-                found[stem] = info.name
-        return {stem: name for stem, name in found.items() if stem not in twice}
+        names = (info.name for info in Folder.open(self.corpus).list())
+        return by_stem(
+            name for name in names if posixpath.splitext(name)[1].lower() in MEDIA_EXTENSIONS
+        )
 
     def told_to_store(self, cache: str) -> dict[str, Any]:
         """Return what the plan and the encoding remember of the import."""

@@ -13,7 +13,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.rejects import RETIRED_ROW, Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.exchange.imported_encoding import ImportRequest
-from latentcache.exchange.layouts.foreign import ForeignSample
+from latentcache.exchange.layouts.foreign import ForeignSample, by_stem
 from latentcache.store import EncodingRecord, Store
 from latentcache.store.rows import iter_rows
 from latentcache.store.snapshots import PlanView
@@ -38,16 +38,12 @@ _OTHER_SHAPE = Reject(
 
 def planned_pictures(store: Store) -> dict[str, str]:
     """Return the sources of a plan by path without ending; those that share one are left out."""
-    found: dict[str, str] = {}
-    twice: set[str] = set()
-    for generation in store.generations():
-        for table in iter_rows(store.folder, generation, ["path", "member"]):
-            columns = (table[name].to_pylist() for name in ("path", "member"))
-            for path, member in zip(*columns, strict=True):
-                name = str(member or path)
-                if found.setdefault(_stem(name), name) != name:
-                    twice.add(_stem(name))
-    return {stem: name for stem, name in found.items() if stem not in twice}
+    tables = (
+        table
+        for generation in store.generations()
+        for table in iter_rows(store.folder, generation, ["path", "member"])
+    )
+    return by_stem(row["member"] or row["path"] for table in tables for row in table.to_pylist())
 
 
 class MatchedCache:
@@ -63,6 +59,7 @@ class MatchedCache:
         record: EncodingRecord,
         request: ImportRequest,
         samples: Sequence[ForeignSample],
+        planned: Mapping[str, str],
     ) -> None:
         """Match the whole plan.
 
@@ -71,13 +68,14 @@ class MatchedCache:
             record: The encoding that the cache becomes.
             request: What was said of it.
             samples: Of the cache.
+            planned: Sources of the plan, as ``planned_pictures`` gives them.
 
         Raises:
             ConfigError: The column is served by another encoding, or too few rows have latents.
         """
         self._store, self._request = store, request
         self._plan = PlanView.read(store.folder, store.generations())
-        self._by_stem, self._pictures = _by_stem(samples), planned_pictures(store)
+        self._by_stem, self._pictures = _by_stem(samples), planned
         self._counts: Counter[str] = Counter()
         _check_free(store, record)
         for unit in store.units(record):

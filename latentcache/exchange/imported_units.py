@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from latentcache.core.errors import MediaError
+from latentcache.core.errors import MediaError, first_line
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.core.units import UnitRange
 from latentcache.exchange.copying import Progress
@@ -78,7 +78,7 @@ def _loaded(sample: ForeignSample | Reject) -> torch.Tensor | Reject:
     try:
         found = sample.load()
     except MediaError as error:
-        return Reject(code=error.code, stage="decode", reason=_short(error))
+        return Reject(code=error.code, stage="decode", reason=first_line(error))
     if tuple(found.shape) != sample.shape or found.dtype != sample.dtype:
         return Reject(code=RejectCode.CHANGED.word, stage="decode", reason="it was replaced")
     if not bool(torch.isfinite(found).all()):
@@ -101,7 +101,3 @@ def _tensor_bytes(tensor: torch.Tensor) -> TensorBytes:
     dtype = str(tensor.dtype).removeprefix("torch.")
     data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return TensorBytes(dtype, tuple(tensor.shape), data)
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

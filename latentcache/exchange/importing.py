@@ -88,12 +88,11 @@ def import_cache(
         ConfigError: Something that the cache cannot tell is not given, or does not fit it.
         StoreError: There is another store's import.
     """
-    told = request.told_to_store(Folder.open(cache_url).label)
-    planned = _planned_store(store_url, told)
-    pictures = request.picture_names()
-    if planned is not None and not pictures:
-        pictures = planned_pictures(planned)
-    reading = Reading(root=Folder.open(cache_url), pictures=pictures, asked=request.told)
+    root = Folder.open(cache_url)
+    planned = _planned_store(store_url, request.told_to_store(root.label))
+    in_plan = planned_pictures(planned) if planned is not None else {}
+    pictures = request.picture_names() or in_plan
+    reading = Reading(root=root, pictures=pictures, asked=request.told)
     found = _Found(reading, request)
     found.check()
     wanted = imported_record(request, found.samples[0], reading.normalizer)
@@ -105,7 +104,7 @@ def import_cache(
         by_row: ByRow = found.by_row
     else:
         store = planned
-        matched = MatchedCache(store, wanted, request, found.samples)
+        matched = MatchedCache(store, wanted, request, found.samples, in_plan)
         by_row = matched.by_row
         said += matched.sentences
     record = store.write_encoding(wanted)

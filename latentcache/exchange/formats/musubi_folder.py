@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from safetensors.torch import save
 
 from latentcache.core.media import Bucket
@@ -55,8 +54,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "f2k9b": Architecture("flux_2_klein_9b", 3, "scaled", (128,), has_frames_in_key=False),
 }
 """Those whose latents need nothing beside them; the edit models want control latents too."""
-
-_DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
 class MusubiFolder:
@@ -104,7 +101,8 @@ class MusubiFolder:
         num_frames = Bucket.parse(planned["bucket"]).num_frames
         if planned["start_s"] is not None:
             metadata["frame_count"] = str(num_frames)
-        data = save({f"latents_{size}_{_DTYPES[latent.dtype]}": latent}, metadata=metadata)
+        dtype = str(latent.dtype).removeprefix("torch.")
+        data = save({f"latents_{size}_{dtype}": latent}, metadata=metadata)
         self._dest.write(self.name_of(planned), data)
 
     def finish(self) -> None:

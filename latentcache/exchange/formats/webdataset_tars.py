@@ -21,8 +21,6 @@ CAPTION = "caption"
 class WebDatasetTars:
     """Writes a tar per shard; one that is there is left as it is."""
 
-    suffix = ".tar"
-
     def __init__(self, dest: Folder, scratch: Path) -> None:
         """Prepare; writes nothing.
 

@@ -7,26 +7,28 @@ Sources: LightningDiT ``extract_features.py``; EDM2 ``dataset_tool.py encode`` a
 import io
 import struct
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as load_safetensors
 
 from latentcache.core.errors import MediaError
 from latentcache.exchange.layouts.foreign import (
     SAMPLES_PER_RUN,
     ForeignSample,
     Reading,
+    Tensors,
     Unreadable,
     broken,
     checked,
+    read_json,
     read_pt,
+    read_safetensors,
     sample_of,
 )
-from latentcache.exchange.layouts.trainer_folders import read_json
 from latentcache.storage import Folder
 
 _STATISTICS = "latents_stats.pt"
@@ -71,9 +73,10 @@ class _Shard:
                 with safe_open(self._path, framework="pt") as file:
                     found: torch.Tensor = file.get_tensor(key)
                     return found
-            return load_safetensors(self._root.read(self._name))[key]
         except (SafetensorError, OSError, struct.error) as error:
             raise broken(self._name, error) from None
+        with _READS_ONE:
+            return _read_whole(self._root, self._name)[key]
 
     def num(self, key: str) -> int:
         try:
@@ -90,6 +93,15 @@ class _Shard:
             return self.tensor("latents")[number].clone()
         except (SafetensorError, OSError) as error:
             raise broken(self._name, error) from None
+
+
+_READS_ONE = Lock()
+"""Rows are loaded side by side; the first of a shard reads it for all of them."""
+
+
+@lru_cache(maxsize=2)
+def _read_whole(root: Folder, name: str) -> Tensors:
+    return read_safetensors(root, name)
 
 
 def _published(reading: Reading) -> dict[str, Any] | None:
@@ -111,15 +123,18 @@ def read_edm2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         told = read_json(reading.root, "dataset.json").get("labels") or []
         labels = {name: int(label) for name, label in told}
     for name in reading.names(".npy"):
-        load = partial(_array, reading.root, name)
         yield sample_of(
-            name.removesuffix(".npy"), load, label=labels.get(name), is_picture_known=False
+            name.removesuffix(".npy"),
+            partial(_array, reading.root, name),
+            partial(checked, where=name),
+            label=labels.get(name),
+            is_picture_known=False,
         )
 
 
 def _array(root: Folder, name: str) -> torch.Tensor:
     try:
         found = np.load(io.BytesIO(root.read(name)), allow_pickle=False)
-        return checked(torch.from_numpy(found), where=name)
+        return torch.from_numpy(found)
     except (ValueError, OSError, TypeError) as error:
         raise broken(name, error) from None

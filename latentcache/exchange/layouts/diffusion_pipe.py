@@ -58,8 +58,14 @@ def read_diffusion_pipe(reading: Reading) -> Iterator[ForeignSample | Unreadable
                 told["caption"] = item["caption"]
             source = _source(item)
             named = below(source, reading) if source else at
-            load = partial(_latents, reading.root, place)
-            yield sample_of(named, load, is_picture_known=bool(source), **told)
+            yield sample_of(
+                named,
+                partial(_item, reading.root, place),
+                partial(_latents, place[0]),
+                opened=item,
+                is_picture_known=bool(source),
+                **told,
+            )
 
 
 def _places(root: Folder, name: str) -> list[_Place]:
@@ -119,5 +125,5 @@ def _source(item: dict[str, Any]) -> str:
     return str(spec[1]) if spec is not None and is_pair and spec[1] else ""
 
 
-def _latents(root: Folder, place: _Place) -> torch.Tensor:
-    return checked(_item(root, place).get("latents"), where=place[0])
+def _latents(name: str, item: dict[str, Any]) -> torch.Tensor:
+    return checked(item.get("latents"), where=name)

@@ -23,6 +23,7 @@ from latentcache.exchange.formats.simpletuner_folder import simpletuner_name
 from latentcache.exchange.layouts.foreign import (
     ForeignSample,
     Reading,
+    Tensors,
     Unreadable,
     broken,
     checked,
@@ -47,13 +48,16 @@ def read_simpletuner(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         stem = posixpath.splitext(name)[0]
         picture = by_hash.get(name) or reading.pictures.get(stem)
         is_hashed = _HASH.fullmatch(posixpath.basename(stem)) is not None
+        yield sample_of(
+            picture or stem,
+            partial(read_pt, reading.root, name),
+            partial(_bare_or_named, name),
+            is_picture_known=picture is not None or not is_hashed,
+        )
 
-        def load(name: str = name) -> torch.Tensor:
-            found = read_pt(reading.root, name)
-            return checked(found.get("latents") if isinstance(found, dict) else found, where=name)
 
-        is_known = picture is not None or not is_hashed
-        yield sample_of(picture or stem, load, is_picture_known=is_known)
+def _bare_or_named(name: str, found: Any) -> torch.Tensor:
+    return checked(found.get("latents") if isinstance(found, dict) else found, where=name)
 
 
 def read_musubi(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
@@ -76,13 +80,13 @@ def read_musubi(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         is_clip = first is not None
         yield sample_of(
             picture if picture and not is_clip else at,
-            partial(_musubi_latents, reading.root, name),
+            partial(read_safetensors, reading.root, name),
+            partial(_musubi_latents, name),
             **told,
         )
 
 
-def _musubi_latents(root: Folder, name: str) -> torch.Tensor:
-    tensors = read_safetensors(root, name)
+def _musubi_latents(name: str, tensors: Tensors) -> torch.Tensor:
     beside = ("latents_control", "latents_image", "latents_clean")
     found = [
         value
@@ -108,7 +112,8 @@ def read_sd_scripts(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         stem = match[1] if match else posixpath.splitext(base)[0]
         at = posixpath.join(folder, stem)
         try:
-            with np.load(io.BytesIO(reading.root.read(name)), allow_pickle=False) as arrays:
+            data = reading.root.read(name)
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 keys = [key for key in arrays.files if _SD_KEY.fullmatch(key)]
                 if not keys:
                     raise ValueError(f"it has {', '.join(arrays.files[:5])} and no latents")
@@ -120,8 +125,13 @@ def read_sd_scripts(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         except (ValueError, OSError, zipfile.BadZipFile) as error:
             yield Unreadable(name, str(broken(name, error)))
             continue
-        load = partial(_npz_latents, reading.root, name, key)
-        yield sample_of(reading.pictures.get(at, at), load, **told)
+        yield sample_of(
+            reading.pictures.get(at, at),
+            partial(reading.root.read, name),
+            partial(_npz_latents, name, key),
+            opened=data,
+            **told,
+        )
 
 
 def _cells(key: str) -> int:
@@ -140,9 +150,9 @@ def _sd_facts(arrays: Any, suffix: str) -> dict[str, Any]:
     return told
 
 
-def _npz_latents(root: Folder, name: str, key: str) -> torch.Tensor:
+def _npz_latents(name: str, key: str, data: bytes) -> torch.Tensor:
     try:
-        with np.load(io.BytesIO(root.read(name)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return checked(torch.from_numpy(arrays[key]), where=name)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise broken(name, error) from None
@@ -157,17 +167,18 @@ def read_ai_toolkit(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
             continue
         stem = base.rpartition("_")[0]
         at = posixpath.join(posixpath.dirname(folder), stem)
+        yield sample_of(
+            reading.pictures.get(at, at),
+            partial(read_safetensors, reading.root, name),
+            partial(_toolkit_latents, name),
+            **_toolkit_facts(reading.root, name),
+        )
 
-        def load(name: str = name) -> torch.Tensor:
-            tensors = read_safetensors(reading.root, name)
-            if "latent" not in tensors:
-                raise broken(
-                    name, ValueError(f"it has {', '.join(sorted(tensors)[:5])}, no latent")
-                )
-            return checked(tensors["latent"], where=name)
 
-        told = _toolkit_facts(reading.root, name)
-        yield sample_of(reading.pictures.get(at, at), load, **told)
+def _toolkit_latents(name: str, tensors: Tensors) -> torch.Tensor:
+    if "latent" not in tensors:
+        raise broken(name, ValueError(f"it has {', '.join(sorted(tensors)[:5])}, no latent"))
+    return checked(tensors["latent"], where=name)
 
 
 def _toolkit_facts(root: Folder, name: str) -> dict[str, Any]:

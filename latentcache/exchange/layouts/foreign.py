@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import json
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,7 @@ Values = Literal["raw", "scaled"]
 Kind = Literal["mean", "sample", "moments"]
 """Which of a posterior is kept; ``moments`` is mean and standard deviation, one after the other."""
 Tensors = Mapping[str, torch.Tensor]
+_Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,18 @@ def read_pt(folder: Folder, name: str) -> Any:
         raise broken(name, error) from None
 
 
+def read_json(folder: Folder, name: str) -> Any:
+    """Return what a JSON file says.
+
+    Raises:
+        MediaError: It is none.
+    """
+    try:
+        return json.loads(folder.read(name))
+    except (ValueError, OSError) as error:
+        raise broken(name, error) from None
+
+
 def read_safetensors(folder: Folder, name: str) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file.
 
@@ -152,20 +166,42 @@ def checked(value: Any, *, where: str) -> torch.Tensor:
 
 
 def sample_of(
-    name: str, load: Callable[[], torch.Tensor], **told: Any
+    name: str,
+    read: Callable[[], _Opened],
+    latents: Callable[[_Opened], torch.Tensor],
+    *,
+    opened: _Opened | None = None,
+    **told: Any,
 ) -> ForeignSample | Unreadable:
-    """Return the sample of a file, or why it gives none; it is opened to learn the shape.
+    """Return the sample of a file, or why it gives none; its latents are looked at for the shape.
 
     Args:
         name: Of the sample.
-        load: Gives its latents.
+        read: Opens its file.
+        latents: Finds its latents in what was opened.
+        opened: What ``read`` has given already; None reads it here.
         told: Further attributes of ``ForeignSample``.
     """
+
+    def load() -> torch.Tensor:
+        return latents(read())
+
     try:
-        found = load()
+        found = load() if opened is None else latents(opened)
     except MediaError as error:
         return Unreadable(name, str(error))
     return ForeignSample(name=name, shape=tuple(found.shape), dtype=found.dtype, load=load, **told)
+
+
+def by_stem(names: Iterable[str]) -> dict[str, str]:
+    """Return source pictures by path without ending; those that share one are left out."""
+    found: dict[str, str] = {}
+    twice: set[str] = set()
+    for name in names:
+        stem = posixpath.splitext(name)[0]
+        if found.setdefault(stem, name) != name:
+            twice.add(stem)
+    return {stem: name for stem, name in found.items() if stem not in twice}
 
 
 def below(path: str, reading: Reading) -> str:

@@ -21,14 +21,16 @@ from latentcache.exchange.layouts.foreign import (
     Unreadable,
     broken,
     checked,
+    read_json,
     sample_of,
 )
-from latentcache.exchange.layouts.trainer_folders import read_json
 from latentcache.storage import Folder
 
 _WHOLE = {"int": 8, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4,
           "int32": 4, "float32": 4, "uint64": 8, "int64": 8, "float64": 8}  # fmt: skip
 """Bytes of MDS encodings of one size."""
+
+_Row = Mapping[str, bytes]
 
 
 def read_mds(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
@@ -69,10 +71,17 @@ def read_mds(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
                 if columns.get(key) == "str" and found[key]:
                     told["caption"] = found[key].decode("utf-8", "replace")
                     break
-            load = partial(_mds_latents, row, columns[wanted], wanted, reading.asked)
+            latents = partial(_mds_latents, columns[wanted], wanted, reading.asked)
             path = found["path"].decode() if columns.get("path") == "str" else ""
             told["run"] = f"{name}/{number // SAMPLES_PER_RUN}"
-            yield sample_of(path or at, load, is_picture_known=bool(path), **told)
+            yield sample_of(
+                path or at,
+                row,
+                latents,
+                opened=found,
+                is_picture_known=bool(path),
+                **told,
+            )
 
 
 def _latents_column(columns: Mapping[str, str], asked: Mapping[str, str]) -> str:
@@ -96,7 +105,7 @@ def _latents_column(columns: Mapping[str, str], asked: Mapping[str, str]) -> str
     return found
 
 
-def _mds_row(root: Folder, name: str, columns: Mapping[str, str], number: int) -> dict[str, bytes]:
+def _mds_row(root: Folder, name: str, columns: Mapping[str, str], number: int) -> _Row:
     """Return the bytes of each column of one sample."""
     try:
         start, stop = np.frombuffer(
@@ -127,8 +136,8 @@ def _fixed_size(encoding: str) -> int | None:
     return _WHOLE.get(encoding)
 
 
-def _mds_latents(row: Any, encoding: str, column: str, asked: Mapping[str, str]) -> torch.Tensor:
-    data = row()[column]
+def _mds_latents(encoding: str, column: str, asked: Mapping[str, str], row: _Row) -> torch.Tensor:
+    data = row[column]
     try:
         if encoding == "bytes":
             shape = tuple(int(edge) for edge in asked["shape"].split(","))

@@ -4,7 +4,6 @@ Sources: OneTrainer with mgds ``pipelineModules/DiskCache.py``; LTX-2
 ``ltx-trainer/process_videos.py``; Automodel ``tools/diffusion/preprocessing``.
 """
 
-import json
 import posixpath
 from collections.abc import Iterator
 from functools import partial
@@ -23,7 +22,6 @@ from latentcache.exchange.layouts.foreign import (
     read_pt,
     sample_of,
 )
-from latentcache.storage import Folder
 
 
 def read_onetrainer(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
@@ -44,8 +42,11 @@ def read_onetrainer(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
                 reading.left_out["text embeddings"] += 1
                 continue
             name = posixpath.join(folder, f"{number}.pt")
-            load = partial(_named_latents, reading.root, name, ("latent_image",))
-            yield sample_of(below(row["image_path"], reading), load)
+            yield sample_of(
+                below(row["image_path"], reading),
+                partial(read_pt, reading.root, name),
+                partial(_named_latents, name, ("latent_image",)),
+            )
 
 
 def read_ltx2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
@@ -56,7 +57,6 @@ def read_ltx2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
             reading.left_out[f"files of {parts[0] if len(parts) > 1 else 'the root'}"] += 1
             continue
         at = "/".join(parts[parts.index("latents") + 1 :]).removesuffix(".pt")
-        load = partial(_ltx_latents, reading.root, name)
         told: dict[str, Any] = {}
         try:
             found = read_pt(reading.root, name)
@@ -65,11 +65,16 @@ def read_ltx2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         except MediaError as error:
             yield Unreadable(name, str(error))
             continue
-        yield sample_of(reading.pictures.get(at, at), load, **told)
+        yield sample_of(
+            reading.pictures.get(at, at),
+            partial(read_pt, reading.root, name),
+            partial(_ltx_latents, name),
+            opened=found,
+            **told,
+        )
 
 
-def _ltx_latents(root: Folder, name: str) -> torch.Tensor:
-    found = read_pt(root, name)
+def _ltx_latents(name: str, found: Any) -> torch.Tensor:
     if not isinstance(found, dict) or not isinstance(found.get("latents"), torch.Tensor):
         raise broken(name, ValueError("no tensor under latents"))
     latents = found["latents"]
@@ -95,28 +100,21 @@ def read_automodel(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
         for key in ("prompt", "caption"):
             if isinstance(found.get(key), str):
                 told["caption"] = found[key]
-        load = partial(_named_latents, reading.root, name, ("latent", "video_latents"))
         stem = posixpath.splitext(name)[0]
         at = below(path, reading) if isinstance(path, str) else stem
-        yield sample_of(at, load, is_picture_known=isinstance(path, str), **told)
+        yield sample_of(
+            at,
+            partial(read_pt, reading.root, name),
+            partial(_named_latents, name, ("latent", "video_latents")),
+            opened=found,
+            is_picture_known=isinstance(path, str),
+            **told,
+        )
 
 
-def _named_latents(root: Folder, name: str, keys: tuple[str, ...]) -> torch.Tensor:
-    found = read_pt(root, name)
+def _named_latents(name: str, keys: tuple[str, ...], found: Any) -> torch.Tensor:
     if isinstance(found, dict):
         for key in keys:
             if key in found:
                 return checked(found[key], where=name)
     raise broken(name, ValueError(f"no {' or '.join(keys)}"))
-
-
-def read_json(root: Folder, name: str) -> Any:
-    """Return what a JSON file says.
-
-    Raises:
-        MediaError: It is none.
-    """
-    try:
-        return json.loads(root.read(name))
-    except (ValueError, OSError) as error:
-        raise broken(name, error) from None
