@@ -92,7 +92,7 @@ class _FolderListing:
             if not (self._options.any_extension or extension in MEDIA_EXTENSIONS):
                 ignored[extension or "(none)"] += 1
                 continue
-            if self._roles.is_beside(found, file):
+            if beside.has(file):
                 continue
             mine = captions_of(file, captions) if captions else []
             used.update(mine)
@@ -103,7 +103,7 @@ class _FolderListing:
             if has_stems:
                 self._stems.add(posixpath.splitext(path)[0])
             fields = self._fields(path, found.name, near)
-            roles = beside.get(posixpath.splitext(file)[0], {}) | self._roles.entries_of(path)
+            roles = beside.of(file) | self._roles.entries_of(path)
             yield replace(self._listed(found, file, fields, mine), roles=roles)
         self._count_lost(found, captions - used)
 

@@ -104,6 +104,8 @@ class _Rows:
         self._totals, self._findings = totals, totals.findings
         self._name = portable_path(layout.name)
         self._roles = parse_roles(options.roles)
+        of_roles = (role.source or role.name for role in self._roles)
+        self._own_columns = frozenset((layout.column, *of_roles))
         self._notes = Noted(totals.findings, self._name)
 
     def media(self) -> Iterator[ListedMedia]:
@@ -162,8 +164,7 @@ class _Rows:
         return other, other_version
 
     def _listed(self, source: SourceRef, record: Record, *, version: str) -> ListedMedia:
-        of_roles = {role.source or role.name for role in self._roles}
-        options, leave_out = self._options, {self._layout.column, *of_roles}
+        options, leave_out = self._options, self._own_columns
         width, height = record.fields.get("width"), record.fields.get("height")
         is_sized = _is_length(width) and _is_length(height)
         leave_out = leave_out | {"width", "height"} if is_sized else leave_out

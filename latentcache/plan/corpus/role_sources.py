@@ -125,27 +125,9 @@ class RoleFolders:
         self._stems = {role.name: _stems_in(root, role) for role in folders}
         self._used: dict[str, set[str]] = {role.name: set() for role in folders}
 
-    def beside(self, found: FoundFolder) -> Mapping[str, Entries]:
-        """Return the media that lie beside their pictures, by the picture's stem."""
-        entries: dict[str, Entries] = {}
-        if not self._beside:
-            return entries
-        stems = {posixpath.splitext(file)[0] for file in found.files if is_medium(file)}
-        for file in filter(is_medium, found.files):
-            for name, ending in self._beside.items():
-                stem = _stem_before(file, ending)
-                if stem and stem in stems:
-                    entries.setdefault(stem, {}).setdefault(name, _entry(found, file))
-        return entries
-
-    def is_beside(self, found: FoundFolder, file: str) -> bool:
-        """Whether a file is a role's and no sample; one without its picture is counted."""
-        stem = self.names.stem_of(file)
-        if not stem:
-            return False
-        if not any(posixpath.splitext(each)[0] == stem for each in found.files):
-            self._findings.add("role_without_sample", portable_path(found.path(file)))
-        return True
+    def beside(self, found: FoundFolder) -> "BesidePictures":
+        """Return the media of roles that lie beside their pictures in one folder."""
+        return BesidePictures(found, self._beside, self.names, self._findings)
 
     def entries_of(self, path: str) -> Entries:
         """Return the media in folders of roles whose stem is that of a picture.
@@ -168,6 +150,44 @@ class RoleFolders:
         for name, stems in self._stems.items():
             for stem in sorted(stems.keys() - self._used[name]):
                 self._findings.add("role_without_sample", stems[stem].source.path)
+
+
+class BesidePictures:
+    """The media of roles in one folder of the corpus that lie beside their pictures."""
+
+    def __init__(
+        self, found: FoundFolder, endings: Mapping[str, str], names: RoleNames, findings: Findings
+    ) -> None:
+        """Look through the folder once.
+
+        Args:
+            found: The folder.
+            endings: Of stems, by role.
+            names: Tell the files of roles from samples.
+            findings: Count what belongs to no sample.
+        """
+        self._found, self._names, self._findings = found, names, findings
+        files = found.files if endings else []
+        media = [file for file in files if is_medium(file)]
+        self._stems = {posixpath.splitext(file)[0] for file in files}
+        pictures = {posixpath.splitext(file)[0] for file in media}
+        self._entries: dict[str, Entries] = {}
+        for file in media:
+            for name, ending in endings.items():
+                stem = _stem_before(file, ending)
+                if stem in pictures:
+                    self._entries.setdefault(stem, {}).setdefault(name, _entry(found, file))
+
+    def of(self, file: str) -> Entries:
+        """Return the media that belong to a picture."""
+        return self._entries.get(posixpath.splitext(file)[0], {})
+
+    def has(self, file: str) -> bool:
+        """Whether a file is a role's and no sample; one without its picture is counted."""
+        stem = self._names.stem_of(file)
+        if stem and stem not in self._stems:
+            self._findings.add("role_without_sample", portable_path(self._found.path(file)))
+        return bool(stem)
 
 
 def is_medium(file: str) -> bool:

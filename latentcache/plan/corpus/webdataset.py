@@ -21,7 +21,7 @@ from latentcache.plan.corpus.annotation_fields import (
     annotations_of,
     is_included,
 )
-from latentcache.plan.corpus.role_sources import is_medium, parse_roles
+from latentcache.plan.corpus.role_sources import RoleSource, is_medium, parse_roles
 from latentcache.plan.corpus.tar_reader import (
     COMPRESSION_HEAD_BYTES,
     Member,
@@ -114,6 +114,7 @@ class _Tars:
 
     def __init__(self, root: Folder, options: PlanOptions, totals: ListingTotals) -> None:
         self._root, self._options, self._totals = root, options, totals
+        self._roles = parse_roles(options.roles)
         self._chosen = options.path_column.lower().removeprefix(".")
         self._has_sample = False
 
@@ -134,7 +135,9 @@ class _Tars:
                     return
                 reader = TarReader(file, facts.size_bytes)
                 for members in _iter_groups(reader):
-                    sample = _Sample(path, facts.version, self._options, totals, reader)
+                    sample = _Sample(
+                        path, facts.version, self._options, self._roles, totals, reader
+                    )
                     sample.take(members)
                     yield from self._listed(sample, seen)
                 if reader.problem:
@@ -184,12 +187,13 @@ class _Sample:
         path: str,
         version: str,
         options: PlanOptions,
+        roles: Sequence[RoleSource],
         totals: ListingTotals,
         reader: TarReader,
     ) -> None:
         self._path, self._version = path, version
-        self._options, self._totals, self._reader = options, totals, reader
-        self._roles = parse_roles(options.roles)
+        self._options, self._roles = options, roles
+        self._totals, self._reader = totals, reader
         self._notes = Noted(totals.findings, path)
         self._pictures: list[Member] = []
         self._fields: dict[str, Any] = {}

@@ -109,12 +109,13 @@ class AnnotationEdits:
         samples = np.array([sample for sample, _ in listed], np.int64)
         kept: list[dict[str, Any]] = [dict(fields) for _, fields in listed]
         for name in self._base.types:
-            for at in self._given(number, name, samples):
+            places = self._given(number, name, samples)
+            there = self._stored(number, name, samples[places]) if places else []
+            for at, stored in zip(places, there, strict=True):
                 sample, fields = listed[at]
                 is_told = fields.get(name) is not _AS_STORED
                 if is_told and name == CAPTION and sample in self._edited:
                     continue
-                stored = self._stored(number, name, samples[[at]])[0]
                 if is_told and self._typed(name, fields) != stored:
                     self._given_otherwise[sample] = self._labels[sample]
                 kept[at][name] = _AS_STORED
@@ -230,21 +231,23 @@ class AnnotationEdits:
         """
         numbers = {name: number for number, name in enumerate(classes)}
         values: defaultdict[tuple[int, str], dict[tuple[int, int], Any]] = defaultdict(dict)
-        kinds: defaultdict[str, set[type]] = defaultdict(set)
         planned = self._planned
-        for sample, (fields,) in self._found.items():
-            number = int(planned.generation[sample])
-            place = (int(planned.shard[sample]), int(planned.row[sample]))
-            one = np.array([sample])
-            for name in {*self._base.types, *fields}:
-                if fields.get(name) is _AS_STORED:
-                    continue
-                value = self._typed(name, fields)
-                if name == LABEL and classes and fields.get(LABEL) is not None:
-                    value = numbers[str(fields[LABEL])]
-                if value != self._stored(number, name, one)[0]:
-                    values[number, name][place] = value
-                    kinds[name].add(type(value))
+        by_generation: defaultdict[int, list[int]] = defaultdict(list)
+        for sample in self._found:
+            by_generation[int(planned.generation[sample])].append(sample)
+        for number, samples in by_generation.items():
+            told = [self._found[sample][0] for sample in samples]
+            for name in {*self._base.types, *(name for fields in told for name in fields)}:
+                stored = self._stored(number, name, np.array(samples))
+                for sample, fields, old in zip(samples, told, stored, strict=True):
+                    if fields.get(name) is _AS_STORED:
+                        continue
+                    value = self._typed(name, fields)
+                    if name == LABEL and classes and fields.get(LABEL) is not None:
+                        value = numbers[str(fields[LABEL])]
+                    if value != old:
+                        place = (int(planned.shard[sample]), int(planned.row[sample]))
+                        values[number, name][place] = value
         return [
             Revision(
                 generation=self._generations[number],
