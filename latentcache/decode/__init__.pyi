@@ -9,6 +9,8 @@ from .isolated import IsolatedSample as IsolatedSample
 from .isolated import decode_isolated as decode_isolated
 from .media_options import MediaTransform as MediaTransform
 from .media_options import pixel_rules as pixel_rules
+from .medium_probe import OF_ANOTHER_KIND as OF_ANOTHER_KIND
+from .medium_probe import probe_medium as probe_medium
 from .picture.decode_image import decode_image as decode_image
 from .picture.picture_probe import probe_image as probe_image
 from .pixel_options import ImageLimits as ImageLimits
@@ -20,6 +22,7 @@ from .watchdog import extend_time_limit as extend_time_limit
 from .watchdog import time_limit as time_limit
 
 __all__ = [
+    "OF_ANOTHER_KIND",
     "ClipReader",
     "ClipRequest",
     "ImageLimits",
@@ -38,6 +41,7 @@ __all__ = [
     "extend_time_limit",
     "pixel_rules",
     "probe_image",
+    "probe_medium",
     "probe_video",
     "time_limit",
 ]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentcache.core.errors import MediaError, StoreError
+from latentcache.core.errors import StoreError
 from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.core.media import Bucket, Geometry, SourceRef
 from latentcache.core.roles import RoleEntry, RoleRule, role_annotation
-from latentcache.decode import ImageLimits, probe_image, probe_video
+from latentcache.decode import ImageLimits, VideoInfo, probe_medium
 from latentcache.plan import cut_role, open_source
 from latentcache.storage import Folder
 from latentcache.store import ColumnView, Generation
@@ -77,9 +77,5 @@ def role_medium(
 def medium_facts(root: Folder, source: SourceRef) -> tuple[tuple[int, int], bool]:
     """Return width and height, and whether it is a video."""
     with open_source(root, source) as (file, size_bytes, _):
-        try:
-            picture = probe_image(file, size_bytes=size_bytes, limits=ANY_SIZE)
-            return (picture.width_px, picture.height_px), False
-        except MediaError:
-            video = probe_video(file, size_bytes=size_bytes, limits=ANY_SIZE)
-            return (video.width_px, video.height_px), True
+        info = probe_medium(file, size_bytes=size_bytes, limits=ANY_SIZE)
+        return (info.width_px, info.height_px), isinstance(info, VideoInfo)

@@ -16,6 +16,7 @@ from latentcache.core.findings import Findings
 from latentcache.core.media import MediaInfo, SourceRef
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.decode import (
+    OF_ANOTHER_KIND,
     ImageLimits,
     Timeline,
     VideoInfo,
@@ -42,7 +43,6 @@ from latentcache.runner.run_progress import Reporter, RunProgress
 from latentcache.runner.video_totals import VideoFacts, VideoTotals
 from latentcache.storage import Folder
 
-_OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)
 _TASKS_PER_CPU = 4
 _MAX_REPEATS = 5
 
@@ -162,7 +162,7 @@ def _probe_one(settings: ScanSettings, media: ListedMedia, remembered: _Remember
                 return probes[0](settings, media, file, size_bytes)
             except MediaError as error:
                 # Names lie: a video may be called .jpg, and a picture .mp4.
-                if settings.clips is None or error.code not in _OF_ANOTHER_KIND:
+                if settings.clips is None or error.code not in OF_ANOTHER_KIND:
                     raise
                 return _other_kind(probes[1], settings, media, (file, size_bytes), error)
     except Exception as error:  # noqa: BLE001  a header may raise anything; it costs one file

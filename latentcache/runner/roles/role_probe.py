@@ -6,17 +6,15 @@ opens no more files than one of none, and a medium that is broken costs its row 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from latentcache.core.errors import MediaError
 from latentcache.core.media import SourceRef
 from latentcache.core.rejects import Reject, RejectCode
 from latentcache.decode import (
     ImageLimits,
+    VideoInfo,
     classify,
     extend_time_limit,
-    probe_image,
-    probe_video,
+    probe_medium,
     time_limit,
 )
 from latentcache.plan import ListedMedia, is_cell, is_named_as_video, peek_source
@@ -26,8 +24,6 @@ from latentcache.storage import Folder
 
 _ROWS_PER_CALL = 32
 _MAX_REPEATS = 5
-
-_OF_ANOTHER_KIND = (RejectCode.NOT_AN_IMAGE.word, RejectCode.NOT_MEDIA.word)
 
 ABSENT = Reject(
     code=RejectCode.ABSENT.word, stage="decode", reason="the sample has no medium of this role"
@@ -74,35 +70,24 @@ def probe_roles(asked: RoleProbe) -> list[RoleFacts]:
 
 
 def _probed(asked: RoleProbe, source: SourceRef) -> RoleFacts:
-    probes = [_picture, _video]
-    if is_named_as_video(ListedMedia(source=source)):
-        probes.reverse()
     try:
         with (
             time_limit(asked.time_limit_s),
             peek_source(asked.corpus, source, on_progress=extend_time_limit) as (file, size_bytes),
         ):
-            try:
-                return probes[0](file, size_bytes, asked.limits)
-            except MediaError as error:
-                if error.code not in _OF_ANOTHER_KIND:
-                    raise
-                return probes[1](file, size_bytes, asked.limits)
+            info = probe_medium(
+                file,
+                size_bytes=size_bytes,
+                limits=asked.limits,
+                is_named_as_video=is_named_as_video(ListedMedia(source=source)),
+            )
     except Exception as error:  # noqa: BLE001  a header may raise anything; it costs one medium
         reject = classify(error, stage="decode")
         if reject.code == RejectCode.EMPTY.word and is_cell(source):
             reject = ABSENT  # a null in a column of bytes
         return RoleFacts(reject=reject)
-
-
-def _picture(file: BinaryIO, size_bytes: int, limits: ImageLimits) -> RoleFacts:
-    info = probe_image(file, size_bytes=size_bytes, limits=limits)
-    return RoleFacts(width_px=info.width_px, height_px=info.height_px)
-
-
-def _video(file: BinaryIO, size_bytes: int, limits: ImageLimits) -> RoleFacts:
-    info = probe_video(file, size_bytes=size_bytes, limits=limits)
-    return RoleFacts(width_px=info.width_px, height_px=info.height_px, is_video=True)
+    is_video = isinstance(info, VideoInfo)
+    return RoleFacts(width_px=info.width_px, height_px=info.height_px, is_video=is_video)
 
 
 def look_into(probe: RoleProbe, calls: Calls) -> list[RoleFacts]:
