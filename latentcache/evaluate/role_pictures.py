@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latentcache.core.errors import MediaError
-from latentcache.core.media import Bucket, Geometry
+from latentcache.core.media import Bucket, Geometry, SourceRef
 from latentcache.core.roles import RoleEntry, role_of_annotation
 from latentcache.decode import (
     ClipRequest,
@@ -61,7 +61,7 @@ def role_pictures(
             continue
         source = RoleEntry.from_text(text).source
         try:
-            picture = _picture(root, sample, text, height_px)
+            picture = _picture(root, sample, source, height_px)
             found.append(RolePicture(role=role, label=source.label, picture=picture))
         except MediaError as error:
             found.append(RolePicture(role=role, label=f"{source.label}: {error}", picture=None))
@@ -69,9 +69,8 @@ def role_pictures(
 
 
 def _picture(
-    root: Folder, sample: PlannedSample, text: str, height_px: int
+    root: Folder, sample: PlannedSample, source: SourceRef, height_px: int
 ) -> npt.NDArray[np.uint8]:
-    source = RoleEntry.from_text(text).source
     (width, height), is_video = medium_facts(root, source)
     bucket = Bucket(1, height_px, max(1, round(width * height_px / height)))
     geometry = Geometry(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from latentcache.core.errors import ConfigError, StoreError
+from latentcache.core.errors import ConfigError
 from latentcache.core.findings import MAX_EXAMPLES
 from latentcache.plan import TAKEN_DOWN, PlannedRow, iter_planned
 from latentcache.stats import merge_arrays
@@ -50,11 +50,10 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
     wanted = {name: 0 for name in names if name}
     if not wanted:
         raise ConfigError("samples must be named, got none; give keys, paths or --from FILE")
-    if not store.generations():
-        raise StoreError(f"store must have a plan, got none ({store.folder.label})")
+    generations = store.planned_generations()
     found: list[PlannedRow] = []
     num_live = num_before = 0
-    for row in iter_planned(store.folder, store.generations()):
+    for row in iter_planned(store.folder, generations):
         num_live += row.shard >= 0 and not row.is_taken_down
         named = [name for name in (row.key, row.label, row.path) if name in wanted]
         for name in named:

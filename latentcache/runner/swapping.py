@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from latentcache.core.errors import StoreError
 from latentcache.encoders import check_encoder
 from latentcache.runner.calibration import (
     Calibration,
@@ -13,6 +12,7 @@ from latentcache.runner.calibration import (
     MeasuredPlan,
     calibrate,
 )
+from latentcache.runner.encode.pinning import planned_runs
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import served_column
 from latentcache.runner.encode_request import EncodeRequest
@@ -89,18 +89,13 @@ def estimate_swap(store_url: str, request: EncodeRequest, *, reporter: Reporter)
 
 
 def _planned(store: Store, request: EncodeRequest) -> MeasuredPlan:
-    generations = store.generations()
-    if not generations:
-        raise StoreError(
-            f"store must have a plan, got none ({store.folder.label}); "
-            "run `latentcache plan CORPUS STORE` first"
-        )
+    generations = store.planned_generations()
 
     def tables() -> "list[pa.Table]":
         return [table for each in generations for table in _first_tables(store, each)]
 
     return MeasuredPlan(
-        runs=[run for each in generations for run in each.runs],
+        runs=planned_runs(generations),
         tables=tables,
         corpus=Folder.open(request.corpus_url or generations[-1].corpus_url),
     )

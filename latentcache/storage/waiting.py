@@ -23,15 +23,14 @@ class _Wait:
         self.began_s = time.monotonic()
         self.next_word_s = FIRST_WORD_S
 
-    def tell_if_long(self, num_others: int) -> bool:
+    def tell_if_long(self, num_others: int) -> None:
         """Say what is waited for, if it is time to."""
         waited_s = time.monotonic() - self.began_s
         if waited_s < self.next_word_s:
-            return False
+            return
         self.next_word_s *= 2
         others = f" (and {num_others} more)" if num_others else ""
         logger.warning("waiting for %s for %.0f s%s", self.what, waited_s, others)
-        return True
 
 
 class _Waits:

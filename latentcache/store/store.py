@@ -143,6 +143,20 @@ class Store:
                 )
             found.append(generation)
 
+    def planned_generations(self) -> list[Generation]:
+        """Return the plan's generations, oldest first, where there has to be one.
+
+        Raises:
+            StoreError: There is no plan, or a generation does not continue the one before it.
+        """
+        generations = self.generations()
+        if not generations:
+            raise StoreError(
+                f"store must have a plan, got none ({self.folder.label}); "
+                "run `latentcache plan CORPUS STORE` first"
+            )
+        return generations
+
     def write_generation(self, draft: "GenerationDraft") -> Generation:
         """Write the tables and annotations of a generation, then the record that makes it exist.
 

@@ -42,7 +42,7 @@ def progress_json(each: EncodingProgress) -> dict[str, Any]:
         "encoded": each.encoded,
         "quarantined": each.quarantined,
         **({"absent": each.absent} if "role" in each.transform else {}),
-        **({} if _is_of_sample(each) else {"stale": each.stale}),
+        **({} if is_of_sample(each) else {"stale": each.stale}),
         "missing": each.missing,
         "bytes": each.num_bytes,
         "damaged": list(each.damage),
@@ -70,7 +70,8 @@ def mixed_pixels(encodings: Sequence[EncodingProgress]) -> str:
     return ""
 
 
-def _is_of_sample(each: EncodingProgress) -> bool:
+def is_of_sample(each: EncodingProgress) -> bool:
+    """Whether an encoding is of the samples' own media, and not of texts or a role."""
     return parse_input(recorded_input(each.transform)).is_of_sample
 
 

@@ -10,7 +10,6 @@ from latentcache.cli.flags import json_flag, note
 from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
 from latentcache.cli.look.watching import watch
 from latentcache.cli.results import DAMAGED
-from latentcache.core.inputs import parse_input, recorded_input
 from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
@@ -74,22 +73,21 @@ def _print_status(
     from latentcache.cli.look.progress_lines import print_progress
     from latentcache.store import num_planned, read_progress
 
-    numbers = store.snapshots()
+    numbers, generations = store.snapshots(), store.generations()
     snapshot = store.snapshot(number) if numbers or number is not None else None
     encodings = [_with_stale(store, each) for each in read_progress(store, snapshot, column)]
     planned = num_planned(store)
     shown = snapshot.number if snapshot else None
     if as_json:
         found = _status_json(encodings, planned, shown, numbers)
-        if generations := store.generations():
+        if generations:
             found["corpus"] = corpus_json(joined_totals([each.totals for each in generations]))
         print_json(found)
         return encodings
-    if not store.generations():
+    if not generations:
         click.echo("nothing is planned yet; run latentcache build or plan")
         return encodings
     click.echo(f"planned: {count_text(planned, 'sample')}")
-    generations = store.generations()
     for generation in generations:
         of = f"generation {generation.number}: " if len(generations) > 1 else ""
         print_corpus(generation.totals, generation.num_rows, of=of)
@@ -105,7 +103,9 @@ def _print_status(
 
 def _with_stale(store: "Store", each: "EncodingProgress") -> "EncodingProgress":
     """Return ``each`` with how many of its rows are stale, if it is served and can have such."""
-    if not each.is_served or parse_input(recorded_input(each.transform)).is_of_sample:
+    from latentcache.cli.look.progress_lines import is_of_sample
+
+    if not each.is_served or is_of_sample(each):
         return each
     from latentcache.runner import num_stale
 

@@ -110,10 +110,6 @@ class UnitIndex:
             present &= self.missing[np.minimum(at, len(self.missing) - 1)] != rows
         return present
 
-    def is_absent(self, rows: Indices) -> Flags:
-        """Return which rows have no medium of the column's role."""
-        return np.isin(rows, self.absent) if len(self.absent) else np.zeros(len(rows), bool)
-
     def lacking(self) -> Indices:
         """Return the rows that have no sample and are not absent, ascending."""
         spans = [np.arange(start, stop) for start, stop in self.spans_without_tar().tolist()]

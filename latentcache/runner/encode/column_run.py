@@ -130,12 +130,7 @@ class _ColumnRun:
     ) -> None:
         self._store, self._request, self._pool = store, request, pool
         self._reporter = reporter
-        self._generations = store.generations()
-        if not self._generations:
-            raise StoreError(
-                f"store must have a plan, got none ({store.folder.label}); "
-                "run `latentcache plan CORPUS STORE` first"
-            )
+        self._generations = store.planned_generations()
         self._side = side_column(store, request)
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
