@@ -54,18 +54,19 @@ class _Waits:
 
     def end(self, number: int) -> None:
         """Forget an operation."""
-        self._waits.pop(number, None)
+        with self._lock:
+            self._waits.pop(number, None)
 
     def _watch(self) -> None:
         while True:
             time.sleep(_LOOK_EVERY_S)
             with self._lock:
-                oldest = [self._waits[number] for number in sorted(self._waits)]
-                if not oldest:
+                if not self._waits:
                     self._is_watched = False
                     return
+                oldest, num_others = next(iter(self._waits.values())), len(self._waits) - 1
             # One word for all: hundreds of reads wait for one dead host.
-            oldest[0].tell_if_long(len(oldest) - 1)
+            oldest.tell_if_long(num_others)
 
 
 _waits = _Waits()
