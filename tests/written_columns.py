@@ -8,6 +8,7 @@ import numpy as np
 
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import fingerprint, sha256_hex
+from latentcache.core.rejects import Reject
 from latentcache.stats import UnitStatistics, merge_arrays
 from latentcache.store import ColumnChange, NamedText, Provenance, Store, UnitWriter
 from latentcache.store.format import ObjectRef, as_tensor_bytes, named_text_name, write_tensors
@@ -20,14 +21,15 @@ def write_column(
     store: Store,
     name: str,
     fields: tuple[Field, ...],
-    sample_of: Callable[[int, int], Fields],
+    outcome_of: Callable[[int, int], Fields | Reject],
     *,
+    rows_per_unit: int = 8,
     spec: Mapping[str, Any] | None = None,
     transform: Mapping[str, Any] | None = None,
     empty: Fields | None = None,
 ) -> None:
-    """Write and publish a column whose row (shard, row) is ``sample_of(shard, row)``."""
-    record = SyntheticColumn(name=name, rows_per_unit=8).record()
+    """Write and publish a column whose row (shard, row) is ``outcome_of(shard, row)``."""
+    record = SyntheticColumn(name=name, rows_per_unit=rows_per_unit).record()
     record = replace(
         record,
         fields=fields,
@@ -45,7 +47,10 @@ def write_column(
         statistics = UnitStatistics(record.fields, "point")
         with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:
             for row, key in enumerate(keys, unit.first_row):
-                sample = sample_of(unit.unit.shard, row)
+                sample = outcome_of(unit.unit.shard, row)
+                if isinstance(sample, Reject):
+                    writer.reject(row, sample)
+                    continue
                 writer.add(row, key, sample, bytes(16))
                 statistics.add({each: value[None] for each, value in sample.items()})
             writer.finish(statistics.arrays())

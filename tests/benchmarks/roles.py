@@ -1,6 +1,6 @@
 """Roles: what two of them cost a plan, and what media of roles cost a loader.
 
-    .venv/bin/python tests/benchmarks/roles.py [--pictures 2000] [--rows 8192] [--batches 200]
+    .venv/bin/python -m tests.benchmarks.roles [--pictures 2000] [--rows 8192] [--batches 200]
 
 Plans a folder of drawn pictures without roles and with two, in turn, and reads batches of latents
 alone and with a control column, masks or ragged references beside them, in turn, warm. The best of
@@ -19,16 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from latentcache.core.fields import Field
-from latentcache.core.fingerprint import fingerprint
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.loader import LatentLoader
 from latentcache.plan import PlanOptions
 from latentcache.runner import PlanRequest, Resources, SilentReporter, plan_corpus
-from latentcache.stats import UnitStatistics, merge_arrays
-from latentcache.store import ColumnChange, Provenance, Store, UnitWriter
+from latentcache.store import Store
 from latentcache.testing.drawn import write_drawn_corpus
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from tests.written_columns import Fields, write_column
 
 TURNS = 5
 ROWS_PER_SHARD = 1024
@@ -75,30 +74,16 @@ def add_role(
     store: Store, name: str, field: Field, sample_of: Callable[[int], np.ndarray | None]
 ) -> None:
     """Write a column of a role; None is a row without."""
-    record = SyntheticColumn(name=name, rows_per_unit=ROWS_PER_SHARD).record()
     geometry = "own" if name == "ref" else "as_target"
-    record = replace(
-        record,
-        fields=(field,),
-        fingerprint=fingerprint(name),
-        transform={"kind": "image", "role": {"version": 1, "geometry": geometry}},
-        normalizer=None,
+
+    def outcome_of(_: int, row: int) -> Fields | Reject:
+        sample = sample_of(row)
+        return ABSENT if sample is None else {"z": sample}
+
+    transform = {"kind": "image", "role": {"version": 1, "geometry": geometry}}
+    write_column(
+        store, name, (field,), outcome_of, rows_per_unit=ROWS_PER_SHARD, transform=transform
     )
-    store.write_encoding(record)
-    record = store.read_encoding(name, record.fingerprint)
-    (generation,) = store.generations()
-    for unit in store.units(record):
-        provenance = Provenance(generation_digest=generation.digest, software={})
-        keys = store.read_rows(unit, ["key"])["key"].to_pylist()
-        with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:
-            for row, key in enumerate(keys, unit.first_row):
-                sample = sample_of(row)
-                if sample is None:
-                    writer.reject(row, ABSENT)
-                else:
-                    writer.add(row, key, {"z": sample}, bytes(16))
-            writer.finish(UnitStatistics(record.fields, "point").arrays())
-    store.publish([ColumnChange(record=record, merge_statistics=merge_arrays)])
 
 
 def measure_loading(num_rows: int, num_batches: int) -> None:

@@ -1,7 +1,6 @@
 """Media of roles in a batch: absent ones blank and told, whatever else stays as it was."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
-from latentcache.core.fingerprint import fingerprint
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.loader import LatentLoader
-from latentcache.stats import UnitStatistics, merge_arrays
-from latentcache.store import ColumnChange, Provenance, Store, UnitWriter
+from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
+from tests.written_columns import Fields, write_column
 
 SQUARE = Bucket(1, 32, 32)
 NUM_ROWS = 40
@@ -30,36 +28,15 @@ def add_role(
     store: Store, name: str, outcome_of: Callable[[int], Outcome], *, geometry: str = "as_target"
 ) -> None:
     """Write a column of a role as a run leaves it: row ``16 * shard + row`` has ``outcome_of``."""
-    record = SyntheticColumn(name=name, rows_per_unit=8).record()
+
+    def outcome(shard: int, row: int) -> Fields | Reject:
+        found = outcome_of(16 * shard + row)
+        return found if isinstance(found, Reject) else {"z": found}
+
     field = Field(name="z", kind="point", axes="CHW", channels=2, dtype="float32")
-    record = replace(
-        record,
-        fields=(field,),
-        fingerprint=fingerprint(name),
-        transform={
-            "kind": "image",
-            "input": f"role:{name}",
-            "role": {"version": 1, "geometry": geometry},
-        },
-        normalizer=None,
-    )
-    store.write_encoding(record)
-    record = store.read_encoding(name, record.fingerprint)
-    (generation,) = store.generations()
-    for unit in store.units(record):
-        provenance = Provenance(generation_digest=generation.digest, software={})
-        keys = store.read_rows(unit, ["key"])["key"].to_pylist()
-        statistics = UnitStatistics(record.fields, "point")
-        with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:
-            for row, key in enumerate(keys, unit.first_row):
-                outcome = outcome_of(16 * unit.unit.shard + row)
-                if isinstance(outcome, Reject):
-                    writer.reject(row, outcome)
-                    continue
-                writer.add(row, key, {"z": outcome}, bytes(16))
-                statistics.add({"z": outcome[None]})
-            writer.finish(statistics.arrays())
-    store.publish([ColumnChange(record=record, merge_statistics=merge_arrays)])
+    role = {"version": 1, "geometry": geometry}
+    transform = {"kind": "image", "input": f"role:{name}", "role": role}
+    write_column(store, name, (field,), outcome, transform=transform)
 
 
 def is_absent(number: int) -> bool:
