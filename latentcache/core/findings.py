@@ -97,6 +97,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "store_in_corpus": Kind("stores of latents in the corpus, left out", ""),
     "column_absent": Kind("columns that were asked for and are in no sample", "check the spelling"),
+    "role_absent": Kind(
+        "roles that were asked for and no sample has",
+        "say where their media lie with --update --role NAME=SOURCE",
+    ),
     "number_among_names": Kind(
         "labels that are numbers, where others are names",
         "they were taken for names; give all samples one kind of label",

@@ -1,7 +1,7 @@
 """From a corpus to a plan: list, scan, place, write; or keep the plan that is there."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from latentcache.core.findings import Findings
+from latentcache.core.roles import role_of_annotation
 from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
@@ -196,6 +197,9 @@ def _updated(
         revisions = growth.revisions(classes)
         beside = growth.beside(drafted.totals.findings)
         drafted.beside.add(beside)
+        known = {*store.annotation_names(), *assigned.num_with, *(each.name for each in revisions)}
+        for role in _roles_without_media(request.options, known):
+            reporter.message(f"role {role}: no sample has a medium of it; correct where they lie")
         has_moved = not is_same_place(corpus.root.url, newest.corpus_url)
         has_news = assigned.num_rows or assigned.num_rejects or len(retired) or revisions
         if not (has_news or beside or has_moved):
@@ -304,6 +308,19 @@ def _note_unused(
         given = getattr(options, option)
         if given and not assignment.num_with.get(name):
             totals.findings.add("column_absent", f"{option} {given}")
+    for role in _roles_without_media(options, assignment.num_with):
+        totals.findings.add("role_absent", role)
+
+
+def _roles_without_media(options: PlanOptions, annotations: Iterable[str]) -> list[str]:
+    """Return the roles asked for that none of ``annotations`` names, whatever its number."""
+    seen = {role_of_annotation(name) for name in annotations}
+    seen |= {role.partition(".")[0] for role in seen}
+    return [
+        role
+        for role in sorted(text.partition("=")[0] for text in options.roles)
+        if role not in seen
+    ]
 
 
 def _write(

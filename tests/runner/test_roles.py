@@ -340,6 +340,23 @@ def test_a_role_whose_folder_is_empty_is_refused_before_any_work(tmp_path: Path)
         )
 
 
+def test_a_role_that_no_sample_has_is_told(tmp_path: Path) -> None:
+    write_drawn_corpus(tmp_path / "corpus", 2, size_px=64)
+    told = Telling()
+    asked = request(tmp_path / "corpus", ("control=*_ctl", "reference=*_ref"))
+    result = plan_corpus(str(tmp_path / "store"), asked, reporter=told)
+    (found,) = [each for each in result.generation.totals["findings"] if "role" in each["kind"]]
+    assert (found["kind"], found["count"], found["examples"]) == (
+        "role_absent", 2, ["control", "reference"],
+    )  # fmt: skip
+    other = request(tmp_path / "corpus", ("control=*_other",), update=True)
+    plan_corpus(str(tmp_path / "store"), other, reporter=told)
+    assert [text.partition(";")[0] for text in told.said if text.startswith("role ")] == [
+        "role control: no sample has a medium of it",
+        "role reference: no sample has a medium of it",
+    ]  # fmt: skip
+
+
 def test_a_role_that_is_no_column_is_refused_with_those_that_are(tmp_path: Path) -> None:
     corpus, _ = manifest(tmp_path)
     with pytest.raises(ConfigError, match=r"must be one of the columns .*path, got 'edge'"):
