@@ -270,6 +270,9 @@ def drafted_plan(
         findings.take(assignment.findings)
         findings.where = ""
         _note_unused(corpus, request.options, listing.totals, assignment)
+        if growing is None:  # an update has samples of before, which may have the role
+            for role in _roles_without_media(request.options, assignment.num_with):
+                findings.add("role_absent", role)
         yield DraftedPlan(
             corpus=corpus,
             assignment=assignment,
@@ -308,8 +311,6 @@ def _note_unused(
         given = getattr(options, option)
         if given and not assignment.num_with.get(name):
             totals.findings.add("column_absent", f"{option} {given}")
-    for role in _roles_without_media(options, assignment.num_with):
-        totals.findings.add("role_absent", role)
 
 
 def _roles_without_media(options: PlanOptions, annotations: Iterable[str]) -> list[str]:

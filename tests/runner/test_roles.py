@@ -357,6 +357,19 @@ def test_a_role_that_no_sample_has_is_told(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_role_that_only_new_samples_lack_is_not_told(tmp_path: Path) -> None:
+    corpus, role = beside(tmp_path)
+    plan_corpus(str(tmp_path / "store"), request(corpus, (role,)), reporter=SilentReporter())
+    write_drawn_corpus(tmp_path / "new", 1, seed=9, size_px=64)[0].rename(corpus / "new.png")
+    told = Telling()
+    result = plan_corpus(
+        str(tmp_path / "store"), request(corpus, (role,), update=True), reporter=told
+    )
+    assert result.generation.num_rows == 1
+    assert not any(each["kind"] == "role_absent" for each in result.generation.totals["findings"])
+    assert not any(text.startswith("role ") for text in told.said)
+
+
 def test_a_role_that_is_no_column_is_refused_with_those_that_are(tmp_path: Path) -> None:
     corpus, _ = manifest(tmp_path)
     with pytest.raises(ConfigError, match=r"must be one of the columns .*path, got 'edge'"):
