@@ -13,6 +13,7 @@ EXTRA_OF = {
     "jinja2": "encode",
     "markupsafe": "encode",
     "PIL": "encode",
+    "prometheus_client": "encode",
     "ray": "encode",
     "simplejpeg": "encode",
     "s3fs": "s3",

@@ -1,3 +1,4 @@
+from .dct import dct_matrix as dct_matrix
 from .declared import EncoderFacts as EncoderFacts
 from .declared import posterior_fields as posterior_fields
 from .frame_chunks import Fields as Fields
@@ -22,6 +23,7 @@ from .registry import list_encoders as list_encoders
 from .registry import load_encoder as load_encoder
 from .registry import named_encoder as named_encoder
 from .registry import parse_knobs as parse_knobs
+from .registry import plugin_encoders as plugin_encoders
 from .registry import warm_up as warm_up
 from .shapes import check_batch as check_batch
 from .shapes import check_can_feed as check_can_feed
@@ -69,6 +71,7 @@ __all__ = [
     "check_encoder",
     "check_encoder_name",
     "choose_device",
+    "dct_matrix",
     "declared_facts",
     "effective_policy",
     "encode_groups",
@@ -83,6 +86,7 @@ __all__ = [
     "named_encoder",
     "on_grid_of",
     "parse_knobs",
+    "plugin_encoders",
     "posterior_fields",
     "sample_bytes",
     "stack_fields",

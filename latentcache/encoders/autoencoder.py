@@ -65,6 +65,10 @@ def _as_it_is(_module: Any, _knobs: DiffusersKnobs) -> dict[str, PLAIN_SCALAR]:
     return {}
 
 
+def _unchanged(_module: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return pixels
+
+
 def _no_coder(_module: Any) -> GroupCoder | None:
     return None
 
@@ -77,6 +81,8 @@ class Family:
     """Published normalization of a loaded model, if there is one."""
     preset_normalizers: Mapping[str, ReadNormalizer] = field(default_factory=dict)
     """Instead of it, for the presets that use the class's latents in another way."""
+    prepare: Callable[[Any, torch.Tensor], torch.Tensor] = _unchanged
+    """From pixels in the spec's range and layout to what ``encode`` of the class takes."""
     read_output: Callable[[Any], Fields] = read_gaussian
     """From what ``encode`` returns to fields: BCHW each of images, BCTHW of clips."""
     make_coder: Callable[[Any], GroupCoder | None] = _no_coder
@@ -160,7 +166,8 @@ class Autoencoder:
         # Where groups are exact, whole clips take the same path, and so the same bits.
         if self._coder is not None and self.spec.streaming == "exact":
             return encode_groups(self._coder, pixels)
-        return self._family.read_output(self._module.encode(pixels))
+        prepared = self._family.prepare(self._module, pixels)
+        return self._family.read_output(self._module.encode(prepared))
 
 
 def load_autoencoder(facts: EncoderFacts, options: EncoderOptions) -> Autoencoder:

@@ -42,6 +42,11 @@ class EncoderFacts:
         return self.spec.impl.rpartition(".")[2] if self.family else ""
 
     @property
+    def is_sized(self) -> bool:
+        """Whether the size of a latent is known before the weights are."""
+        return all(field.channels is not None for field in self.spec.fields if "C" in field.axes)
+
+    @property
     def latent_channels(self) -> int | None:
         """Channels of the mean or point; None where the weights decide."""
         return self.spec.fields[0].channels
@@ -61,9 +66,39 @@ class EncoderFacts:
         Raises:
             ConfigError: The dtype or policy is unknown.
         """
-        if self.latent_channels is None:
+        if not self.is_sized:
             return None
         return sample_bytes(self.spec, stored_fields(self.spec, policy, storage_dtype), bucket)
+
+    def bytes_per_second(
+        self,
+        height_px: int,
+        width_px: int,
+        frame_rate_fps: float,
+        policy: PosteriorPolicy = "moments",
+    ) -> float | None:
+        """Return payload bytes of a second in the midst of a long clip; None where there is none.
+
+        The first latent frame, which some encoders make of one frame, is not counted.
+        """
+        rule = self.spec.frame_rule
+        if self.spec.modality != "video" or not self.is_sized:
+            return None
+        shorter, longer = (
+            self.bytes_per_sample(
+                Bucket(rule.first + k * rule.step, height_px, width_px), None, policy
+            )
+            for k in (1, 2)
+        )
+        if shorter is None or longer is None:
+            return None
+        return (longer - shorter) / rule.step * frame_rate_fps
+
+    @property
+    def dtype_on_gpu(self) -> str:
+        """Compute dtype on a GPU, if nothing is asked and config.json does not say otherwise."""
+        is_wide = self.is_float32_on_gpu or not self.needs_weights
+        return "float32" if is_wide else "bfloat16"
 
     def bytes_in_tar(
         self,
@@ -76,7 +111,7 @@ class EncoderFacts:
         Raises:
             ConfigError: The dtype or policy is unknown.
         """
-        if self.latent_channels is None or self.refusal(bucket) is not None:
+        if not self.is_sized or self.refusal(bucket) is not None:
             return None
         return member_bytes(self.spec, stored_fields(self.spec, policy, storage_dtype), bucket)
 

@@ -120,7 +120,7 @@ class GroupStream:
             if self._is_open and num_frames and not is_whole:
                 legal = rule.floor(num_frames) or 0
                 raise EncoderError(
-                    f"num_frames must be {rule.first} + k * {rule.step}, got "
+                    f"num_frames must be {rule.text}, got "
                     f"{num_frames - legal} frames too many ({self._spec.name} stream of "
                     f"{num_frames}); trim the clip"
                 )

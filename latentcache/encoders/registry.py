@@ -188,6 +188,11 @@ def list_encoders() -> list[EncoderFacts]:
     return list(known_encoders().values())
 
 
+def plugin_encoders() -> dict[str, str]:
+    """Return the encoders that installed packages register: name to ``module:Class``."""
+    return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
+
+
 def parse_knobs(text: str, name: str) -> dict[str, PLAIN_SCALAR]:
     """Return ``{"keep": 6, "block": 4}`` for ``keep=6,block=4``.
 

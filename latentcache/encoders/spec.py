@@ -80,11 +80,15 @@ class Codebook:
         size: Entries of one codebook; indices are below it.
         num_codebooks: Length of the ``Q`` axis; 1 without one.
         levels: Levels per dimension of a finite scalar quantiser, else empty.
+        dim: Length of an entry's vector; 0 where there is none.
+        digest: SHA-256 of the table of vectors, float32; "" where there is none.
     """
 
     size: int
     num_codebooks: int = 1
     levels: tuple[int, ...] = ()
+    dim: int = 0
+    digest: str = ""
 
 
 Streaming = Literal["exact", "ulp", "none"]
@@ -168,8 +172,9 @@ class EncoderSpec:
         if self.modality == "image" and bucket.num_frames != 1:
             return f"{bucket} has {bucket.num_frames} frames, {self.name} takes single images"
         if not self.frame_rule.admits(bucket.num_frames):
-            rule = f"{self.frame_rule.first} + k * {self.frame_rule.step}"
-            return f"{bucket} has {bucket.num_frames} frames, {self.name} takes {rule}"
+            return (
+                f"{bucket} has {bucket.num_frames} frames, {self.name} takes {self.frame_rule.text}"
+            )
         return self._size_refusal(bucket)
 
     def _size_refusal(self, bucket: Bucket) -> str | None:

@@ -21,15 +21,19 @@ PIPELINES: Mapping[str, str] = {
     "AnyFlow": "anyflow", "BriaFibo2": "bria-fibo2", "BriaFibo": "bria-fibo", "Bria": "bria",
     "ChromaPipe": "chroma", "ChromaI": "chroma", "ChronoEdit": "chronoedit",
     "CogVideoX": "cogvideox", "Cosmos2_5": "cosmos2.5", "Cosmos2": "cosmos2", "Cosmos3": "cosmos3",
-    "Cosmos": "cosmos", "ErnieImage": "ernie-image", "Flux2": "flux2", "Flux": "flux",
+    "Cosmos": "cosmos", "EasyAnimate": "easyanimate", "ErnieImage": "ernie-image",
+    "Flux2": "flux2", "Flux": "flux",
     "GlmImage": "glm-image", "Helios": "helios", "HiDreamImage": "hidream",
+    "HunyuanImage": "hunyuan-image", "HunyuanImageRefiner": "hunyuan-image-refiner",
     "HunyuanVideo15": "hunyuan15", "HunyuanVideo": "hunyuan", "HunyuanSkyreels": "hunyuan",
     "Ideogram4": "ideogram4", "JoyImage": "joyimage", "Kandinsky5T2I": "kandinsky5-image",
     "Kandinsky5I2I": "kandinsky5-image", "Kandinsky5": "kandinsky5-video",
-    "Kandinsky6": "kandinsky6", "Kolors": "sdxl", "Krea2": "krea2", "LTX2": "ltx2", "LTX": "ltx",
+    "Kandinsky6": "kandinsky6", "Kandinsky6SR": "kandinsky6-sr", "Kolors": "sdxl",
+    "Krea2": "krea2", "LTX2": "ltx2", "LTX": "ltx",
     "LatentConsistency": "sd", "LongCatImage": "longcat-image", "LucyEdit": "lucy",
-    "Lumina2": "lumina2", "Mochi": "mochi", "MotifVideo": "motif-video",
+    "Lumina2": "lumina2", "MiniMaxH3": "minimax-h3", "Mochi": "mochi", "MotifVideo": "motif-video",
     "NucleusMoEImage": "nucleus", "OvisImage": "ovis-image", "PRX": "prx", "QwenImage": "qwen",
+    "QwenImage21": "qwen21",
     "SanaSprint": "sana-sprint", "SanaVideo": "sana-video-dc",
     "SanaImageToVideo": "sana-video-dc", "SanaWM": "sana-wm", "Sana": "sana",
     "SkyReelsV2": "skyreels-v2", "StableDiffusion3": "sd3", "StableDiffusionXL": "sdxl",
@@ -128,6 +132,8 @@ def _preset(pipeline: str, config: Mapping[str, Any], *, label: str) -> tuple[st
         facts = preset_of(found)
         if facts is not None and facts.name in presets:
             return found, []
+    if class_name == "AutoencoderVidTok":
+        return ("vidtok-fsq" if config.get("regularizer") == "fsq" else "vidtok"), []
     if class_name == "AutoencoderKL":
         scale = config.get("scaling_factor")
         by_scale = _SCALES.get(scale, "kl") if isinstance(scale, float) else "kl"

@@ -274,6 +274,10 @@ def _load_module(model_class: Any, source: WeightsSource) -> tuple[Any, list[str
     import torch  # noqa: PLC0415  see above
     from safetensors import SafetensorError  # noqa: PLC0415  comes with diffusers
 
+    if getattr(model_class, "_keep_in_fp32_modules", None):
+        # All is loaded in float32, and such a pin asks for another way of loading (accelerate's).
+        unpinned = {"_keep_in_fp32_modules": None}
+        model_class = type(model_class.__name__, (model_class,), unpinned)
     try:
         module, report = model_class.from_pretrained(
             source.location,

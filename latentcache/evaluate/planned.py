@@ -90,7 +90,7 @@ def choose_samples(column: ColumnView, num_samples: int, *, seed: int = 0) -> li
     """
     entries = [entry for entry in column.units() if entry.num_present]
     total, num_drawn = sum(entry.num_present for entry in entries), num_samples
-    plan = _plan_of(column)
+    plan = plan_of(column)
     while True:
         drawn = _samples_at(column, entries, _draw(total, num_drawn, seed=seed))
         live = [each for each in drawn if each.row not in plan.retired_rows(each.unit.unit)]
@@ -109,11 +109,12 @@ def _samples_at(
     samples: list[PlannedSample] = []
     for home in np.unique(homes).tolist():
         slots = drawn[homes == home] - starts[home]
-        samples += _samples_of(column, entries[home], slots.tolist())
+        samples += samples_of(column, entries[home], slots.tolist())
     return samples
 
 
-def _plan_of(column: ColumnView) -> PlanView:
+def plan_of(column: ColumnView) -> PlanView:
+    """Return the plan that a column covers."""
     return PlanView.read(column.folder, [*column.generations.values()])
 
 
@@ -128,7 +129,8 @@ def _draw(total: int, wanted: int, *, seed: int) -> list[int]:
     return sorted(chosen)
 
 
-def _samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> list[PlannedSample]:
+def samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> list[PlannedSample]:
+    """Return the samples in some slots of a unit."""
     meta = read_unit_meta(column.folder, entry)
     rows = meta.rows_present[list(slots)].tolist()
     generation = column.generations[entry.unit.generation]
@@ -189,12 +191,12 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
             slot = meta.slot_of(position.row)
             if slot is None:
                 raise StoreError(_why_absent(column, key, text))
-            if position.row in _plan_of(column).retired_rows(unit):
+            if position.row in plan_of(column).retired_rows(unit):
                 raise StoreError(
                     f"sample must be live, got {text!r}, which was retired; an older snapshot may "
                     "still serve it (--snapshot N)"
                 )
-            return _samples_of(column, entry, [slot])[0]
+            return samples_of(column, entry, [slot])[0]
     raise StoreError(
         f"sample must be encoded, got {text!r} which is missing from column {column.name}; "
         "run latentcache build again"

@@ -1,5 +1,7 @@
 """A frame rule says which counts are legal and which frames each latent frame stands for."""
 
+import json
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -39,6 +41,22 @@ def test_floor_is_the_largest_legal_count(rule: FrameRule, num_frames: int) -> N
     floor = rule.floor(num_frames)
     legal = [count for count in range(1, num_frames + 1) if rule.admits(count)]
     assert floor == (legal[-1] if legal else None)
+
+
+def test_clips_of_17_frames_have_latents_of_one_and_of_four() -> None:
+    rule = FrameRule(
+        first=5, step=17, latent_first=2, latent_step=5, takes_picture=True, cycle=(1, 4, 4, 4, 4)
+    )
+    assert [count for count in range(60) if rule.admits(count)] == [1, 5, 22, 39, 56]
+    assert [rule.num_latent_frames(count) for count in (1, 5, 22, 39)] == [1, 2, 7, 12]
+    assert [rule.floor(count) for count in (0, 4, 21, 38)] == [None, 1, 5, 22]
+    lengths = [end - start for start, end in rule.latent_spans(22)]
+    assert lengths == [1, 4, 4, 4, 4, 1, 4]
+    assert rule.latent_spans(1) == ((0, 1),)
+    told = json.loads(json.dumps({"frame_rule": asdict(rule)}))
+    assert FrameRule.from_spec(told) == rule
+    with pytest.raises(ValueError, match=r"must be 1, or 5 \+ k \* 17, got 17; use 5"):
+        rule.num_latent_frames(17)
 
 
 def test_illegal_count_is_refused_with_the_nearest_legal_one() -> None:

@@ -46,6 +46,44 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
         "num_decoder_blocks": (1, 1, 1, 1),
         "latent_channels": 6,
     },
+    "AutoencoderKLQwenImage21": {
+        "base_dim": 4,
+        "decoder_base_dim": 4,
+        "dim_mult": [1, 1, 1],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False, True],
+        "latents_mean": [c / 64 for c in range(64)],
+        "latents_std": [1 + c / 64 for c in range(64)],
+    },
+    "AutoencoderKLHunyuanImage": {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 64,
+        # Its group norms want 32 channels, its shortcut twice those of a latent.
+        "block_out_channels": (32, 64, 128),
+        "layers_per_block": 1,
+        "spatial_compression_ratio": 4,
+        "sample_size": 64,
+        "scaling_factor": 0.75289,
+    },
+    "AutoencoderKLHunyuanImageRefiner": {
+        "block_out_channels": (16, 32, 64),
+        "layers_per_block": 1,
+        "spatial_compression_ratio": 4,
+    },
+    "AutoencoderKLKVAE": {
+        "channels": 32,
+        "num_enc_blocks": 1,
+        "num_dec_blocks": 1,
+        "ch_mult": (1, 1, 1),
+    },
+    "AsymmetricAutoencoderKL": {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "down_block_out_channels": (8, 8),
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "up_block_out_channels": (8, 8),
+        "norm_num_groups": 4,
+    },
 }
 
 _WAN = {
@@ -138,6 +176,45 @@ TINY_VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
             "down_block_types": ("DownEncoderBlock2D",) * 2,
             "force_upcast": False,
         },
+    ),
+    "minimax-h3": (
+        "AutoencoderKLMiniMaxH3",
+        {
+            "block_out_channels": (8, 8, 8),
+            "layers_per_block": 1,
+            "spatial_downsample_factors": (2, 2, 2),
+            "temporal_downsample_factors": (1, 2, 2),
+            "norm_num_groups": 4,
+            "decoder_num_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_attention_head_dim": 16,
+            "latents_mean": [c / 24 for c in range(24)],
+            "latents_std": [1 + c / 24 for c in range(24)],
+        },
+    ),
+    "kvae-video": (
+        "AutoencoderKLKVAEVideo",
+        {"ch": 32, "ch_mult": (1, 1, 1), "num_res_blocks": 1},
+    ),
+    "kandinsky6-sr": (
+        "Kandinsky6SRVAE",
+        {
+            "encoder_block_out_channels": (8, 8, 16, 16),
+            "decoder_block_out_channels": (8, 8, 16, 16),
+            "layers_per_block": 1,
+        },
+    ),
+    "easyanimate": (
+        "AutoencoderKLMagvit",
+        {
+            "block_out_channels": (8, 8, 8, 8),
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+        },
+    ),
+    "vidtok": (
+        "AutoencoderVidTok",
+        {"ch": 32, "ch_mult": (1, 1, 1), "num_res_blocks": 1},
     ),
 }
 """By preset. Widths are tiny, latent channels those of the released weights."""

@@ -1,5 +1,7 @@
 """``AutoencoderKL``: Stable Diffusion 1, 2, XL and 3, FLUX.1, and any other (``kl``).
 
+``AsymmetricAutoencoderKL`` differs in its decoder alone.
+
 Sources of the published constants: docs/encoders.md, "Known encoders".
 """
 
@@ -54,6 +56,7 @@ FAMILY = Family(
     read_normalizer=kl_normalizer,
     preset_normalizers={
         "sd": partial(kl_normalizer, published=(0.18215, 0.0)),
+        "asymmetric": partial(kl_normalizer, published=(0.18215, 0.0)),
         "sdxl": partial(kl_normalizer, published=(0.13025, 0.0)),
         "sd3": partial(kl_normalizer, published=(1.5305, 0.0609)),
         "flux": partial(kl_normalizer, published=(0.3611, 0.1159)),

@@ -1,0 +1,1 @@
+"""What is declared of the autoencoders of diffusers, a row each."""

@@ -1,0 +1,218 @@
+"""Autoencoders of clips: what is declared of each, before any weight is loaded.
+
+How each behaves in time was measured on the real classes: docs/encoders.md, "In time".
+"""
+
+from latentcache.core.frames import FrameRule
+from latentcache.encoders.declarations.autoencoder_row import AutoencoderRow
+from latentcache.encoders.declared import NO_FP16
+
+_BY_FOUR = FrameRule(first=1, step=4)
+_BY_EIGHT = FrameRule(first=1, step=8)
+_EXACT = {"is_causal": True, "streaming": "exact"}
+_GROWS = "its attention looks back over the whole clip, so that its state grows; plan shorter clips"
+
+CLIP_ROWS = (
+    AutoencoderRow(
+        name="wan",
+        title="Wan 2.1",
+        class_name="AutoencoderKLWan",
+        family="wan",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        licence="Apache-2.0",
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="wan22",
+        title="Wan 2.2 TI2V",
+        class_name="AutoencoderKLWan",
+        family="wan",
+        channels=48,
+        factor=16,
+        frame_rule=_BY_FOUR,
+        licence="Apache-2.0",
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="qwen",
+        title="Qwen-Image",
+        class_name="AutoencoderKLQwenImage",
+        family="wan",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        licence="Apache-2.0",
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="hunyuan",
+        title="HunyuanVideo",
+        class_name="AutoencoderKLHunyuanVideo",
+        family="hunyuan",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        licence="Tencent Hunyuan Community",
+        in_time={
+            "image_is_first_frame": False,
+            "streaming_refusal": (
+                "its group norm averages over the whole clip, so that every latent depends on "
+                "every frame; use WEIGHTS?tile_frames=16 for diffusers' tiling in time, or plan "
+                "shorter clips"
+            ),
+        },
+    ),
+    AutoencoderRow(
+        name="hunyuan15",
+        title="HunyuanVideo 1.5",
+        class_name="AutoencoderKLHunyuanVideo15",
+        family="plain",
+        channels=32,
+        factor=16,
+        frame_rule=_BY_FOUR,
+        licence="Tencent Hunyuan Community",
+        in_time={"is_causal": True, "max_batch": 1, "streaming_refusal": _GROWS},
+    ),
+    AutoencoderRow(
+        name="ltx",
+        title="LTX-Video 0.9",
+        class_name="AutoencoderKLLTXVideo",
+        family="ltx",
+        channels=128,
+        factor=32,
+        frame_rule=_BY_EIGHT,
+        posterior="gaussian_shared_logvar",
+        licence="see the model card",
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="ltx2",
+        title="LTX-2, LTX-2.3",
+        class_name="AutoencoderKLLTX2Video",
+        family="ltx",
+        channels=128,
+        factor=32,
+        frame_rule=_BY_EIGHT,
+        posterior="gaussian_shared_logvar",
+        licence="see the model card",
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="cogvideox",
+        title="CogVideoX",
+        class_name="AutoencoderKLCogVideoX",
+        family="cogvideox",
+        channels=16,
+        factor=8,
+        # The model takes 4k frames and others too, but cuts groups of eight from the end:
+        # only with 1 + 8k does a prefix keep its values.
+        frame_rule=FrameRule(first=1, step=8, latent_step=2),
+        licence="2b: Apache-2.0; 5b: CogVideoX",
+        in_time={**_EXACT, "image_is_first_frame": False},
+    ),
+    AutoencoderRow(
+        name="cosmos",
+        title="Cosmos CV8x8x8, deterministic",
+        class_name="AutoencoderKLCosmos",
+        family="cosmos",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_EIGHT,
+        posterior="point",
+        licence="NVIDIA Open Model",
+        in_time={"is_causal": True, "streaming_refusal": _GROWS},
+    ),
+    AutoencoderRow(
+        name="mochi",
+        title="Mochi 1",
+        class_name="AutoencoderKLMochi",
+        family="mochi",
+        channels=12,
+        factor=8,
+        frame_rule=FrameRule(first=1, step=6),
+        licence="Apache-2.0",
+        in_time={"is_causal": True, "streaming_refusal": _GROWS},
+    ),
+    AutoencoderRow(
+        name="svd",
+        title="Stable Video Diffusion, frame by frame",
+        class_name="AutoencoderKLTemporalDecoder",
+        family="svd",
+        channels=4,
+        factor=8,
+        frame_rule=FrameRule(),
+        licence="Stability AI Community",
+        is_float32_on_gpu=True,
+        forbidden=NO_FP16,
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="minimax-h3",
+        title="MiniMax-H3; as released: ?tile_px=256",
+        class_name="AutoencoderKLMiniMaxH3",
+        family="minimax_h3",
+        channels=24,
+        factor=16,
+        frame_rule=FrameRule(
+            first=5,
+            step=17,
+            latent_first=2,
+            latent_step=5,
+            takes_picture=True,
+            cycle=(1, 4, 4, 4, 4),
+        ),
+        input_range=(0.0, 1.0),
+        # The class pins its encoder to float32.
+        forbidden=NO_FP16 | {"bfloat16"},
+        is_float32_on_gpu=True,
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="kvae-video",
+        title="KVAE of clips (Kandinsky), deterministic",
+        class_name="AutoencoderKLKVAEVideo",
+        family="kvae",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        posterior="point",
+        in_time={"streaming": "exact", "image_is_first_frame": False},
+    ),
+    AutoencoderRow(
+        name="kandinsky6-sr",
+        title="Kandinsky 6 super-resolution: pixels / 128 - 1",
+        class_name="Kandinsky6SRVAE",
+        family="kvae",
+        channels=64,
+        factor=16,
+        frame_rule=_BY_FOUR,
+        input_range=(-1.0, 255 / 128 - 1),
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="easyanimate",
+        title="EasyAnimate (Magvit)",
+        class_name="AutoencoderKLMagvit",
+        family="magvit",
+        channels=16,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        in_time=_EXACT,
+    ),
+    AutoencoderRow(
+        name="vidtok",
+        title="VidTok KL, causal",
+        class_name="AutoencoderVidTok",
+        family="vidtok",
+        channels=4,
+        factor=8,
+        frame_rule=_BY_FOUR,
+        licence="MIT",
+        in_time={
+            "is_causal": True,
+            "streaming_refusal": "its state lies in the module; plan shorter clips",
+        },
+    ),
+)

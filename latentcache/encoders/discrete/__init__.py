@@ -1,0 +1,1 @@
+"""Discrete tokenizers: pictures and clips as indices of a codebook."""
