@@ -98,7 +98,7 @@ def first_latent_frames(
 ) -> dict[str, torch.Tensor]:
     """Return the stored fields of a clip, cut to its first ``count`` latent frames."""
     axes = {field.name: field.axes for field in stored}
-    tensors = {name: _tensor(value) for name, value in fields.items()}
+    tensors = {name: as_tensor(value) for name, value in fields.items()}
     return {
         name: value.narrow(axes[name].index("T"), 0, count) if "T" in axes[name] else value
         for name, value in tensors.items()
@@ -107,18 +107,28 @@ def first_latent_frames(
 
 def decode_fields(encoder: DecodingEncoder, fields: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
     """Return the pixels of one sample's stored fields: uint8 (H, W, 3), of clips (T, H, W, 3)."""
-    batch = {name: _tensor(value)[None].to(encoder.device) for name, value in fields.items()}
-    with torch.inference_mode():
-        decoded = encoder.decode(batch)[0].float().cpu()
+    decoded = decode_batch(encoder, {name: as_tensor(each)[None] for name, each in fields.items()})[
+        0
+    ]
     if decoded.ndim == 4 and decoded.shape[1] == 1:
         decoded = decoded[:, 0]
-    low, high = encoder.spec.input_range
-    scaled = ((decoded - low) / (high - low) * 255.0).clamp(0.0, 255.0).round()
+    scaled = decoded.clamp(0.0, 255.0).round()
     pixels: npt.NDArray[np.uint8] = scaled.to(torch.uint8).movedim(0, -1).contiguous().numpy()
     return pixels
 
 
-def _tensor(value: Any) -> torch.Tensor:
+def decode_batch(encoder: DecodingEncoder, fields: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return pixels on the scale 0 to 255, float32, as the encoder gives them: BCHW or BCTHW.
+
+    Neither rounded nor clamped.
+    """
+    with torch.inference_mode():
+        decoded = encoder.decode({name: each.to(encoder.device) for name, each in fields.items()})
+    low, high = encoder.spec.input_range
+    return (decoded.float().cpu() - low) / (high - low) * 255.0
+
+
+def as_tensor(value: Any) -> torch.Tensor:
     """Return a stored field as a tensor in its storage dtype."""
     if isinstance(value, torch.Tensor):
         return value

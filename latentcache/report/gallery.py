@@ -1,10 +1,11 @@
 """Some samples of a column as they were encoded and as they decode, with what is known of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from latentcache.core.counts import count_text
 from latentcache.core.errors import MediaError
 from latentcache.encoders import DecodingEncoder
 from latentcache.evaluate import PlannedSample, choose_samples, psnr_db, reconstruct
@@ -15,6 +16,7 @@ from latentcache.store import Snapshot
 _CLIP_PX = 320
 """Longer side of a clip in a page; the whole is in the store."""
 _MOST_FRAMES = 121
+_MOST_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,13 @@ class Gallery:
     items: tuple[GalleryItem, ...]
     skipped: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> list[str]:
+        """What a person is told of ``skipped``: the first, and how many more."""
+        more = len(self.skipped) - _MOST_TOLD
+        others = [f"{count_text(more, 'more source')} could not be had"] if more > 0 else []
+        return [*self.skipped[:_MOST_TOLD], *others]
+
 
 def read_gallery(
     snapshot: Snapshot,
@@ -67,6 +76,7 @@ def read_gallery(
     samples: Sequence[PlannedSample],
     *,
     corpus_url: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Gallery:
     """Return ``samples`` decoded beside their sources.
 
@@ -76,10 +86,12 @@ def read_gallery(
         encoder: The one that made the column.
         samples: From ``choose_gallery``, or found by name.
         corpus_url: Where the corpus lies now, if it has moved.
+        on_progress: Told how many samples are drawn, and of how many.
     """
     view = snapshot.column(column)
     items, skipped = [], []
-    for sample in samples:
+    for number, sample in enumerate(samples):
+        on_progress(number, len(samples))
         try:
             original, decoded = reconstruct(view, sample, encoder, corpus_url=corpus_url)
         except MediaError as error:

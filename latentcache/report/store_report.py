@@ -72,16 +72,13 @@ def store_report(
 
 
 def _gallery_section(facts: StorePage, gallery: Gallery, notes: Sequence[str]) -> Section:
-    told = [*notes, *gallery.skipped[:3]]
-    if len(gallery.skipped) > 3:
-        told.append(f"{len(gallery.skipped) - 3:,} more sources could not be had")
     return section(
         "Samples",
         "gallery",
         items=gallery.items,
         column=facts.column,
         small_clip=small_clip,
-        notes=told,
+        notes=[*notes, *gallery.told],
     )
 
 

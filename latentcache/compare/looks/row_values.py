@@ -1,0 +1,23 @@
+"""Per-sample values as they come; what a sample lacks stays NaN."""
+
+import numpy as np
+
+from latentcache.compare.metrics.interval import Floats
+
+
+class RowValues:
+    """Values by name, a row a sample."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.values: dict[str, Floats] = {}
+        self.num_rows = num_rows
+
+    def put(self, place: int, name: str, value: float | Floats | None) -> None:
+        """Keep a value, or a vector; a vector of another length than the first is left out."""
+        if value is None:
+            return
+        row = np.asarray(value, np.float64)
+        if name not in self.values:
+            self.values[name] = np.full((self.num_rows, *row.shape), np.nan)
+        if self.values[name].shape[1:] == row.shape:
+            self.values[name][place] = row
