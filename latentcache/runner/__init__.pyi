@@ -17,6 +17,7 @@ from .jobs import RunStoppedError as RunStoppedError
 from .jobs import build as build
 from .jobs import encode_column as encode_column
 from .jobs import plan_corpus as plan_corpus
+from .messages.run_times import RunTimes as RunTimes
 from .plan_request import PlanRequest as PlanRequest
 from .planning import PlanResult as PlanResult
 from .ray_train import submitted_recipe as submitted_recipe
@@ -52,6 +53,7 @@ __all__ = [
     "RetireResult",
     "RunProgress",
     "RunStoppedError",
+    "RunTimes",
     "SilentReporter",
     "SwapEstimate",
     "SwapResult",

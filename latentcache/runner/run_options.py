@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import dtype_name
 from latentcache.core.inputs import ALL_PIXELS, canonical_input, parse_input
+from latentcache.core.metrics_target import MetricsTarget
 from latentcache.core.roles import Absent, RoleGeometry, RoleRule, default_geometry
 from latentcache.decode import ImageTransform, MediaTransform, VideoTransform
 from latentcache.encoders import named_encoder
@@ -173,6 +174,8 @@ class Resources:
             more of each encoder's work, and the batches in flight.
         keep: Where: ``local`` is the store where that is a folder and else ``scratch``;
             ``store`` is the store in any case, for machines that may be taken away.
+        metrics: Where Prometheus finds the run's figures: ``PORT`` of this machine, ``HOST:PORT``,
+            or ``FILE.prom`` for node_exporter; empty for nowhere.
         without_ray: Local runs on CPUs of up to this many samples do without Ray, whose start
             would be most of them; 0 for never.
     """
@@ -195,6 +198,7 @@ class Resources:
     scratch: str = ""
     keep_every_s: float = 30.0
     keep: Literal["local", "store"] = "local"
+    metrics: str = ""
     without_ray: int = 2000
 
     def __post_init__(self) -> None:
@@ -205,6 +209,8 @@ class Resources:
                 f"submit the run: ray job submit --address {self.address} -- python jobs/build.py "
                 "RECIPE"
             )
+        object.__setattr__(self, "metrics", str(self.metrics))  # 9400 is a number in TOML
+        MetricsTarget.parse(self.metrics)
         if not 0.0 <= self.max_quarantine <= 1.0:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
         if self.keep_every_s < 0 or self.keep not in ("local", "store"):

@@ -1,10 +1,12 @@
 """What a run says of itself while it works: plain numbers, drawn by whoever listens."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from latentcache.runner.messages.actor_setup import ActorProgress
+from latentcache.runner.messages.run_times import RunTimes
+from latentcache.runner.messages.stage_times import ENCODE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +20,13 @@ class RunProgress:
         quarantined: Of ``done``.
         source_bytes: Read so far.
         elapsed_s: Since the stage began to work.
-        encoder_busy_share: Of the time of all encoders, 0 to 1.
         decode_queue: Decode tasks under way or waiting to be encoded.
         num_actors: Alive.
         under_way: Encoded and not safe yet: a kill would cost it. Of long clips, shares.
         worked: Samples that this run has encoded, safe or not; None if that is ``done``.
+        column: What is encoded; "" for other stages.
+        num_deaths: Encode actors that died and were replaced.
+        times: Where the encoders' time went.
     """
 
     stage: str
@@ -31,11 +35,18 @@ class RunProgress:
     quarantined: int = 0
     source_bytes: int = 0
     elapsed_s: float = 0.0
-    encoder_busy_share: float = 0.0
     decode_queue: int = 0
     num_actors: int = 0
     under_way: float = 0.0
     worked: float | None = None
+    column: str = ""
+    num_deaths: int = 0
+    times: RunTimes = field(default_factory=RunTimes)
+
+    @property
+    def encoder_busy_share(self) -> float:
+        """Of the time of all encoders, 0 to 1."""
+        return self.times.shares.get(ENCODE, 0.0)
 
     @property
     def samples_per_s(self) -> float:
@@ -80,6 +91,7 @@ def encode_progress(
     elapsed_s: float,
     num_safe: int,
     num_quarantined: int,
+    **facts: Any,
 ) -> RunProgress:
     """Return the sum over actors, those that died included by their last answer.
 
@@ -89,9 +101,9 @@ def encode_progress(
         elapsed_s: Since it began.
         num_safe: Committed by this run, or kept as pieces of units.
         num_quarantined: Of the committed ones.
+        facts: ``column`` and ``num_deaths``.
     """
     answers = list(actors)
-    busy = sum(each.encode_busy_s for each in answers)
     return RunProgress(
         stage="encode",
         done=min(total, num_safe + sum(each.rows_kept for each in answers)),
@@ -99,11 +111,12 @@ def encode_progress(
         quarantined=num_quarantined,
         source_bytes=sum(each.source_bytes for each in answers),
         elapsed_s=elapsed_s,
-        encoder_busy_share=busy / (elapsed_s * len(answers)) if answers and elapsed_s else 0.0,
         decode_queue=sum(each.tasks_pending for each in answers),
         num_actors=len(answers),
         under_way=sum(each.under_way for each in answers),
         worked=sum(each.rows_worked for each in answers) + _shares(answers),
+        times=RunTimes.of(answers),
+        **facts,
     )
 
 

@@ -7,6 +7,7 @@ nothing here, and the encoder is loaded and asked as ever.
 from dataclasses import replace
 from pathlib import Path
 
+from latentcache.core.counts import count_text
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.inputs import parse_input
 from latentcache.encoders import EncoderFacts, declared_facts, encoding_identity
@@ -40,10 +41,8 @@ def settled_column(
     if not is_whole(store, view) or not _is_asked(store, view.record, request):
         return None
     record = view.record
-    num_units = len(store.units(record))
-    reporter.message(
-        f"{record.column}: all {num_units} units are encoded with {record.spec['name']} already"
-    )
+    units = count_text(len(store.units(record)), "unit")
+    reporter.message(f"{record.column}: {units} encoded with {record.spec['name']} already")
     sentence = final_limit_sentence(store, snapshot.number, request)
     return EncodeResult.from_view(view, snapshot=snapshot.number, limit_sentence=sentence)
 

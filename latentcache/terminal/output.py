@@ -1,26 +1,25 @@
 """Results on stdout: tables for people, JSON for programs, and units a person reads."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
+from latentcache.core.counts import count_text
+from latentcache.core.json_values import finite
 
-def print_json(value: Any) -> None:
-    """Print ``value`` as JSON that every parser takes: NaN and infinity become null."""
-    click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+__all__ = ["bytes_text", "count_text", "duration_text", "print_json", "print_table", "size_text"]
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print ``value`` as JSON that every parser takes: NaN and infinity become null.
+
+    Args:
+        value: What ``json`` can write.
+        indent: Spaces a level; None for all in one line.
+    """
+    click.echo(json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -72,11 +71,6 @@ def duration_text(seconds: float) -> str:
     if seconds < 100 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
-
-
-def count_text(number: int, what: str) -> str:
-    """Return ``1 sample`` or ``2,000 samples``."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size_text(bucket: str) -> str:

@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
 
+from latentcache.core.log_lines import json_line, logs_are_json, say
 from latentcache.terminal.output import duration_text
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ LINE_EVERY_S = 5.0
 
 
 class LineReporter:
-    """Writes a line now and then, for logs."""
+    """Writes a line now and then, for logs: text, or JSON where that is asked for."""
 
     def __init__(
         self,
@@ -36,7 +38,11 @@ class LineReporter:
 
     def message(self, text: str) -> None:
         """Write one line."""
-        print(text, file=self._stream, flush=True)
+        self._write("message", text)
+
+    def _write(self, event: str, text: str, **facts: Any) -> None:
+        line = json_line(event, text, **facts) if logs_are_json() else text
+        print(line, file=self._stream, flush=True)
 
     def update(self, progress: "RunProgress") -> None:
         """Write a line if the last one is old, the stage is new or the work is done."""
@@ -59,7 +65,7 @@ class LineReporter:
         self._stage, self._next_s = progress.stage, now_s + self._every_s
         total = f"/{progress.total:,}" if progress.total is not None else ""
         parts = [f"{progress.done:,}{total}", *facts_of(progress)]
-        self.message(f"{progress.stage}: {', '.join(parts)}")
+        self._write("progress", f"{progress.stage}: {', '.join(parts)}", **_figures(progress))
 
 
 class TerminalReporter:
@@ -129,17 +135,23 @@ def facts_of(progress: "RunProgress") -> list[str]:
     return facts
 
 
+def _figures(progress: "RunProgress") -> dict[str, Any]:
+    """Return the figures of a run as programs read them."""
+    rates = {"samples_per_s": progress.samples_per_s, "eta_s": progress.eta_s}
+    return {**asdict(progress), **rates}
+
+
 def say_first(text: str) -> None:
     """Write one line on stderr before what takes seconds, imports included."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    say(text)
 
 
 @contextmanager
 def reporting(stream: TextIO | None = None) -> Iterator["Reporter"]:
     """Yield whoever shows a run on ``stream``, by default stderr."""
     stream = stream or sys.stderr
-    reporter = TerminalReporter(stream) if stream.isatty() else LineReporter(stream)
+    draws = stream.isatty() and not logs_are_json()
+    reporter = TerminalReporter(stream) if draws else LineReporter(stream)
     try:
         yield reporter
     finally:
@@ -149,7 +161,7 @@ def reporting(stream: TextIO | None = None) -> Iterator["Reporter"]:
 @contextmanager
 def counting(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield what is told (done, in all): a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or logs_are_json():
         yield lambda *_: None
         return
     import click

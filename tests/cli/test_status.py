@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import subprocess
@@ -195,6 +196,69 @@ def test_watching_ends_when_nothing_is_missing() -> None:
     left, pauses = [2, 1, 0], []
     watch(lambda: [progress(left.pop(0))], pause=pauses.append)
     assert (left, len(pauses)) == ([], 2)
+
+
+def test_a_watcher_outlives_a_look_that_storage_fails_but_not_a_store_that_is_gone_for_good(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = EncodingProgress(column="latents", encoder="dct", fingerprint="ab", is_served=True,
+                    planned=4, encoded=4, quarantined=0, num_bytes=1,
+                    num_units_missing=0)  # fmt: skip
+    looks: list[object] = [[], OSError("no network"), OSError("no network"), [done]]
+
+    def say() -> list[EncodingProgress]:
+        found = looks.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found  # type: ignore[return-value]  # what is left are lists
+
+    pauses: list[float] = []
+    assert watch(say, pause=pauses.append) == [done]
+    assert capsys.readouterr().err.count("trying again: no network") == 2
+    looks[:] = [OSError("never there")]
+    with pytest.raises(OSError, match="never there"):
+        watch(say, pause=pauses.append)
+    looks[:] = [[], *[OSError("gone")] * 100]
+    with pytest.raises(OSError, match="gone"):
+        watch(say, pause=pauses.append)
+
+
+def test_a_long_look_is_not_begun_anew_at_once() -> None:
+    now, pauses, left = [0.0], [], [None, None]
+
+    def say() -> list[EncodingProgress]:
+        now[0] += 30.0
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(say, pause=pauses.append, clock=lambda: now[0])
+    assert pauses == [pytest.approx(120.0)] * 2
+
+
+def test_a_watcher_reads_each_commit_once_and_prints_one_line_of_json_a_look(
+    cli: Cli, drawn_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = _planned_only(drawn_store, tmp_path)
+    record, read = pin_encoding(store), []
+    left = list(store.units(record))
+    encode_unit(store, record, left.pop())
+
+    def pause(_seconds: float) -> None:  # another machine goes on meanwhile
+        encode_unit(store, record, left.pop())
+
+    real = Store.read_commit
+    monkeypatch.setattr(Store, "read_commit", lambda *a: read.append(a[1].name) or real(*a))
+    monkeypatch.setitem(watch.__kwdefaults__, "pause", pause)
+    done = cli("status", store.folder.url, "--watch", "--json")
+    assert done.code == 0, done.err
+    encoded = [json.loads(line)["columns"]["latents"]["missing"] for line in done.out.splitlines()]
+    assert encoded == sorted(encoded, reverse=True)
+    assert len(encoded) > 1
+    assert encoded[-1] == 0
+    assert len(read) == len(set(read)) == len(store.units(record))
 
 
 def test_the_quarantine_is_known_before_the_first_snapshot(

@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from latentcache.runner import RunTimes
 from latentcache.runner.run_progress import RunProgress
 from latentcache.terminal import LineReporter, TerminalReporter, facts_of, reporting
 
@@ -14,7 +15,7 @@ def progress(done: int, stage: str = "encode", **changes: object) -> RunProgress
         "quarantined": 2,
         "source_bytes": 10_000_000,
         "elapsed_s": 5.0,
-        "encoder_busy_share": 0.93,
+        "times": RunTimes(shares={"encode": 0.93}),
         "decode_queue": 4,
         "num_actors": 2,
     }

@@ -113,8 +113,8 @@ def _lines(each: EncodingProgress, now_s: float) -> Iterator[str]:
         since = f"; {count_text(each.missing, 'sample')} came since" if each.missing else ""
         yield (
             f"{each.column} ({each.encoder}, {each.fingerprint[:12]}): another encoding took its "
-            f"place, runs that began with it read on{since}; when none does: gc --free "
-            f"{each.column}/{each.fingerprint[:12]} --delete"
+            f"place, runs that began with it read on{since}; when none does: "
+            f"latentcache gc STORE --free {each.column}/{each.fingerprint[:12]} --delete"
         )
         return
     if not each.missing:

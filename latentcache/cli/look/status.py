@@ -1,6 +1,8 @@
 """``latentcache status``: what is planned, encoded, quarantined and missing."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +15,7 @@ from latentcache.cli.results import DAMAGED
 from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
-    from latentcache.store import EncodingProgress, Store
+    from latentcache.store import Commit, EncodingProgress, Generation, Store
 
 
 @click.command(short_help="What is planned, encoded, quarantined, missing.")
@@ -61,40 +63,77 @@ def status(
     elif quarantined:
         print_quarantine(read_quarantine(opened, snapshot, column), as_json=as_json)
     elif context.meta["watch"]:
-        watch(lambda: _print_status(opened, snapshot, column, as_json=as_json))
-    elif any(each.damage for each in _print_status(opened, snapshot, column, as_json=as_json)):
+        seen: dict[str, Commit] = {}
+        look = partial(_read_status, opened, snapshot, column, seen)
+        _leave_if_damaged(
+            context, watch(lambda: _print_status(look(), as_json=as_json, indent=None))
+        )
+    else:
+        look = partial(_read_status, opened, snapshot, column)
+        _leave_if_damaged(context, _print_status(look(), as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """One look at a store."""
+
+    encodings: "list[EncodingProgress]"
+    planned: int
+    shown: int | None
+    numbers: list[int]
+    generations: "list[Generation]"
+
+
+def _leave_if_damaged(context: click.Context, encodings: "Sequence[EncodingProgress]") -> None:
+    if any(each.damage for each in encodings):
         context.exit(DAMAGED)
 
 
-def _print_status(
-    store: "Store", number: int | None, column: str | None, *, as_json: bool
-) -> "list[EncodingProgress]":
-    """Print how far a store is and return the encodings."""
-    from latentcache.cli.look.progress_lines import print_progress
+def _read_status(
+    store: "Store",
+    number: int | None,
+    column: str | None,
+    seen: "dict[str, Commit] | None" = None,
+) -> _Status:
+    """Return how far a store is; everything is read before a line is printed."""
     from latentcache.store import num_planned, read_progress
 
     numbers, generations = store.snapshots(), store.generations()
     snapshot = store.snapshot(number) if numbers or number is not None else None
-    encodings = [_with_stale(store, each) for each in read_progress(store, snapshot, column)]
-    planned = num_planned(store)
-    shown = snapshot.number if snapshot else None
+    found = read_progress(store, snapshot, column, seen)
+    return _Status(
+        encodings=[_with_stale(store, each) for each in found],
+        planned=num_planned(store),
+        shown=snapshot.number if snapshot else None,
+        numbers=numbers,
+        generations=generations,
+    )
+
+
+def _print_status(
+    status: _Status, *, as_json: bool, indent: int | None = 2
+) -> "list[EncodingProgress]":
+    """Print how far a store is and return the encodings."""
+    from latentcache.cli.look.progress_lines import print_progress
+
+    encodings, generations, shown = status.encodings, status.generations, status.shown
     if as_json:
-        found = _status_json(encodings, planned, shown, numbers)
+        found = _status_json(encodings, status.planned, shown, status.numbers)
         if generations:
             found["corpus"] = corpus_json(joined_totals([each.totals for each in generations]))
-        print_json(found)
+        print_json(found, indent=indent)
         return encodings
     if not generations:
         click.echo("nothing is planned yet; run latentcache build or plan")
         return encodings
-    click.echo(f"planned: {count_text(planned, 'sample')}")
+    click.echo(f"planned: {count_text(status.planned, 'sample')}")
     for generation in generations:
         of = f"generation {generation.number}: " if len(generations) > 1 else ""
         print_corpus(generation.totals, generation.num_rows, of=of)
     if shown is None:
         click.echo("snapshot: none yet")
     else:
-        others = [str(each) for each in numbers if each != shown]
+        others = [str(each) for each in status.numbers if each != shown]
         also = f" (also {', '.join(others)})" if others else ""
         click.echo(f"snapshot: {shown}{also}")
     print_progress(encodings)

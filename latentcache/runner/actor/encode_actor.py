@@ -45,6 +45,7 @@ from latentcache.runner.messages.actor_setup import (
     EncoderDescription,
 )
 from latentcache.runner.messages.calls import ActorCalls
+from latentcache.runner.messages.stage_times import DECODE, ActorTimes
 from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
 from latentcache.runner.roles.role_buckets import role_buckets
 from latentcache.runner.roles.role_rows import role_rows
@@ -54,7 +55,7 @@ from latentcache.runner.text.text_source import text_identity
 from latentcache.runner.units.unit_rows import UnitRows
 from latentcache.runner.units.unit_run import UnitRun
 from latentcache.runner.units.unit_tools import UnitTools
-from latentcache.storage import Folder
+from latentcache.storage import Folder, num_retries
 from latentcache.store import EncodingRecord, Store
 from latentcache.store.units import remove_dead_scratch
 
@@ -215,6 +216,7 @@ class EncodeWorker:
             self._store = Store.open(self._setup.store_url)
             self._tools = self._make_tools(record)
             self._take_scratch()
+            self._encoder.stages.restart()
         except LatentCacheError as error:
             self._begin_error = error
         finally:
@@ -231,6 +233,10 @@ class EncodeWorker:
         self._begun.wait()
         if self._begin_error is not None:
             raise self._begin_error
+        with self._encoder.stages.during(DECODE):
+            return self._run_unit(order)
+
+    def _run_unit(self, order: UnitOrder) -> UnitOutcome:
         table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
         if self._is_of_text:
             generation = self._store.generations()[order.unit.generation]
@@ -253,18 +259,18 @@ class EncodeWorker:
 
     def progress(self) -> ActorProgress:
         """Return the running totals."""
-        counters = self._counters
+        counters, has_begun = self._counters, self._begun.is_set() and self._begin_error is None
         return ActorProgress(
             rows_worked=counters.rows_worked,
             rows_taken_up=counters.rows_taken_up,
             rows_kept=sum(list(counters.kept.values())),
             under_way=sum(list(counters.under_way.values())),
             source_bytes=counters.source_bytes,
-            encode_busy_s=self._encoder.busy_s if self._begun.is_set() else 0.0,
             decode_busy_s=counters.decode_busy_s,
             tasks_pending=counters.tasks_pending,
             budget_used_bytes=self._budget.used_bytes,
-            batch_age_s=self._encoder.batch_age_s if self._begun.is_set() else 0.0,
+            batch_age_s=self._encoder.batch_age_s if has_begun else 0.0,
+            times=self._encoder.stages.times(num_retries()) if has_begun else ActorTimes(),
         )
 
     def cancel(self) -> None:

@@ -21,6 +21,7 @@ from latentcache.runner.decode.decode_tasks import MAX_TASK_BYTES, DecodeOrder, 
 from latentcache.runner.decode.pixel_stream import POLL_S, PixelStream
 from latentcache.runner.messages.calls import Calls, NotDoneError, WorkerLostError
 from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.stage_times import StageClock
 from latentcache.runner.messages.unit_orders import UnitCounters
 
 _GROUPS_AHEAD = 2
@@ -64,6 +65,7 @@ class ClipFrames:
         budget: ByteBudget,
         cancelled: threading.Event,
         counters: UnitCounters,
+        stages: StageClock,
     ) -> None:
         """Prepare.
 
@@ -73,10 +75,11 @@ class ClipFrames:
             budget: Of the actor.
             cancelled: Set when the run is stopped.
             counters: Counted into.
+            stages: Too.
         """
         (self._row,) = order.rows
         self._order, self._budget, self._cancelled = order, budget, cancelled
-        self._calls, self._counters = calls, counters
+        self._calls, self._counters, self._stages = calls, counters, stages
         self._size = frames_per_group(order.bucket)
         self.source_digest = b""
 
@@ -103,6 +106,7 @@ class ClipFrames:
         for decoded in stream:
             self._counters.source_bytes += decoded.source_bytes
             self._counters.decode_busy_s += decoded.busy_s
+            self._stages.retried(decoded.storage_retries)
             self.source_digest = decoded.source_digests.get(self._row.row, b"")
             if decoded.rejects:
                 raise ClipRejectedError(decoded.rejects[self._row.row])
@@ -131,6 +135,7 @@ class ClipFrames:
     def _frames_of(self, group: FrameGroup) -> Pixels:
         self._counters.source_bytes += group.source_bytes
         self._counters.decode_busy_s += group.busy_s
+        self._stages.retried(group.storage_retries)
         self.source_digest = group.source_digest
         if group.reject is not None:
             raise ClipRejectedError(group.reject)

@@ -25,6 +25,7 @@ from latentcache.runner.decode.pixel_stream import KILLS_ITS_READER, MAX_REPEATS
 from latentcache.runner.forward.batch_encoder import NON_FINITE, failed
 from latentcache.runner.forward.stored_batch import float32_of
 from latentcache.runner.messages.run_errors import EncoderOutOfMemoryError
+from latentcache.runner.messages.stage_times import WRITE
 from latentcache.runner.messages.unit_orders import (
     DEATHS_ALONE,
     KILLS_ITS_ENCODER,
@@ -56,7 +57,7 @@ class ClipRun:
         self._input = tools.pixels.transform.input
         self._bucket = encoded_bucket(order.unit.bucket, self._input)
         self._statistics = self._empty_statistics()
-        self._tally = UnitTally(tools.counters, order)
+        self._tally = UnitTally(tools, order)
         self._frames = self._new_frames()
 
     def run(self) -> UnitOutcome:
@@ -146,12 +147,13 @@ class ClipRun:
             while pending:
                 self._keep(pending.popleft(), latents)
             self._tools.check_cancelled()
-            writer.add(
-                self._row.row,
-                self._row.key,
-                latents.tensors(),
-                source_digest=self._frames.source_digest,
-            )
+            with self._tools.stages.during(WRITE):
+                writer.add(
+                    self._row.row,
+                    self._row.key,
+                    latents.tensors(),
+                    source_digest=self._frames.source_digest,
+                )
             self._tally.worked(1)
             self._tally.encoded(1)
 
@@ -179,12 +181,13 @@ class ClipRun:
         piece = self._tools.wait(future)
         if piece is None:
             return
-        latents.add(piece)
-        self._statistics.add(
-            {name: float32_of(values) for name, values in piece.fields.items()},
-            posterior_logvar=None if piece.logvar is None else piece.logvar.numpy(),
-            is_continued=piece.start > 0,
-        )
+        with self._tools.stages.during(WRITE):
+            latents.add(piece)
+            self._statistics.add(
+                {name: float32_of(values) for name, values in piece.fields.items()},
+                posterior_logvar=None if piece.logvar is None else piece.logvar.numpy(),
+                is_continued=piece.start > 0,
+            )
         self._tally.share(latents.share)
 
     def _encoding(self, *, is_float32: bool) -> ClipEncoding:
@@ -208,4 +211,5 @@ class ClipRun:
             budget=tools.budget,
             cancelled=tools.cancelled,
             counters=tools.counters,
+            stages=tools.stages,
         )

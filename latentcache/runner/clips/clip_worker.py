@@ -19,6 +19,7 @@ from latentcache.core.rejects import Reject
 from latentcache.decode import ClipReader, classify, derive, extend_time_limit, time_limit
 from latentcache.plan import open_source
 from latentcache.runner.decode.decode_tasks import READ_TIME_LIMITS, DecodeOrder, Pixels
+from latentcache.storage import num_retries
 
 GROUP_BYTES = 16 * 2**20
 """Of decoded pixels in one group: large beside what a call costs, small beside the budget."""
@@ -43,6 +44,7 @@ class FrameGroup:
         source_digest: blake2b-128 of the file's bytes; empty if they could not be read.
         source_bytes: Read for this answer.
         busy_s: Seconds it took.
+        storage_retries: Storage operations that were tried again meanwhile.
     """
 
     frames_THWC: Pixels | None = None
@@ -50,6 +52,7 @@ class FrameGroup:
     source_digest: bytes = b""
     source_bytes: int = 0
     busy_s: float = 0.0
+    storage_retries: int = 0
 
 
 class ClipWorker:
@@ -74,7 +77,7 @@ class ClipWorker:
         Raises:
             StoreError: This machine's libraries make other pixels than the run's.
         """
-        started_s = time.perf_counter()
+        started_s, retries_before = time.perf_counter(), num_retries()
         is_first = not self._digest
         if is_first:
             self._order.settings.transform.check_libraries()
@@ -93,6 +96,7 @@ class ClipWorker:
             source_digest=self._digest,
             source_bytes=self._size_bytes if is_first else 0,
             busy_s=time.perf_counter() - started_s,
+            storage_retries=num_retries() - retries_before,
         )
 
     def _iter_groups(self) -> Iterator[Pixels]:

@@ -35,7 +35,7 @@ from latentcache.decode import (
     time_limit,
 )
 from latentcache.plan import open_source, read_sources
-from latentcache.storage import Folder
+from latentcache.storage import Folder, num_retries
 from latentcache.store.format import SOURCE_DIGEST_BYTES
 
 Pixels = npt.NDArray[np.uint8]
@@ -122,6 +122,7 @@ class DecodedRows:
         source_digests: blake2b-128 of each row's bytes; empty if they could not be read.
         source_bytes: Read in all.
         busy_s: Seconds the task ran.
+        storage_retries: Storage operations that were tried again meanwhile.
     """
 
     rows: tuple[int, ...]
@@ -130,6 +131,7 @@ class DecodedRows:
     source_digests: dict[int, bytes] = field(default_factory=dict)
     source_bytes: int = 0
     busy_s: float = 0.0
+    storage_retries: int = 0
 
 
 def rows_per_task(bucket: Bucket) -> int:
@@ -148,7 +150,7 @@ def decode_rows(order: DecodeOrder) -> DecodedRows:
 
 
 def _decode_rows(order: DecodeOrder) -> DecodedRows:
-    started = time.perf_counter()
+    started, retries_before = time.perf_counter(), num_retries()
     bucket = order.bucket
     shape = (len(order.rows), bucket.num_frames, bucket.height_px, bucket.width_px, 3)
     decoded = DecodedRows(
@@ -164,7 +166,12 @@ def _decode_rows(order: DecodeOrder) -> DecodedRows:
             decoded.pixels_NTHWC[place] = MID_GREY
         else:
             derive(decoded.pixels_NTHWC[place], order.settings.transform.input)
-    return replace(decoded, source_bytes=num_bytes, busy_s=time.perf_counter() - started)
+    return replace(
+        decoded,
+        source_bytes=num_bytes,
+        busy_s=time.perf_counter() - started,
+        storage_retries=num_retries() - retries_before,
+    )
 
 
 def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:

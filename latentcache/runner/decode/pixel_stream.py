@@ -138,6 +138,7 @@ class PixelStream:
             pixels_NTHWC=np.concatenate([piece.pixels_NTHWC for piece in pieces]),
             source_bytes=sum(piece.source_bytes for piece in pieces),
             busy_s=sum(piece.busy_s for piece in pieces),
+            storage_retries=sum(piece.storage_retries for piece in pieces),
         )
         for piece in pieces:
             merged.rejects.update(piece.rejects)

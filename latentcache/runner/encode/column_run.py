@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from latentcache.core.counts import count_text
 from latentcache.core.errors import EncoderError, RunError, StoreError
 from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId
@@ -32,6 +33,7 @@ from latentcache.runner.encode.served import asked_figures, check_replaces, same
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.messages.actor_setup import ActorSetup
 from latentcache.runner.messages.calls import ClusterFacts, Workers
+from latentcache.runner.messages.run_times import RunTimes
 from latentcache.runner.messages.unit_orders import UnitOrder
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
@@ -134,7 +136,7 @@ class _ColumnRun:
         self._side = side_column(store, request)
         self._base = max(store.snapshots(), default=0)
         self._done = DispatchResult()
-        self._elapsed_s = 0.0
+        self._elapsed_s, self._times = 0.0, RunTimes()
         self._num_retired = 0
         self._published: Published | None = None
         self._num_actors = len(pool.actors)
@@ -178,7 +180,7 @@ class _ColumnRun:
             if not broken:
                 raise
         self._reporter.message(
-            f"{record.column}: {len(broken)} units have lost their files and are encoded again"
+            f"{record.column}: {count_text(len(broken), 'unit')} lost files, to be encoded again"
         )
         orders = _orders(self._store, record, self._generations, self._request, broken=broken)
         self._encode(record, self._placed(record, orders))
@@ -222,6 +224,7 @@ class _ColumnRun:
         done = dispatcher.run(orders, can_split=self._is_kept_for_all())
         self._done.merge(done)
         self._elapsed_s += dispatcher.elapsed_s
+        self._times = dispatcher.times  # of all that this pool has done
         if done.kept_units:
             raise RunError(
                 f"units must not lose samples when they are encoded again, got {done.kept_units} "
@@ -260,6 +263,7 @@ class _ColumnRun:
             newly_retired=self._num_retired,
             elapsed_s=self._elapsed_s,
             num_actors=self._num_actors,
+            times=self._times,
             limit_sentence=final_limit_sentence(self._store, snapshot.number, request),
         )
 
@@ -355,12 +359,14 @@ def _announce(
 ) -> None:
     num_rows = sum(order.unit.num_rows for order in orders)
     name = record.spec["name"]
+    units = count_text(num_units, "unit")
     if not orders:
-        reporter.message(f"{record.column}: all {num_units} units are encoded with {name} already")
+        reporter.message(f"{record.column}: {units} encoded with {name} already")
     elif len(orders) < num_units:
         reporter.message(
-            f"{record.column}: {len(orders)} of {num_units} units to do ({num_rows} samples); "
-            "the others are there"
+            f"{record.column}: {len(orders):,} of {units} to do, "
+            f"{count_text(num_rows, 'sample')}; the others are there"
         )
     else:
-        reporter.message(f"{record.column}: {num_rows} samples in {num_units} units with {name}")
+        samples = count_text(num_rows, "sample")
+        reporter.message(f"{record.column}: {samples} in {units} with {name}")

@@ -22,6 +22,7 @@ from latentcache.runner.kept.pieces import num_rows, split_last_units
 from latentcache.runner.messages.actor_setup import ActorProgress
 from latentcache.runner.messages.calls import Ref, WorkerLostError
 from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.messages.run_times import RunTimes
 from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
 from latentcache.runner.run_progress import Reporter, encode_progress
 from latentcache.store import EncodingRecord, Store
@@ -39,6 +40,7 @@ class Dispatcher:
 
     Attributes:
         elapsed_s: From the first unit given out to the last one done.
+        times: Where its encoders' time went, once it is done.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class Dispatcher:
         self._reporter = reporter
         self._queue: deque[UnitOrder] = deque()
         self._result = DispatchResult()
-        self._deaths = 0
+        self._deaths = self._all_deaths = 0
         self.elapsed_s = 0.0
+        self.times = RunTimes()
         self._out_of_memory: Counter[UnitId] = Counter()
 
     def run(self, orders: list[UnitOrder], *, can_split: bool) -> DispatchResult:
@@ -110,6 +113,7 @@ class Dispatcher:
                 listed_s = time.monotonic()
                 self._drop_committed()
         answers = self._pool.final_progress()
+        self.times = RunTimes.of(answers)
         self._report(total, answers)
         if num_taken_up := sum(each.rows_taken_up for each in answers):
             self._reporter.message(
@@ -126,6 +130,8 @@ class Dispatcher:
             elapsed_s=self.elapsed_s,
             num_safe=done.num_encoded + done.num_quarantined + self._kept_rows.total(),
             num_quarantined=done.num_quarantined,
+            column=self._record.column,
+            num_deaths=self._all_deaths,
         )
         self._reporter.update(progress)
 
@@ -224,6 +230,7 @@ class Dispatcher:
         failed: tuple[UnitOrder, ...] = (),
     ) -> None:
         self._deaths += 1
+        self._all_deaths += 1
         if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
             raise RunError(
                 f"encode actors must live, got {self._deaths} deaths in a row without a unit "

@@ -1,8 +1,9 @@
 """What a run of one column left behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from latentcache.runner.messages.run_times import RunTimes
 from latentcache.store import ColumnView
 
 
@@ -19,6 +20,7 @@ class EncodeResult:
         newly_encoded: By this run.
         newly_quarantined: By this run.
         newly_retired: Samples that this run took out of the plan, as their file was replaced.
+        times: Where its encoders' time went.
         elapsed_s: From the first unit given out to the last one done.
         limit_sentence: Why the quarantine limit is passed; "" if it is not.
     """
@@ -40,6 +42,7 @@ class EncodeResult:
     limit_sentence: str = ""
     newly_retired: int = 0
     absent: int = 0
+    times: RunTimes = field(default_factory=RunTimes)
 
     @classmethod
     def from_view(cls, view: ColumnView, *, snapshot: int, **of_run: Any) -> "EncodeResult":

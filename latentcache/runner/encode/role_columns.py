@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from latentcache.core.counts import count_text
 from latentcache.core.roles import role_of_annotation
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.text_columns import TextColumn
@@ -38,8 +39,9 @@ class RoleColumn:
             num_rows = sum(map(len, stale.values()))
             role = role_of_annotation(self.table.name)
             reporter.message(
-                f"{record.column}: {num_rows:,} samples have another {role} than was encoded; "
-                f"their {len(stale)} units are encoded again"
+                f"{record.column}: {count_text(num_rows, 'sample')} "
+                f"{'has' if num_rows == 1 else 'have'} another {role} than was encoded; "
+                f"{count_text(len(stale), 'unit')} to be encoded again"
             )
         return frozenset(stale)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from latentcache.core.counts import count_text
 from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId
@@ -50,8 +51,10 @@ class TextColumn:
         if stale:
             num_rows = sum(map(len, stale.values()))
             reporter.message(
-                f"{record.column}: {num_rows:,} samples have another {self.source.name} than was "
-                f"encoded; they are encoded again, the others of their {len(stale)} units are kept"
+                f"{record.column}: {count_text(num_rows, 'sample')} "
+                f"{'has' if num_rows == 1 else 'have'} another {self.source.name} than was "
+                f"encoded and will be encoded again, the rest of "
+                f"{count_text(len(stale), 'unit')} is kept"
             )
         return frozenset(stale)
 

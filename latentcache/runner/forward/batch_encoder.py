@@ -44,6 +44,7 @@ from latentcache.runner.forward.encoded_rows import (
 )
 from latentcache.runner.forward.fed_batch import FedBatch
 from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
+from latentcache.runner.messages.stage_times import ENCODE, StageClock
 
 Note = Callable[[bool], None]
 ResultT = TypeVar("ResultT")
@@ -142,6 +143,7 @@ class BatchEncoder:
 
     Attributes:
         busy_s: Seconds spent encoding so far.
+        stages: Where the time of its actor goes.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class BatchEncoder:
         check_can_feed(self.encoder.spec, asked)
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
+        self.stages = StageClock()
         self._batch_started_s: float | None = None
         self._broken = ""
         self._fp32_encoder: Encoder | None = None
@@ -229,7 +232,7 @@ class BatchEncoder:
             note(True)
         started_s = self._batch_started_s = time.monotonic()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.stages.during(ENCODE):
                 result = work()
             if note is not None:
                 note(False)

@@ -1,10 +1,11 @@
 """What driver and encode actors tell each other, as plain values; imports no torch and no Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentcache.core.fields import Field
 from latentcache.decode import ImageLimits
+from latentcache.runner.messages.stage_times import ActorTimes
 from latentcache.runner.run_options import EncodeOptions
 
 MAX_UNIT_THREADS = 8
@@ -82,6 +83,7 @@ class ActorProgress:
         rows_taken_up: Rows that were found encoded by somebody who was stopped.
         rows_kept: Of open units, what a kill would not cost.
         under_way: Of open units, what it would; of long clips the shares that are encoded.
+        times: Where its time went.
     """
 
     rows_worked: int
@@ -89,8 +91,8 @@ class ActorProgress:
     rows_kept: int
     under_way: float
     source_bytes: int
-    encode_busy_s: float
     decode_busy_s: float
     tasks_pending: int
     budget_used_bytes: int
     batch_age_s: float
+    times: ActorTimes = field(default_factory=ActorTimes)

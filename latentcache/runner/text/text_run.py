@@ -17,6 +17,7 @@ from latentcache.core.rejects import RETIRED_ROW, Reject
 from latentcache.runner.forward.encoded_rows import EncodedBatch
 from latentcache.runner.forward.stored_batch import float32_of, row_payloads
 from latentcache.runner.kept.batch_log import KeptBatch
+from latentcache.runner.messages.stage_times import WRITE
 from latentcache.runner.messages.unit_orders import (
     DEATHS_ALONE,
     KILLS_ITS_ENCODER,
@@ -70,7 +71,7 @@ class TextRun:
         self._size = tools.record.batch_size(order.unit.bucket)
         self._old = KeptRows(tools.store, tools.record, order, self._texts)
         self._statistics = tools.statistics(order.unit.bucket)
-        self._tally = UnitTally(tools.counters, order)
+        self._tally = UnitTally(tools, order)
         self._log = tools.log(order)
         self._results: dict[str, Fields | Reject] = {}
         self._measured: list[Fields] = []
@@ -183,6 +184,10 @@ class TextRun:
 
     def _receive(self, group: _Group, future: "Future[EncodedBatch]", writer: UnitWriter) -> None:
         encoded = self._tools.wait(future)
+        with self._tools.stages.during(WRITE):
+            self._keep(group, encoded, writer)
+
+    def _keep(self, group: _Group, encoded: EncodedBatch, writer: UnitWriter) -> None:
         kept = KeptBatch(
             index=group.index,
             positions=encoded.positions,

@@ -23,6 +23,7 @@ from latentcache.runner.forward.encoded_rows import EncodedBatch, Rows
 from latentcache.runner.forward.stored_batch import float32_of, row_payloads
 from latentcache.runner.kept.batch_log import KeptBatch
 from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.stage_times import WRITE
 from latentcache.runner.messages.unit_orders import (
     DEATHS_ALONE,
     KILLS_ITS_ENCODER,
@@ -58,7 +59,7 @@ class UnitRun:
         self._cut = rows.batches(self._sizes)
         self._written = RowOrder(rows.numbers)
         self._statistics = tools.statistics(order.unit.bucket)
-        self._tally = UnitTally(tools.counters, order)
+        self._tally = UnitTally(tools, order)
         self._log = tools.log(order, cut=rows.cut if order.annotation else "")
         self._kept: dict[int, KeptBatch] = {}
 
@@ -177,6 +178,7 @@ class UnitRun:
         counters = self._tools.counters
         counters.source_bytes += decoded.source_bytes
         counters.decode_busy_s += decoded.busy_s
+        self._tools.stages.retried(decoded.storage_retries)
         counters.tasks_pending = stream.num_pending
 
     def _submit(self, batch: UnitBatch, pixels_BTHWC: npt.NDArray[np.uint8]) -> None:
@@ -224,6 +226,10 @@ class UnitRun:
         """Write a finished batch in row order and add it to the statistics."""
         assert batch.future is not None
         encoded = self._tools.wait(batch.future)
+        with self._tools.stages.during(WRITE):
+            self._take(batch, encoded, writer)
+
+    def _take(self, batch: UnitBatch, encoded: EncodedBatch, writer: UnitWriter) -> None:
         keepable = self._keepable(batch, encoded)
         is_new = batch.index not in self._kept
         if self._order.batches is None:

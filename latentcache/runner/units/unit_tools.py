@@ -1,6 +1,7 @@
 """What an actor has to do its units with, and how it counts what became of them."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import DecodeSettings
 from latentcache.runner.kept.batch_log import BatchLog
 from latentcache.runner.messages.run_errors import UnitCancelledError
+from latentcache.runner.messages.stage_times import COMMIT, StageClock
 from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
 from latentcache.stats import UnitStatistics, unit_statistics
 from latentcache.storage import Folder
@@ -61,6 +63,11 @@ class UnitTools:
         """How pixels are made."""
         assert self.settings is not None, "a column of texts asks for no pixels"
         return self.settings
+
+    @property
+    def stages(self) -> StageClock:
+        """Where the actor's time goes."""
+        return self.encoder.stages
 
     def log(self, order: UnitOrder, *, cut: str = "") -> BatchLog:
         """Return the kept batches of the unit of ``order``.
@@ -117,13 +124,14 @@ class UnitTools:
         Raises:
             UnitCancelledError: The run was stopped meanwhile.
         """
-        while True:
-            self.check_cancelled()
-            try:
-                return future.result(timeout=0.2)
-            except TimeoutError:
-                if future.done():
-                    raise
+        with self.stages.waiting_for_encoder():
+            while True:
+                self.check_cancelled()
+                try:
+                    return future.result(timeout=0.2)
+                except TimeoutError:
+                    if future.done():
+                        raise
 
     def noting(self, unit: UnitRange, place: str) -> Callable[[bool], None]:
         """Return what the encode thread calls before (True) and after (False) ``place``."""
@@ -133,8 +141,8 @@ class UnitTools:
 class UnitTally:
     """What became of the rows of one unit, counted for its outcome and for the run's progress."""
 
-    def __init__(self, counters: UnitCounters, order: UnitOrder) -> None:
-        self._counters, self._order = counters, order
+    def __init__(self, tools: UnitTools, order: UnitOrder) -> None:
+        self._counters, self._stages, self._order = tools.counters, tools.stages, order
         self._name = f"{order.unit.unit} {order.batches or ''}"
         # Its pieces are counted as kept already, where they were made.
         self._is_shown = not order.is_joining
@@ -191,7 +199,11 @@ class UnitTally:
         """Commit the unit, unless it holds fewer samples than what it should replace."""
         is_enough = self.num_present >= self._order.min_present
         if is_enough:
-            writer.finish(statistics.arrays())
+            with self._stages.during(COMMIT):
+                started_s = time.monotonic()
+                commit = writer.finish(statistics.arrays())
+            num_bytes = commit.tar.size_bytes if commit.tar else 0
+            self._stages.committed(time.monotonic() - started_s, num_bytes)
         return self.outcome(is_committed=is_enough, num_cut=num_cut)
 
     def outcome(self, *, is_committed: bool, num_cut: int = 0) -> UnitOutcome:

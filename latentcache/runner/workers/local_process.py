@@ -7,6 +7,7 @@ kernel closes the driver's ends of all sockets, however it died.
 """
 
 import importlib
+import logging
 import os
 import pickle
 import signal
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcache.core.errors import RunError
+from latentcache.core.log_lines import log_to_stderr, logs_are_json
 from latentcache.runner.messages.actor_setup import MAX_UNIT_THREADS, ActorSetup
 from latentcache.runner.messages.calls import NotDoneError, WorkerLostError
 
@@ -78,6 +80,8 @@ def _run_child(descriptor: int) -> None:
 
 
 def _serve(connection: Connection) -> None:
+    if logs_are_json():
+        log_to_stderr(logging.WARNING)
     first = connection.recv()
     _be_called("lc-call" if first is None else "lc-encode")
     if first is None:
@@ -227,5 +231,6 @@ def answer_of(ref: "Future[bytes]", timeout_s: float | None) -> Any:
     except TimeoutError:
         if not ref.done():
             raise NotDoneError from None
-        raise
+        # What the call raised, or the answer, if it came between the wait's end and this look.
+        reply = ref.result()
     return answer_in(reply)
