@@ -4,7 +4,7 @@ from latentcache.storage.ahead import map_ahead
 from latentcache.storage.exclusive import CreateIfAbsentSupport
 from latentcache.storage.folder import Folder
 from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
-from latentcache.storage.retry import RetryPolicy
+from latentcache.storage.retry import RetryPolicy, num_retries
 from latentcache.storage.span import FileSpan, ObjectSpan, Progress
 from latentcache.storage.storage_errors import StorageError
 
@@ -19,4 +19,5 @@ __all__ = [
     "RetryPolicy",
     "StorageError",
     "map_ahead",
+    "num_retries",
 ]

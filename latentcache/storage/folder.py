@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 from urllib.parse import unquote
 
 from latentcache.core.errors import ConfigError
@@ -25,6 +25,7 @@ from latentcache.storage.exclusive import (
 )
 from latentcache.storage.local import LocalBackend
 from latentcache.storage.objects import TEMPORARY_PREFIX, Backend, ObjectInfo, checked_name
+from latentcache.storage.retried_file import RetriedFile
 from latentcache.storage.retry import DEFAULT_POLICY, RetryPolicy, with_retries
 from latentcache.storage.storage_errors import backend_errors, read_failure, write_failure
 from latentcache.storage.waiting import told_when_slow
@@ -99,9 +100,12 @@ class Folder:
         return self._reading(lambda backend: backend.read(name, start, end), name)
 
     def open_read(self, name: str) -> BinaryIO:
-        """Return a seekable file over one object."""
+        """Return a seekable file over one object; its reads are retried as others are."""
         checked_name(name)
-        return self._reading(lambda backend: backend.open_read(name), name)
+        file = self._reading(lambda backend: backend.open_read(name), name)
+        if self.is_local:
+            return file
+        return cast(BinaryIO, RetriedFile(file, lambda read: self._reading(lambda _: read(), name)))
 
     def list(self, prefix: str = "", *, with_temporary: bool = False) -> Iterator[ObjectInfo]:
         """Yield all objects below the folder ``prefix``, in no particular order, never cached.

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,26 @@ class RetryPolicy:
 DEFAULT_POLICY = RetryPolicy()
 
 
+class _Count:
+    """How many operations of this process were tried again."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        with self._lock:
+            self.value += 1
+
+
+_retries = _Count()
+
+
+def num_retries() -> int:
+    """Return how many operations of this process were tried again so far."""
+    return _retries.value
+
+
 def with_retries(operation: Callable[[], ResultT], *, policy: RetryPolicy, what: str) -> ResultT:
     """Return what ``operation`` returns, trying again after transient failures.
 
@@ -68,6 +89,7 @@ def with_retries(operation: Callable[[], ResultT], *, policy: RetryPolicy, what:
                 or not is_transient(error)
             ):
                 raise
+            _retries.add()
             logger.warning("%s failed (%s), trying again", what, type(error).__name__)
             policy.wait(attempt)
     raise AssertionError("attempts must be at least 1")

@@ -97,9 +97,19 @@ def num_planned(store: Store) -> int:
 
 
 def read_progress(
-    store: Store, snapshot: Snapshot | None, column: str | None = None
+    store: Store,
+    snapshot: Snapshot | None,
+    column: str | None = None,
+    seen: dict[str, Commit] | None = None,
 ) -> list[EncodingProgress]:
     """Return every encoding's progress, by column, the one that is served first.
+
+    Args:
+        store: With a plan or without.
+        snapshot: That says what is served; None before the first.
+        column: Only this one; None for all.
+        seen: Commits that were read before, by name, which are not read again (they never
+            change); those that are read now are put there too.
 
     Raises:
         StoreError: ``column`` has no encoding; the columns that have are shown.
@@ -115,7 +125,7 @@ def read_progress(
     encodings = []
     for name in [column] if column else known:
         view = snapshot.columns.get(name) if snapshot else None
-        found = [_progress(store, plan, record, view) for record in store.encodings(name)]
+        found = [_progress(store, plan, record, view, seen) for record in store.encodings(name)]
         if any(each.is_served for each in found):
             serving = _serving(store, name) if len(found) > 1 else {}
             found = [_given_up(each, serving.get(each.fingerprint, ())) for each in found]
@@ -147,7 +157,11 @@ def _given_up(each: EncodingProgress, numbers: Sequence[int]) -> EncodingProgres
 
 
 def _progress(
-    store: Store, plan: PlanView, record: EncodingRecord, view: ColumnView | None
+    store: Store,
+    plan: PlanView,
+    record: EncodingRecord,
+    view: ColumnView | None,
+    seen: dict[str, Commit] | None,
 ) -> EncodingProgress:
     is_served = view is not None and view.record.fingerprint == record.fingerprint
     entry = view.entry if view is not None and is_served else None
@@ -160,7 +174,7 @@ def _progress(
     # What the snapshot has chosen is counted there, once for ever.
     commits = _valid_commits(store, record, plan.generations, [
         ref for unit, ref in sorted(best.items()) if unit not in known
-    ])  # fmt: skip
+    ], seen)  # fmt: skip
     rows = {ref.name: units[unit].num_rows for unit, ref in best.items()}
     older = plan.generations[: entry.num_generations] if entry else ()
     then = PlanView.read(store.folder, older)
@@ -201,12 +215,16 @@ def _valid_commits(
     record: EncodingRecord,
     generations: Sequence[Generation],
     refs: list[CommitRef],
+    seen: dict[str, Commit] | None = None,
 ) -> list[Commit]:
     """Return the commits that a publisher would take."""
+    seen = {} if seen is None else seen
+    new = [ref for ref in refs if ref.name not in seen]
+    seen.update(zip([ref.name for ref in new], map_ahead(store.read_commit, new), strict=True))
     digests = {each.number: each.digest for each in generations}
     return [
         commit
-        for commit in map_ahead(store.read_commit, refs)
+        for commit in (seen[ref.name] for ref in refs)
         if commit_mismatch(commit, record, digests.get(commit.generation, "")) is None
     ]
 

@@ -108,6 +108,8 @@ def collect_garbage(
         if info.modified_s > deadline_s
     ]
     dropped = {layout.encoding_folder(*names) for names in drop}
+    given_up = {*retired, *tombstones}
+    _check_whole(store.folder, [each for each in kept if each.number not in given_up])
     needed = _read_needed(store, kept, dropped, {info.name: info.size_bytes for info in listed})
     needed.superseded.update(_superseded_annotations(store, kept, needed.names))
     free = [info for info in listed if not needed.holds(info)]
@@ -125,6 +127,17 @@ def collect_garbage(
         waiting=tuple(info for info in free if info.modified_s > deadline_s),
         num_kept=len(listed) - len(free),
     )
+
+
+def _check_whole(folder: Folder, serving: Sequence[SnapshotRecord]) -> None:
+    for record in serving:
+        for entry in record.columns.values():
+            if folder.stat(entry.units.name) is None:
+                raise StoreError(
+                    f"snapshot must have its tables, got {record.number} without "
+                    f"{entry.units.name} ({folder.label}); restore it, or give the snapshot up "
+                    f"with --retire {record.number}, once a newer one serves"
+                )
 
 
 def _tombstones(listed: Sequence[ObjectInfo]) -> dict[int, ObjectInfo]:
@@ -299,7 +312,9 @@ def _need_snapshot(
         needed.names.update(text.fields.name for text in entry.texts)
         writes = needed.writes.setdefault(encoding, set())
         revs = served.setdefault(encoding, {})
-        for unit in read_units(folder, entry.units):
+        # Of a snapshot that is given up the table may be lost: it serves nothing then.
+        lost = folder.stat(entry.units.name) is None
+        for unit in () if lost else read_units(folder, entry.units):
             writes.add(UnitObject(unit.unit.unit, unit.rev, unit.write_id))
             revs[unit.unit.unit] = max(unit.rev, revs.get(unit.unit.unit, -1))
 

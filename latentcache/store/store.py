@@ -166,7 +166,7 @@ class Store:
         Raises:
             StoreError: Another run planned this generation meanwhile, and otherwise.
         """
-        from latentcache.store.rows.plan_draft import write_tables  # noqa: PLC0415  loads pyarrow
+        from latentcache.store.rows.plan_draft import write_draft  # noqa: PLC0415  loads pyarrow
 
         before = self.generations()
         number = len(before)
@@ -178,12 +178,10 @@ class Store:
                 "it again"
             )
         parent = before[-1].digest if before else None
-        ours = write_tables(self.folder, draft, number=number, parent=parent)
-        for annotation, tables in draft.annotations.items():
-            annotations.write_annotations(self.folder, ours, annotation, tables)
-        name = object_names.plan_name(number)
-        if self.folder.create_if_absent(name, ours.to_bytes(), write_id=ours.write_id):
+        ours, is_there = write_draft(self.folder, draft, number=number, parent=parent)
+        if is_there:
             return ours
+        name = object_names.plan_name(number)
         theirs = Generation.parse(self.folder.read(name), where=name)
         if _content(theirs) == _content(ours):
             return theirs

@@ -195,6 +195,9 @@ def _check_alignment(
     try:
         planned = read_rows(view.folder, generation, entry.unit, ["key"])["key"].to_pylist()
     except (ShardCorruptError, OSError) as error:
+        is_trouble = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        if is_trouble and not view.folder.is_local:
+            raise  # a server that does not answer damages nothing
         found.add(f"plan rows cannot be read: {error}")
         return
     row_of = {key: entry.unit.first_row + index for index, key in enumerate(planned)}

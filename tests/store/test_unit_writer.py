@@ -18,8 +18,9 @@ from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import Folder, StorageError
 from latentcache.store.format.records import BatchRule, Commit, EncodingRecord, UnitEntry
 from latentcache.store.format.unit_meta import read_meta
+from latentcache.store.format.write_check import STALE_AFTER_S
 from latentcache.store.units.unit_reader import iter_unit, read_row
-from latentcache.store.units.unit_writer import STALE_AFTER_S, Provenance, UnitWriter
+from latentcache.store.units.unit_writer import Provenance, UnitWriter
 
 UNIT = UnitRange(unit=UnitId(3, 1), generation=0, bucket=Bucket(1, 32, 32), first_row=4, num_rows=4)
 PROVENANCE = Provenance(generation_digest="ab" * 32, software={"latentcache": "0"})

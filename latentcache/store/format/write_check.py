@@ -10,6 +10,9 @@ from latentcache.store.format.records import ObjectRef
 READ_BACK_BYTES = 64 * 2**20
 """Remote objects up to this size are read back whole; larger ones at both ends."""
 
+STALE_AFTER_S = 12 * 3600.0
+"""Half of gc's grace: an older upload may be collected before a record names it."""
+
 _CHUNK_BYTES = 2**20
 
 
@@ -23,6 +26,13 @@ def check_landed(folder: Folder, ref: ObjectRef, *, sent: Path | None = None) ->
     Raises:
         ShardCorruptError: They differ.
     """
+    try:
+        _check_landed(folder, ref, sent)
+    except FileNotFoundError:  # gone since it was looked at: who wrote it slept for a day
+        raise _not_landed(folder, ref, f"of {ref.size_bytes} bytes", "no object") from None
+
+
+def _check_landed(folder: Folder, ref: ObjectRef, sent: Path | None) -> None:
     info = folder.stat(ref.name)
     found = info.size_bytes if info else None
     if found != ref.size_bytes:
@@ -39,6 +49,25 @@ def check_landed(folder: Folder, ref: ObjectRef, *, sent: Path | None = None) ->
                 expected = file.read(_CHUNK_BYTES)
             if folder.read(ref.name, start=start, end=start + len(expected)) != expected:
                 raise _not_landed(folder, ref, "what was sent", f"other bytes from {start}")
+
+
+def land_file(folder: Folder, name: str, path: Path) -> ObjectRef:
+    """Upload a finished local file, compare what landed with it, and return its reference.
+
+    Raises:
+        StorageError: The store cannot be written.
+        ShardCorruptError: What landed differs from what was sent.
+    """
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    ref = ObjectRef(name=name, size_bytes=path.stat().st_size, sha256=sha256)
+    folder.upload(name, path)
+    try:
+        check_landed(folder, ref, sent=path)
+    except ShardCorruptError:
+        folder.delete([name])  # nothing names it yet, and a listing would show it
+        raise
+    return ref
 
 
 def object_sha256(folder: Folder, name: str) -> str:

@@ -30,6 +30,7 @@ from latentcache.store.format.object_names import (
     checked_column,
 )
 from latentcache.store.format.records import Generation
+from latentcache.store.format.write_check import land_file
 from latentcache.store.rows.annotation_texts import TextFile, opened_texts
 
 ROWS_PER_BATCH = 65_536
@@ -137,7 +138,7 @@ def write_annotations(
     with tempfile.TemporaryDirectory(prefix="latentcache-annotations-") as scratch:
         path = Path(scratch) / "values.arrow"
         _write_file(path, generation, tables, given)
-        folder.upload(written.name, path)
+        land_file(folder, written.name, path)
     return written
 
 

@@ -1,6 +1,5 @@
 """Writing a generation's tables: rows come as a stream, and memory stays flat in their number."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,12 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from latentcache.core.errors import StoreError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.storage import Folder
-from latentcache.store.format.object_names import PlanTable, plan_part_name, plan_table_name
+from latentcache.store.format.object_names import (
+    PlanTable,
+    plan_name,
+    plan_part_name,
+    plan_table_name,
+)
 from latentcache.store.format.records import Generation, PlanPart, TableRef
+from latentcache.store.format.write_check import STALE_AFTER_S, land_file
+from latentcache.store.rows.annotations import write_annotations
 from latentcache.store.rows.plan_tables import (
     BESIDE_SCHEMA,
     PLAN_SCHEMA,
@@ -48,6 +55,8 @@ class GenerationDraft:
         beside: Tables of ``BESIDE_SCHEMA``.
         annotations: By name, tables as ``Store.write_annotations`` takes them; written before
             the record, so that a generation never exists without its captions.
+        given: By annotation, the values that somebody gave, bool by place in the plan; see
+            ``write_annotations``.
         totals: What the scan counted: ``listed``, ``bytes``, ``ignored`` ...
     """
 
@@ -61,6 +70,7 @@ class GenerationDraft:
     retired: Iterable[pa.Table] = ()
     beside: Iterable[pa.Table] = ()
     annotations: Mapping[str, Iterable[pa.Table]] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
     totals: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -71,6 +81,46 @@ class GenerationDraft:
                     f"runs must be consecutive, got shard {after.first_shard} after "
                     f"{expected - 1} ({after.bucket}); number the shards without gaps"
                 )
+
+
+def write_draft(
+    folder: Folder, draft: GenerationDraft, *, number: int, parent: str | None
+) -> tuple[Generation, bool]:
+    """Write a draft's tables and annotations, then the record that makes it exist.
+
+    Args:
+        folder: The store.
+        draft: Its iterators are used up.
+        number: Of the generation.
+        parent: Digest of the one before.
+
+    Returns:
+        The record, and whether it is the store's; False if another run's has the number.
+
+    Raises:
+        StoreError: It took so long that gc may have collected the tables.
+    """
+    clock = folder.policy.clock
+    began_s = clock()
+    ours = write_tables(folder, draft, number=number, parent=parent)
+    for of, tables in draft.annotations.items():
+        write_annotations(folder, ours, of, tables, given=draft.given.get(of))
+    name = plan_name(number)
+    _check_fresh(clock() - began_s, name, folder)
+    is_there = folder.create_if_absent(name, ours.to_bytes(), write_id=ours.write_id)
+    if is_there and clock() - began_s > STALE_AFTER_S:  # it slept between the look and the put
+        folder.delete([name])
+        _check_fresh(clock() - began_s, name, folder)
+    return ours, is_there
+
+
+def _check_fresh(took_s: float, name: str, folder: Folder) -> None:
+    if took_s > STALE_AFTER_S:
+        raise StoreError(
+            f"tables of a plan must be named within {STALE_AFTER_S / 3600:.0f} h, got "
+            f"{took_s / 3600:.0f} h ({name} in {folder.label}); gc may have collected them: run it "
+            "again"
+        )
 
 
 def write_tables(
@@ -160,12 +210,13 @@ def _write_parts(
                 _check_rows(table, group)
                 writer.write_table(table, row_group_size=max(1, len(table)))
         name = plan_part_name(number, part, write_id)
-        size_bytes, sha256 = _upload(folder, name, path)
+        landed = land_file(folder, name, path)
+        path.unlink()
         shards = [shard for group in of_part for shard in group.shards]
         yield PlanPart(
             name=name,
-            size_bytes=size_bytes,
-            sha256=sha256,
+            size_bytes=landed.size_bytes,
+            sha256=landed.sha256,
             num_rows=sum(sum(group.sizes) for group in of_part),
             first_shard=shards[0],
             num_shards=len(shards),
@@ -250,14 +301,8 @@ def _write_small(
         for table in chain([first], filled):
             writer.write_table(table.select(schema.names).cast(schema))
             num_rows += len(table)
-    size_bytes, sha256 = _upload(folder, name, path)
-    return TableRef(name=name, size_bytes=size_bytes, sha256=sha256, num_rows=num_rows)
-
-
-def _upload(folder: Folder, name: str, path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    size_bytes = path.stat().st_size
-    folder.upload(name, path)
-    path.unlink(missing_ok=True)
-    return size_bytes, sha256
+    landed = land_file(folder, name, path)
+    path.unlink()
+    return TableRef(
+        name=name, size_bytes=landed.size_bytes, sha256=landed.sha256, num_rows=num_rows
+    )

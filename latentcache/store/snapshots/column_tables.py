@@ -37,6 +37,7 @@ from latentcache.store.snapshots.snapshot_tables import (
     STATISTICS_SCHEMA,
     UNITS_SCHEMA,
     TableWriter,
+    has_tables,
     iter_table,
     read_statistics,
     read_units,
@@ -153,6 +154,10 @@ class PlanView:
             return np.zeros(0, np.int64)
         return rows[(rows >= unit.first_row) & (rows < unit.first_row + unit.num_rows)]
 
+    def is_dead(self, unit: UnitRange) -> bool:
+        """Return whether no row of ``unit`` is live any more, as after a fold."""
+        return len(self.retired_rows(unit)) == unit.num_rows
+
     def retired_places(self, run: BucketRun) -> Array:
         """Return the places in ``run`` of its rows that are live no more, ascending."""
         ends = [run.first_shard, run.first_shard + run.num_shards]
@@ -189,6 +194,8 @@ def draft_column(
     record = change.record
     if parent is not None and parent.encoding_digest != record.digest:
         parent = None
+    if parent is not None and not has_tables(plan.folder, parent):
+        parent = None
     entries = read_units(plan.folder, parent.units) if parent else []
     choices = choose_units(plan.folder, record, plan.generations, entries)
     missing = [choice for choice in choices if choice.entry is None]
@@ -200,21 +207,31 @@ def draft_column(
         entry = parent
     else:
         writer = _ColumnWriter(plan, record, parent, scratch)
-        entry = writer.write(choices, _continues(entries, choices), change.merge_statistics, number)
+        continues = parent is not None and _continues(plan, parent, entries, choices)
+        entry = writer.write(choices, continues, change.merge_statistics, number)
     texts = change.texts or (parent.texts if parent else ())
     entry = replace(entry, published=change.named(parent), texts=texts)
     problem = next((choice.problem for choice in choices if choice.problem), "")
     return ColumnDraft(entry=entry, num_units_missing=len(missing), problem=problem)
 
 
-def _continues(parent: Sequence[UnitEntry], choices: Sequence[Choice]) -> bool:
-    """Return whether the parent's units are the first of the new ones, unchanged.
+def _continues(
+    plan: PlanView, parent: ColumnEntry, entries: Sequence[UnitEntry], choices: Sequence[Choice]
+) -> bool:
+    """Return whether the parent's units are the first of the new ones, unchanged, and as live.
 
     Only then may merging go on from the parent's statistics: floating-point sums depend on
-    their order, and a unit that was replaced cannot be taken out again.
+    their order, and a unit that was replaced, or of which no row is live any more, cannot be
+    taken out again.
     """
-    served = [choice for choice in choices if choice.entry is not None]
-    return bool(parent) and not any(choice.is_new for choice in served[: len(parent)])
+    served = [choice for choice in choices if choice.entry is not None][: len(entries)]
+    if not entries or any(choice.is_new for choice in served):
+        return False
+    dead = [choice.unit for choice in served if plan.is_dead(choice.unit)]
+    if not dead:
+        return True
+    before = PlanView.read(plan.folder, plan.generations[: parent.num_generations])
+    return all(before.is_dead(unit) for unit in dead)
 
 
 class _ColumnWriter:
@@ -269,7 +286,10 @@ class _ColumnWriter:
 
         for choice, meta in zip(served, map_ahead(load, served), strict=True):
             self._add(choice, meta)
-            if meta is not None and (choice.is_new or not continues) and meta.statistics:
+            is_counted = choice.is_new or not continues
+            if meta is None or not is_counted or self._plan.is_dead(choice.unit):
+                continue
+            if meta.statistics:
                 yield meta.statistics
 
     def _add(self, choice: Choice, meta: UnitMeta | None) -> None:

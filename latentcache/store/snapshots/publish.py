@@ -1,7 +1,8 @@
 """Publishing: freezing a choice of commits under the next number, or losing it and rebasing.
 
 Tables are uploaded first under fresh names; the record that names them is created last, so
-a publisher that stops anywhere leaves the old snapshot or the new one, whole.
+a publisher that stops anywhere leaves the old snapshot or the new one, whole. One that slept for
+hours in between, while gc took its tables or others went on, notices and begins again.
 """
 
 import logging
@@ -22,6 +23,7 @@ from latentcache.store.format.records import (
     RecordRef,
     SnapshotRecord,
 )
+from latentcache.store.format.write_check import STALE_AFTER_S
 from latentcache.store.rows.annotation_choices import choose_annotations
 from latentcache.store.snapshots.column_tables import (
     ColumnChange,
@@ -29,7 +31,11 @@ from latentcache.store.snapshots.column_tables import (
     PlanView,
     draft_column,
 )
-from latentcache.store.snapshots.numbers import read_newest_snapshot
+from latentcache.store.snapshots.numbers import (
+    list_snapshots,
+    read_newest_snapshot,
+    read_snapshot,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +72,12 @@ def publish_snapshot(
         StoreError: A column is incomplete, or changed meanwhile.
     """
     plan = PlanView.read(target.folder, target.generations)
+    clock = target.folder.policy.clock
     drafts: dict[str, tuple[ColumnEntry | None, ColumnDraft]] = {}
+    began_s = clock()
     for _ in range(MAX_ATTEMPTS):
+        if clock() - began_s > STALE_AFTER_S:  # gc may have taken the tables since
+            drafts, began_s = {}, clock()
         head = read_newest_snapshot(target.folder)
         number = head.number + 1 if head else 1
         columns = dict(head.columns) if head else {}
@@ -86,16 +96,31 @@ def publish_snapshot(
         )
         if head is not None and (columns, annotations) == (head.columns, head.annotations):
             return head
+        if clock() - began_s > STALE_AFTER_S:
+            continue
         record = _record(target, head, columns, annotations)
-        if target.folder.create_if_absent(
+        if not target.folder.create_if_absent(
             snapshot_name(number), record.to_bytes(), write_id=record.write_id
         ):
+            logger.info("snapshot %d was published by another run, applying the change", number)
+        elif _is_passed(target.folder, record):
+            # It stays as an old snapshot that nobody need read: only gc deletes.
+            logger.info("snapshot %d had been retired, applying the change to the newest", number)
+        elif clock() - began_s <= STALE_AFTER_S:
             return record
-        logger.info("snapshot %d was published by another run, applying the change to it", number)
     raise StoreError(
         f"snapshot must get a number within {MAX_ATTEMPTS} attempts, got none "
         f"({target.folder.label}); run it again"
     )
+
+
+def _is_passed(folder: Folder, record: SnapshotRecord) -> bool:
+    """Whether others had taken the number, gone on, and retired it while this publisher slept."""
+    later = next((one for one in list_snapshots(folder) if one > record.number), None)
+    if later is None:
+        return False
+    parent = read_snapshot(folder, later).parent
+    return later != record.number + 1 or parent is None or parent.digest != record.digest
 
 
 def _draft(

@@ -4,8 +4,8 @@ A column that did not change since the parent keeps the parent's files, so a sna
 what changed and no more.
 """
 
-import hashlib
 import io
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.media import Bucket
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import Folder
-from latentcache.store.format.records import ObjectRef, TableRef, UnitEntry
+from latentcache.store.format.records import ColumnEntry, ObjectRef, TableRef, UnitEntry
+from latentcache.store.format.write_check import land_file
+
+logger = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
@@ -104,14 +107,16 @@ class TableWriter:
                 self._flush()
 
     def finish(self, folder: Folder, name: str) -> TableRef:
-        """Upload the table and return its reference."""
+        """Upload the table, compare what landed, and return its reference."""
         self._flush()
         self._writer.close()
-        with self._path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size_bytes = self._path.stat().st_size
-        folder.upload(name, self._path)
-        return TableRef(name=name, size_bytes=size_bytes, sha256=sha256, num_rows=self.num_rows)
+        landed = land_file(folder, name, self._path)
+        return TableRef(
+            name=name,
+            size_bytes=landed.size_bytes,
+            sha256=landed.sha256,
+            num_rows=self.num_rows,
+        )
 
     def close(self) -> None:
         """Drop the writer of a table that is not wanted."""
@@ -182,6 +187,18 @@ def read_units(folder: Folder, ref: TableRef) -> list[UnitEntry]:
         for batch in iter_table(folder, ref, UNITS_SCHEMA)
         for row in batch.to_pylist()
     ]
+
+
+def has_tables(folder: Folder, entry: ColumnEntry) -> bool:
+    """Return whether the tables of a column are in the store, and warn if one is not.
+
+    A publisher that slept for a day may have written its record when gc had taken them.
+    """
+    for table in (entry.units, entry.quarantine, entry.statistics):
+        if folder.stat(table.name) is None:
+            logger.warning("%s is not in the store, choosing among all commits again", table.name)
+            return False
+    return True
 
 
 def iter_table(folder: Folder, ref: TableRef, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

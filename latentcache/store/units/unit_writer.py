@@ -6,7 +6,6 @@ written only after what landed was compared with what was meant.
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,11 +32,8 @@ from latentcache.store.format.unit_meta import (
     UnitMeta,
     meta_bytes,
 )
-from latentcache.store.format.write_check import check_landed
+from latentcache.store.format.write_check import STALE_AFTER_S, check_landed
 from latentcache.store.units.scratch import ScratchLock, scratch_path
-
-STALE_AFTER_S = 12 * 3600.0
-"""Half of gc's grace: an older upload may be collected before its commit names it."""
 
 _BUFFER_BYTES = 2**20
 _ABSENT, _PRESENT, _REJECTED = 0, 1, 2
@@ -124,7 +120,7 @@ class UnitWriter:
         self._rejects: list[tuple[int, Reject]] = []
         self._last_added = -1
         self._dtypes = {field.name: field.dtype for field in record.fields}
-        self._clock: Callable[[], float] = time.monotonic
+        self._clock: Callable[[], float] = folder.policy.clock
 
     def __enter__(self) -> Self:
         return self
