@@ -198,6 +198,8 @@ class BatchReader:
                 is_absent = torch.from_numpy(column.is_absent(located.picked.rows))
                 values[name] = blanked(values[name], is_absent)
                 values[f"{name}.present"] = self._there(~is_absent)
+            if name in stream.one_shape:
+                values[name] = torch.stack(values[name])
         return values
 
     def _there(self, value: torch.Tensor) -> torch.Tensor:

@@ -116,13 +116,11 @@ class LatentLoader:
             ),
             ranks=self._ranks,
             rule=chosen.order_rule(seed, is_one_pass=one_pass),
-            posterior=chosen.posterior,
             normalize=modes_of(normalize),
             device=place,
             num_ahead=self._depth,
-            window_frames=chosen.window_frames,
             is_one_pass=one_pass,
-            text_drop=chosen.text_drop,
+            options=chosen,
         )
         self._verify, self._num_iterators, self.wait_s = chosen.verify, 0, 0.0
         self._cache = chosen.open_cache([one.store for one in self._sources])
@@ -388,7 +386,7 @@ class LatentLoader:
             self._request.columns,
             self._cache,
             is_verified=self._verify,
-            window_frames=self._request.window_frames,
+            rule=self._request.options.stream_rule,
         )
 
     def _reopen(self, state: Mapping[str, Any]) -> None:

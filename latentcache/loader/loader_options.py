@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from latentcache.loader.batch_reader import Posterior
 from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.whole_numbers import whole
+from latentcache.loader.streams.make_streams import StreamRule
+from latentcache.loader.text.text_draws import checked_weights
 from latentcache.storage import Folder
 from latentcache.store import Store
 
@@ -37,6 +39,17 @@ _WORDS = {
     "gradient_accumulation_steps": "micro_batches=N",
     "num_replicas": "world_size=N",
     "drop_labels": "nothing: draw that in the training, by noise_seed",
+    **dict.fromkeys(
+        ("state", "state_dict", "resume", "resume_from", "checkpoint"),
+        "loader.load_state_dict(state) once it is made, with the batch.state that was kept",
+    ),
+    **dict.fromkeys(
+        ("epoch", "epochs", "num_epochs"),
+        "nothing: it is endless, len(loader) is the batches of an epoch; one_pass=True ends",
+    ),
+    **dict.fromkeys(
+        ("prefetch_factor", "persistent_workers"), "LoaderOptions(prefetch=N), batches made ahead"
+    ),
 }
 """What peers' words are called here."""
 
@@ -77,6 +90,10 @@ class LoaderOptions:
         text_drop: Share of samples whose embedded texts are the empty one's, drawn by sample and
             epoch, the same for all columns of one annotation. A training that drops conditions
             itself leaves it at 0.
+        text_weights: By annotation, how often each of a sample's several texts is drawn, by its
+            place among them; the last stands for all further ones. Without, all are drawn alike.
+        batch_by: Columns, or roles of columns, whose shapes part each bucket: a batch has one
+            shape of each, as one tensor and no list.
     """
 
     posterior: Posterior = "sample"
@@ -90,14 +107,24 @@ class LoaderOptions:
     window_frames: int = 0
     prefetch: int | None = None
     text_drop: float = 0.0
+    text_weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    batch_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.posterior not in ("sample", "mode"):
             raise ConfigError(f"posterior must be sample or mode, got {self.posterior!r}")
         if not 0 <= self.text_drop <= 1:
             raise ConfigError(f"text_drop must be from 0 to 1, got {self.text_drop}")
+        if isinstance(self.batch_by, str) or not all(isinstance(one, str) for one in self.batch_by):
+            raise ConfigError(
+                f'batch_by must be a list of names, got {self.batch_by!r}; write ["reference.0"]'
+            )
+        object.__setattr__(self, "batch_by", tuple(self.batch_by))
+        weights = {name: checked_weights(name, each) for name, each in self.text_weights.items()}
+        object.__setattr__(self, "text_weights", weights)
         whole(self.prefetch or 0, name="prefetch", least=0)
         whole(self.window_frames, name="window_frames", least=0)
+        _ = self.stream_rule  # refused now, not at the first bucket
 
     @classmethod
     def of(cls, given: Any) -> "LoaderOptions":
@@ -140,6 +167,23 @@ class LoaderOptions:
         there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
         held = sum(path.stat().st_size for path in folder.glob("*.tar"))
         return min(_CACHE_BYTES, (shutil.disk_usage(there).free + held) // 2)
+
+    @property
+    def stream_rule(self) -> StreamRule:
+        """What makes streams beside the buckets."""
+        return StreamRule(window_frames=self.window_frames, batch_by=self.batch_by)
+
+    def order_json(self) -> dict[str, Any]:
+        """Return what of these decides the order or the draws, where it is not the default."""
+        return {
+            **({"window_frames": self.window_frames} if self.window_frames else {}),
+            **({"text_drop": self.text_drop} if self.text_drop else {}),
+            **({"text_weights": self._weights_json()} if self.text_weights else {}),
+            **({"batch_by": list(self.batch_by)} if self.batch_by else {}),
+        }
+
+    def _weights_json(self) -> dict[str, list[float]]:
+        return {name: list(self.text_weights[name]) for name in sorted(self.text_weights)}
 
     def order_rule(self, seed: int, *, is_one_pass: bool) -> OrderRule:
         """Return what decides the order; a pass is of one lane."""

@@ -1,6 +1,6 @@
 """What a batch carries beside tensors: captions and labels, sizes and crops, times of frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,7 +18,7 @@ from latentcache.loader.order.feistel import Indices
 from latentcache.loader.select.selection import PAIRS
 from latentcache.loader.streams.open_sources import OpenSource
 from latentcache.loader.streams.stream import Picked, Stream
-from latentcache.loader.text.text_draws import text_draws
+from latentcache.loader.text.text_draws import chosen_text, text_draws
 from latentcache.store import Annotation
 from latentcache.store.format import numbers
 from latentcache.store.rows import PLAN_SCHEMA
@@ -48,14 +48,25 @@ class SideValues:
     """Reads annotations and plan fields of the rows of a batch."""
 
     def __init__(
-        self, opened: Sequence[OpenSource], names: Sequence[str], *, rule: OrderRule
+        self,
+        opened: Sequence[OpenSource],
+        names: Sequence[str],
+        *,
+        rule: OrderRule,
+        weights: Mapping[str, Sequence[float]],
     ) -> None:
         """Check that the names exist; opens nothing.
+
+        Args:
+            opened: The sources.
+            names: Annotations and plan values.
+            rule: Keys the draws.
+            weights: Of each annotation's several texts.
 
         Raises:
             ConfigError: A source has no such annotation.
         """
-        self._opened, self._rule = opened, rule
+        self._opened, self._rule, self._weights = opened, rule, weights
         self._annotations: dict[tuple[int, int, str], Annotation | None] = {}
         self._plan: dict[tuple[int, int], PlanValues] = {}
         self._rows_before: dict[tuple[int, int], int] = {}
@@ -131,8 +142,9 @@ class SideValues:
     def _chosen(self, name: str, several: list[Any], stream: Stream, picked: Picked) -> list[Any]:
         """Return one of each sample's values, another in each epoch."""
         draws = text_draws(self._rule, "choice", name, stream, picked)
+        weights = self._weights.get(name, ())
         return [
-            values[draw % len(values)] if values else None
+            values[chosen_text(draw, len(values), weights)] if values else None
             for values, draw in zip(several, draws, strict=True)
         ]
 

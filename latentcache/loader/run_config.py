@@ -3,16 +3,17 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
-from latentcache.loader.batch_reader import BatchReader, Posterior, Recipe, is_sampled
+from latentcache.loader.batch_reader import BatchReader, Recipe, is_sampled
 from latentcache.loader.distributed import is_first
 from latentcache.loader.gather.address_range import max_maps
+from latentcache.loader.loader_options import LoaderOptions
 from latentcache.loader.metadata_columns import SideValues
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
 from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, StreamOrder
@@ -41,26 +42,22 @@ class Request:
         sizes: Of global batches.
         ranks: Who shares them.
         rule: Of the order.
-        posterior: ``sample`` or ``mode``.
         normalize: A mode or operations by column.
         device: Where tensors go.
         num_ahead: Batches that are made before they are taken.
-        window_frames: Latent frames taken of each clip that has as many; 0 takes all.
         is_one_pass: Every row once, without stand-ins.
-        text_drop: Share of samples that are given the empty text.
+        options: What is rarely changed.
     """
 
     columns: tuple[str, ...]
     sizes: BatchSizes
     ranks: Ranks
     rule: OrderRule
-    posterior: Posterior
     normalize: Mapping[str, Mode]
     device: torch.device | None
     num_ahead: int = 0
-    window_frames: int = 0
     is_one_pass: bool = False
-    text_drop: float = 0.0
+    options: LoaderOptions = field(default_factory=LoaderOptions)
 
     def __post_init__(self) -> None:
         if self.is_one_pass and self.ranks.micro_batches != 1:
@@ -86,9 +83,8 @@ class Request:
             "seed": self.rule.seed,
             "partitions": self.rule.partitions,
             "window_shards": self.rule.window_blocks,
-            **({"window_frames": self.window_frames} if self.window_frames else {}),
             **({"one_pass": True} if self.is_one_pass else {}),
-            **({"text_drop": self.text_drop} if self.text_drop else {}),
+            **self.options.order_json(),
         }
 
 
@@ -126,17 +122,24 @@ class RunConfig:
         if request.is_one_pass:
             for stream in self.streams:
                 stream.leave_out_missing()
-        columns = [column for stream in self.streams for column in stream.columns.values()]
-        share_maps(columns, _max_tars())
+        columns = {
+            id(column): column for stream in self.streams for column in stream.columns.values()
+        }  # parts of a bucket share theirs
+        share_maps(list(columns.values()), _max_tars())
         self.encoded = tensor_columns(opened[0].snapshot, request.columns)
         self.recipe = self._make_recipe(state)
         rest = [name for name in request.columns if name not in self.encoded]
         if LABEL in rest:
             find_classes([one.snapshot for one in opened])
-        self.side = SideValues(opened, rest, rule=request.rule)
+        weights = request.options.text_weights
+        self.side = SideValues(opened, rest, rule=request.rule, weights=weights)
         self.texts = TextColumns(
-            text_columns(self.encoded), rule=request.rule, drop=request.text_drop
+            text_columns(self.encoded),
+            rule=request.rule,
+            drop=request.options.text_drop,
+            weights=weights,
         )
+        _check_weights(weights, {*rest, *self.texts.annotations})
         self.texts.check_as_stored(self.recipe.others)
         self.reader = BatchReader(self.recipe, self.side, self.texts, num_ahead=request.num_ahead)
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
@@ -204,7 +207,7 @@ class RunConfig:
         found = resolve_normalizer(
             views,
             latents_mode(request.normalize, latents) if is_float else "none",
-            is_sampled=is_sampled(fields, request.posterior),
+            is_sampled=is_sampled(fields, request.options.posterior),
             warn=self._warnings.append,
         )
         others = resolve_others(beside, request.normalize, latents, warn=self._warnings.append)
@@ -215,10 +218,10 @@ class RunConfig:
             latents=latents,
             normalizer=found if state is None else _kept_normalizer(state["normalizer"], found),
             others=others,
-            posterior=request.posterior,
+            posterior=request.options.posterior,
             seed=request.rule.seed,
             device=request.device,
-            window_frames=request.window_frames,
+            window_frames=request.options.window_frames,
             order_version=request.rule.version,
         )
 
@@ -272,6 +275,7 @@ class RunConfig:
                 batch_size=sizes[stream.bucket],
                 bucket=stream.bucket,
                 generation=stream.place.generation,
+                part=stream.place.part,
                 store=self.opened[stream.place.source].snapshot.folder.label,
             )
             for stream in self.streams
@@ -285,7 +289,7 @@ class RunConfig:
             "format": STATE_FORMAT,
             "order": request.order_json(),
             "columns": {name: view.record.fingerprint for name, view in self.encoded.items()},
-            "posterior": request.posterior,
+            "posterior": request.options.posterior,
             "normalizer": self.recipe.normalizer.to_json(),
             **({"normalizers_beside": others} if others else {}),
             "sources": [_source_json(one) for one in self.opened],
@@ -300,6 +304,15 @@ class RunConfig:
             },
             "parts": [request.ranks.world_size, request.ranks.micro_batches],
         }
+
+
+def _check_weights(weights: Mapping[str, Any], known: set[str]) -> None:
+    for name in weights:
+        if name not in known:
+            raise ConfigError(
+                f"text_weights must name annotations that are loaded, or whose embeddings are "
+                f"({', '.join(sorted(known)) or 'none'}), got {name!r}; correct it"
+            )
 
 
 def _max_tars() -> int | None:

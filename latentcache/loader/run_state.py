@@ -1,11 +1,14 @@
 """The state of a run, as plain values, and the guard that compares two of them."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from latentcache.core.errors import ConfigError
 from latentcache.store import Pin
+
+logger = logging.getLogger(__name__)
 
 STATE_FORMAT = 1
 
@@ -99,10 +102,26 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
 def check_streams(state: Mapping[str, Any], ours: Mapping[str, Any], *, may_grow: bool) -> None:
     """Refuse streams whose rows are not those of the run.
 
+    Args:
+        state: Streams of the run.
+        ours: Of this loader.
+        may_grow: New ones begin, and those that are gone, as their samples were retired or folded
+            into another generation, are told and end.
+
     Raises:
         ConfigError: A stream is gone or new, or has another selection; both are shown.
     """
+    gone = [name for name in state if name not in ours]
+    if gone and may_grow:
+        logger.warning(
+            "%s of the run's streams have no live sample any more (e.g. %s): samples that were "
+            "folded are drawn from a new stream, which begins now",
+            len(gone),
+            gone[0],
+        )
     for name, theirs in state.items():
+        if name in gone and may_grow:
+            continue
         if name not in ours:
             raise ConfigError(
                 f"streams must be those of the run, got none named {name!r} among "

@@ -1,4 +1,4 @@
-"""Streams with fewer rows than a batch: whether bucket or generation is small, and what helps."""
+"""Streams with fewer rows than a batch: what is small, bucket, part or generation, what helps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ class SmallStream:
         batch_size: Samples of a global batch.
         bucket: Of the stream.
         generation: Of the stream.
+        part: Of the bucket, by ``batch_by``; "" without.
         store: As a person is told it.
     """
 
@@ -25,6 +26,7 @@ class SmallStream:
     batch_size: int
     bucket: Bucket
     generation: int
+    part: str
     store: str
 
     @property
@@ -36,7 +38,7 @@ class SmallStream:
 def iter_warnings(
     small: Sequence[SmallStream], sizes: BatchSizes, *, num_parts: int
 ) -> Iterator[str]:
-    """Yield at most two sentences: of buckets that are small, and of generations.
+    """Yield at most three sentences: of buckets that are small, of their parts, and of generations.
 
     Args:
         small: All such streams.
@@ -44,7 +46,9 @@ def iter_warnings(
         num_parts: Micro-batches of all ranks, which a batch is a multiple of.
     """
     buckets = [one for one in small if one.is_of_small_bucket]
-    generations = [one for one in small if not one.is_of_small_bucket]
+    others = [one for one in small if not one.is_of_small_bucket]
+    parts = [one for one in others if one.part]
+    generations = [one for one in others if not one.part]
     if buckets:
         first = _smallest(buckets)
         num = len({(one.store, one.bucket) for one in buckets})
@@ -56,6 +60,14 @@ def iter_warnings(
             f"filter, or build a new store with --min-bucket {first.batch_size}, which merges "
             f"such buckets"
         )
+    if parts:
+        first = _smallest(parts)
+        count = "1 part of a bucket has" if len(parts) == 1 else f"{len(parts):,} parts have"
+        yield (
+            f"{count} fewer samples than a batch, so that a batch shows some of them more than "
+            f"once ({first.part} of {first.bucket.label} has {first.num_rows} for batches of "
+            f"{first.batch_size}); {_smaller_batch(first, sizes, num_parts)}or leave batch_by away"
+        )
     if generations:
         first = _smallest(generations)
         num = len({(one.store, one.generation) for one in generations})
@@ -64,9 +76,10 @@ def iter_warnings(
             f"{count} fewer samples of a bucket than a batch, so that a batch shows some of them "
             f"more than once (generation {first.generation} has {first.num_rows} of the "
             f"{first.num_in_bucket} of {first.bucket.label} for batches of {first.batch_size}: "
-            f"what an update adds is drawn by itself); {_smaller_batch(first, sizes, num_parts)}or "
-            f"train from a copy, in which generations are one and nothing is encoded: latentcache "
-            f"copy {first.store} NEW --filter 'source_width_px > 0'"
+            f"what an update adds is drawn by itself); {_smaller_batch(first, sizes, num_parts)}"
+            f"pack small generations into one, where nothing is encoded: latentcache fold "
+            f"{first.store}; or train from a copy, in which all are one: latentcache copy "
+            f"{first.store} NEW --filter 'source_width_px > 0'"
         )
 
 

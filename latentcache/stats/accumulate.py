@@ -14,6 +14,7 @@ from latentcache.stats.covariance import Comoments
 from latentcache.stats.histogram import HistogramCounter
 from latentcache.stats.latents import LatentStatistics, merge_present
 from latentcache.stats.moments import Floats, Moments
+from latentcache.stats.positions import Grid, PositionMoments, merge_positions
 from latentcache.stats.posterior_moments import PosteriorReducer, PosteriorSums
 
 
@@ -25,10 +26,17 @@ class LatentAccumulator:
         patch_size: Edge of the patches whose packed channels get moments of their own.
         pixels_per_sample: Counted with each sample; 0 where another class counts them.
         has_covariance: Whether to keep comoments.
+        has_positions: Whether to keep moments per position.
     """
 
     def __init__(
-        self, num_channels: int, *, patch_size: int, pixels_per_sample: int, has_covariance: bool
+        self,
+        num_channels: int,
+        *,
+        patch_size: int,
+        pixels_per_sample: int,
+        has_covariance: bool,
+        has_positions: bool = False,
     ) -> None:
         self._patch_size = patch_size
         self._pixels_per_sample = pixels_per_sample
@@ -42,6 +50,8 @@ class LatentAccumulator:
         self._moments: Moments | None = None
         self._packed: Moments | None = None
         self._covariance: Comoments | None = None
+        self._has_positions = has_positions
+        self._positions: dict[Grid, PositionMoments] = {}
         self._posterior: PosteriorSums | None = None
         self._last_rows: NDArray[np.float32] = np.empty((0, 0, 0), dtype=np.float32)
         self._last_squares: Floats | None = None
@@ -58,6 +68,9 @@ class LatentAccumulator:
         """
         self._num_samples += values.shape[0] if num_samples is None else num_samples
         self._num_frames += num_frames
+        if self._has_positions:
+            each = {values.shape[2:]: PositionMoments.from_values(values)}
+            self._positions = merge_positions(self._positions, each)
         rows = as_rows(values, patch_size=self._patch_size)
         phases = rows.reshape(-1, self._patch_size**2, *rows.shape[1:])
         lowest, highest = phases.min(axis=(0, 3)), phases.max(axis=(0, 3))
@@ -111,6 +124,7 @@ class LatentAccumulator:
             covariance=self._covariance,
             packed=self._packed,
             posterior=self._posterior,
+            positions=self._positions,
         )
 
     def _reduce_finite(

@@ -12,6 +12,8 @@ from latentcache.stats.moments import Arrays, Counts, Floats, require_equal_shap
 
 MAX_COVARIANCE_CHANNELS = 128
 """Wider fields keep no covariance unless asked: 768 channels take 4.7 MB a unit."""
+MAX_FEATURE_CHANNELS = 1024
+"""Of vision features, whose samples take that much themselves: a unit grows by some percent."""
 
 BLOCK_COLUMNS = 256
 ROW_MULTIPLE = 16

@@ -1,7 +1,7 @@
 """All statistics of one field and class of latent frames, mergeable as one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from latentcache.stats.covariance import Comoments
 from latentcache.stats.histogram import Histogram
 from latentcache.stats.moments import Arrays, Floats, Moments, divide
+from latentcache.stats.positions import (
+    Positions,
+    merge_positions,
+    position_arrays,
+    read_positions,
+)
 from latentcache.stats.posterior_moments import PosteriorSums
 
 
@@ -36,6 +42,7 @@ class LatentStatistics:
         covariance: Between channels; None where the field is too wide.
         packed: Moments per patchified channel, in ``pixel_unshuffle`` order, or None.
         posterior: Posterior variance and KL, or None without a posterior.
+        positions: Moments per channel and position, by grid; {} but for vision features.
     """
 
     num_samples: int
@@ -46,6 +53,7 @@ class LatentStatistics:
     covariance: Comoments | None = None
     packed: Moments | None = None
     posterior: PosteriorSums | None = None
+    positions: Positions = field(default_factory=dict)
 
     @property
     def posterior_variance(self) -> Floats | None:
@@ -94,6 +102,7 @@ class LatentStatistics:
             covariance=merge_present(self.covariance, other.covariance),
             packed=merge_present(self.packed, other.packed),
             posterior=merge_present(self.posterior, other.posterior),
+            positions=merge_positions(self.positions, other.positions),
         )
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -113,7 +122,7 @@ class LatentStatistics:
             arrays |= self.covariance.arrays()
         if self.posterior is not None:
             arrays |= self.posterior.arrays()
-        return arrays
+        return arrays | position_arrays(self.positions)
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "LatentStatistics":
@@ -127,6 +136,7 @@ class LatentStatistics:
             covariance=_read_if("covariance_m2", arrays, Comoments.from_arrays),
             packed=_read_if("packed_m2", arrays, lambda a: Moments.from_arrays(a, "packed_")),
             posterior=_read_if("posterior_count", arrays, PosteriorSums.from_arrays),
+            positions=read_positions(arrays),
         )
 
 

@@ -7,11 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentcache.core.media import Bucket
+from latentcache.stats.covariance import MAX_COVARIANCE_CHANNELS, MAX_FEATURE_CHANNELS
 from latentcache.stats.published_check import patch_size
 from latentcache.stats.unit import UnitStatistics
 from latentcache.store import EncodingRecord, TensorBytes
 
 _ROWS_AT_ONCE = 32
+_FEATURE_KNOBS = ("layout", "cell")
+"""What vision features alone are told."""
 _OF_POSTERIOR = ("posterior_count", "posterior_variance_sum", "posterior_kl_sum")
 
 Stored = Mapping[str, NDArray[np.generic] | TensorBytes]
@@ -22,11 +25,14 @@ Arrays = dict[str, NDArray[np.generic]]
 def unit_statistics(record: EncodingRecord, bucket: Bucket) -> UnitStatistics:
     """Return empty statistics for rows of ``bucket`` in one encoding."""
     normalizer = record.normalizer or {"ops": []}
+    is_features = set(_FEATURE_KNOBS) <= set(record.spec.get("knobs") or {})
     return UnitStatistics(
         record.fields,
         record.spec.get("posterior", "point"),
         patch_size=patch_size(normalizer["ops"]),
         pixels_per_sample=bucket.num_pixels,
+        max_covariance_channels=MAX_FEATURE_CHANNELS if is_features else MAX_COVARIANCE_CHANNELS,
+        has_positions=is_features,
     )
 
 

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 def as_json(
     columns: Mapping[str, ColumnStatistics],
     normalizers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    codebook_sizes: Mapping[str, int | None] | None = None,
 ) -> Json:
     """Return a summary per column; numbers are per channel unless said otherwise.
 
@@ -32,12 +33,17 @@ def as_json(
     Args:
         columns: Statistics by column name.
         normalizers: Published operations by column name, as plain JSON.
+        codebook_sizes: Entries of a column's codebook; ``dead`` of each is null without.
     """
-    ops = normalizers or {}
-    return {name: _column(stats, ops.get(name, ())) for name, stats in columns.items()}
+    ops, sizes = normalizers or {}, codebook_sizes or {}
+    return {
+        name: _column(stats, ops.get(name, ()), sizes.get(name)) for name, stats in columns.items()
+    }
 
 
-def _column(statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]]) -> Json:
+def _column(
+    statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]], codebook_size: int | None
+) -> Json:
     primary = statistics.primary
     others = [field for field in statistics.latents.values() if field is not primary]
     summary: Json = {}
@@ -45,11 +51,12 @@ def _column(statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]]) -> J
         summary = _latents(primary) | {"published_z": _published(statistics, ops)}
     elif statistics.codes:
         first, *rest = statistics.codes.values()
-        return _codes(first) | _others({field.name: _codes(field) for field in rest})
+        others_of = {field.name: _codes(field, codebook_size) for field in rest}
+        return _codes(first, codebook_size) | _others(others_of)
     else:
         summary = {"count": 0, "samples": 0}
     extra = {field.name: _latents(field) for field in others}
-    extra |= {field.name: _codes(field) for field in statistics.codes.values()}
+    extra |= {field.name: _codes(field, codebook_size) for field in statistics.codes.values()}
     return summary | _others(extra)
 
 
@@ -112,15 +119,15 @@ def _published(statistics: ColumnStatistics, ops: Sequence[Mapping[str, Any]]) -
     }
 
 
-def _codes(field: FieldCodes) -> Json:
+def _codes(field: FieldCodes, size: int | None) -> Json:
     return {
         "field": field.name,
-        **_usage(field.pooled),
-        "classes": {name: _usage(part) for name, part in field.classes.items()},
+        **_usage(field.pooled, size),
+        "classes": {name: _usage(part, size) for name, part in field.classes.items()},
     }
 
 
-def _usage(usage: CodeUsage) -> Json:
+def _usage(usage: CodeUsage, size: int | None) -> Json:
     books = []
     for book in range(usage.num_books):
         is_book = usage.book == book
@@ -129,6 +136,7 @@ def _usage(usage: CodeUsage) -> Json:
             {
                 "count": int(usage.count[is_book].sum()),
                 "used": int(is_book.sum()),
+                "dead": None if size is None else size - int(is_book.sum()),
                 "min": int(usage.code[is_book].min()),
                 "max": int(usage.code[is_book].max()),
                 "entropy_nats": _number(entropy),

@@ -25,7 +25,9 @@ TABLE_HEADER = (
     "z mean",
     "z std",
 )
-CODES_HEADER = ("field", "frames", "codebook", "count", "used", "entropy, nats", "perplexity")
+CODES_HEADER = (
+    *("field", "frames", "codebook", "count", "used", "dead", "entropy, nats", "perplexity"),
+)
 ABSENT = "-"
 
 
@@ -50,8 +52,16 @@ def table_rows(
     return rows
 
 
-def codes_rows(statistics: ColumnStatistics) -> list[tuple[str, ...]]:
-    """Return a row per code field, class and codebook, under ``CODES_HEADER``."""
+def codes_rows(
+    statistics: ColumnStatistics, codebook_size: int | None = None
+) -> list[tuple[str, ...]]:
+    """Return a row per code field, class and codebook, under ``CODES_HEADER``.
+
+    Args:
+        statistics: Of a column.
+        codebook_size: Entries of each codebook, where its encoder declares them; without, no code
+            is known to be dead.
+    """
     rows: list[tuple[str, ...]] = []
     for field in statistics.codes.values():
         views: list[tuple[str, CodeUsage]] = [("all", field.pooled)]
@@ -61,7 +71,8 @@ def codes_rows(statistics: ColumnStatistics) -> list[tuple[str, ...]]:
             for book in range(usage.num_books):
                 count = usage.count[usage.book == book]
                 entropy = usage.entropy_nats(book)
-                numbers = (str(count.sum()), str(count.size), _text(entropy))
+                dead = ABSENT if codebook_size is None else str(codebook_size - count.size)
+                numbers = (str(count.sum()), str(count.size), dead, _text(entropy))
                 perplexity = _text(math.exp(entropy))
                 rows.append((field.name, frames, str(book), *numbers, perplexity))
     return rows
@@ -92,6 +103,9 @@ def summary_rows(
     if pooled.covariance is not None:
         ratio = participation_ratio(pooled.covariance.eigenvalues())
         rows.append(("participation ratio", f"{_text(ratio)} of {pooled.moments.mean.size}"))
+    for grid, each in sorted(pooled.positions.items()):
+        told = f"{'x'.join(map(str, grid))}, over {int(each.count[0])} samples"
+        rows.append(("mean and std per position", told))
     return rows + _worst_scores(published_z_scores(statistics, ops))
 
 

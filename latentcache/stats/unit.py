@@ -40,6 +40,7 @@ class UnitStatistics:
             (2 for FLUX.2), 1 without; adds moments per packed channel.
         pixels_per_sample: T * H * W of the unit's bucket, for KL per pixel; 0 = leave out.
         max_covariance_channels: Wider fields keep no channel covariance.
+        has_positions: Keep moments of the primary field per position too.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class UnitStatistics:
         patch_size: int = 1,
         pixels_per_sample: int = 0,
         max_covariance_channels: int = MAX_COVARIANCE_CHANNELS,
+        has_positions: bool = False,
     ) -> None:
         self._fields = [field for field in fields if field.kind not in _SKIPPED_KINDS]
         self._primary = primary_field([field.name for field in self._fields])
@@ -58,6 +60,7 @@ class UnitStatistics:
         self._patch_size = patch_size
         self._pixels_per_sample = pixels_per_sample
         self._max_covariance_channels = max_covariance_channels
+        self._has_positions = has_positions
         self._latents: dict[tuple[str, FrameClass], LatentAccumulator] = {}
         self._codes: dict[tuple[str, FrameClass], CodeUsage] = {}
         self._begun: set[tuple[str, FrameClass]] = set()
@@ -165,6 +168,7 @@ class UnitStatistics:
                 patch_size=self._patch_size if is_primary else 1,
                 pixels_per_sample=self._pixels_per_sample if name == "first" else 0,
                 has_covariance=num_channels <= self._max_covariance_channels,
+                has_positions=self._has_positions and is_primary,
             )
         return self._latents[key]
 

@@ -35,6 +35,8 @@ def test_every_misnamed_option_is_answered_with_ours(store: Store) -> None:
         "holdout": 0.1,
         "cache": "x",
         "colums": ["latents"],
+        "state": {},
+        "num_epochs": 3,
     }
     with pytest.raises(ConfigError) as refused:
         LatentLoader(store, **options)  # type: ignore[arg-type]  # that is what is tried
@@ -44,6 +46,8 @@ def test_every_misnamed_option_is_answered_with_ours(store: Store) -> None:
         "for holdout use Source(store=..., holdout=...)",
         "for cache use options=LoaderOptions(cache=...)",
         "for colums use columns=...",
+        "for state use loader.load_state_dict(state)",
+        "for num_epochs use nothing: it is endless",
     ):
         assert ours in str(refused.value)
 

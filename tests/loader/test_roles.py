@@ -25,7 +25,12 @@ Outcome = np.ndarray | Reject
 
 
 def add_role(
-    store: Store, name: str, outcome_of: Callable[[int], Outcome], *, geometry: str = "as_target"
+    store: Store,
+    name: str,
+    outcome_of: Callable[[int], Outcome],
+    *,
+    geometry: str = "as_target",
+    column: str = "",
 ) -> None:
     """Write a column of a role as a run leaves it: row ``16 * shard + row`` has ``outcome_of``."""
 
@@ -36,7 +41,7 @@ def add_role(
     field = Field(name="z", kind="point", axes="CHW", channels=2, dtype="float32")
     role = {"version": 1, "geometry": geometry}
     transform = {"kind": "image", "input": f"role:{name}", "role": role}
-    write_column(store, name, (field,), outcome, transform=transform)
+    write_column(store, column or name, (field,), outcome, transform=transform)
 
 
 def is_absent(number: int) -> bool:

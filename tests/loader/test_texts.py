@@ -3,16 +3,20 @@
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
 from latentcache.core.media import Bucket
 from latentcache.loader import LatentLoader, LoaderOptions
+from latentcache.loader.text.text_draws import chosen_text
 from latentcache.store import Store
 from latentcache.testing.synthetic import SyntheticColumn, add_column, add_generation
 from tests.written_columns import write_column
@@ -173,3 +177,41 @@ def test_the_empty_text_is_at_hand(store: Store) -> None:
 def test_a_share_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"text_drop must be from 0 to 1, got 1\.5"):
         LoaderOptions(text_drop=1.5)
+
+
+def test_several_texts_are_drawn_by_their_weights_in_all_columns(store: Store) -> None:
+    weights = {"caption": (4.0, 1.0)}
+    counts = [0, 0]
+    for batch in batches(store, 80, text_weights=weights):  # type: ignore[arg-type]  # shorthand
+        for index, number in enumerate(batch["row"].tolist()):  # type: ignore[attr-defined]
+            known, caption = captions_of(number) or [], batch["caption"][index]  # type: ignore[index]
+            if len(known) == 2:
+                counts[known.index(caption)] += 1
+                found = batch["text"][index][batch["text.mask"][index]]  # type: ignore[index]
+                np.testing.assert_array_equal(found.numpy(), states_of(caption))
+    num = sum(counts)
+    # Five standard deviations of a binomial of two texts.
+    assert num > 100
+    assert abs(counts[0] / num - 0.8) < 5 * (0.8 * 0.2 / num) ** 0.5
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 9), st.lists(st.floats(0.01, 100), max_size=5))
+def test_a_draw_takes_one_of_the_texts_there_are(
+    draw: int, num_texts: int, weights: list[float]
+) -> None:
+    assert 0 <= chosen_text(draw, num_texts, weights) < num_texts
+    assert chosen_text(draw, num_texts) == draw % num_texts
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        pytest.param({"caption": ()}, "numbers above 0", id="none"),
+        pytest.param({"caption": (1, 0)}, "numbers above 0", id="zero"),
+        pytest.param({"caption": 3}, "numbers above 0", id="no-list"),
+        pytest.param({"titel": (1, 2)}, "caption.*got 'titel'", id="unknown"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(store: Store, weights: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        batches(store, 1, text_weights=weights)

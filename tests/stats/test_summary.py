@@ -69,6 +69,11 @@ def test_codes_are_summed_up_by_codebook(accumulate: Accumulate) -> None:
     assert summary["codebooks"][0]["perplexity"] == pytest.approx(32)
     canonical_json(summary)
     assert [len(row) for row in codes_rows(column)] == [len(CODES_HEADER)]
+    assert summary["codebooks"][0]["dead"] is None
+    sized = as_json({"tokens": column}, codebook_sizes={"tokens": 512})["tokens"]
+    assert sized["codebooks"][0]["dead"] == 480
+    assert codes_rows(column, 512)[0][CODES_HEADER.index("dead")] == "480"
+    assert codes_rows(column)[0][CODES_HEADER.index("dead")] == "-"
     assert table_rows(column) == []
     assert summary_rows(column) == []
 

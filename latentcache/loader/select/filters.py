@@ -148,7 +148,7 @@ def _check(node: ast.AST, text: str) -> None:
         part = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
         raise ConfigError(
             f"filter must be comparisons joined by and, or, not, got {part!r} ({text}); "
-            f"functions are {', '.join(_FUNCTIONS)}"
+            f"functions are {', '.join(_FUNCTIONS)}, as in contains(lower(caption), 'cat')"
         )
 
 

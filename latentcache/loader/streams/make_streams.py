@@ -1,16 +1,38 @@
-"""Streams of one generation: one per bucket, or one of windows for all clips of one size."""
+"""Streams of one generation: one per bucket or part of it, or of windows for clips of one size."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from latentcache.core.errors import ConfigError
 from latentcache.core.frames import FrameRule
 from latentcache.core.units import BucketRun
 from latentcache.loader.index.column_units import ColumnUnits
 from latentcache.loader.index.frame_times import num_latent_frames
 from latentcache.loader.index.sample_layout import read_template
+from latentcache.loader.streams.shape_parts import columns_to_part_by, parted
 from latentcache.loader.streams.stream import SelectedRun, Stream, StreamPlace
 from latentcache.loader.streams.stream_column import Access, StreamColumn, WindowRule
 from latentcache.storage import map_ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRule:
+    """What makes a stream beside the bucket.
+
+    Attributes:
+        window_frames: Latent frames to take of each clip that has as many; 0 takes all.
+        batch_by: Columns, or roles of columns, whose shapes part a bucket.
+    """
+
+    window_frames: int = 0
+    batch_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.window_frames and self.batch_by:
+            raise ConfigError(
+                f"batch_by must be left away where windows of clips are taken, got "
+                f"{', '.join(self.batch_by)} and window_frames={self.window_frames}; choose one"
+            )
 
 
 def make_streams(
@@ -18,8 +40,7 @@ def make_streams(
     runs: Sequence[SelectedRun],
     units: Mapping[str, ColumnUnits],
     access: Access,
-    *,
-    window_frames: int,
+    rule: StreamRule,
 ) -> Iterator[Stream]:
     """Yield the streams of one generation of one source.
 
@@ -28,8 +49,10 @@ def make_streams(
         runs: Those with a selected row.
         units: Of each column; the one that is trained on is ``latents``, else the first.
         access: How tars are had.
-        window_frames: Latent frames to take of each clip that has as many; 0 takes all.
+        rule: What makes a stream beside the bucket.
     """
+    window_frames = rule.window_frames
+    parting = columns_to_part_by({name: each.view for name, each in units.items()}, rule.batch_by)
     main = units["latents"] if "latents" in units else next(iter(units.values()))
     lengths = [0] * len(runs)
     if window_frames:
@@ -37,6 +60,9 @@ def make_streams(
     groups: dict[str, list[SelectedRun]] = {}
     for one, length in zip(runs, lengths, strict=True):
         bucket = one.run.bucket
+        if parting:
+            yield from _parts(place, one, units, access, parting)
+            continue
         if not window_frames or length < window_frames:
             yield _stream(place, str(bucket), [one], units, access)
             continue
@@ -44,6 +70,27 @@ def make_streams(
         groups.setdefault(label, []).append(replace(one, num_latents=length))
     for label, clips in groups.items():
         yield _stream(place, label, clips, units, access, num_frames=window_frames)
+
+
+def _parts(
+    place: StreamPlace,
+    one: SelectedRun,
+    units: Mapping[str, ColumnUnits],
+    access: Access,
+    parting: Sequence[str],
+) -> Iterator[Stream]:
+    """Yield the streams of one bucket, one for each shape of the columns that part it."""
+    columns = {name: StreamColumn(each, [one.run], access) for name, each in units.items()}
+    varying = frozenset(name for name in parting if columns[name].is_varying)
+    by = {name: columns[name] for name in parting}
+    for part, selection in parted(one.selection, by, one.run.num_rows):
+        named = f"{place.name}/{place.generation}/{one.run.bucket}, {part}"
+        yield Stream(
+            replace(place, name=named, part=part),
+            [replace(one, selection=selection)],
+            columns,
+            one_shape=varying,
+        )
 
 
 def _stream(

@@ -9,11 +9,13 @@ from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.index.column_units import ColumnUnits
 from latentcache.loader.select.selection import select_rows
 from latentcache.loader.select.source import Source
-from latentcache.loader.streams.make_streams import make_streams
+from latentcache.loader.streams.make_streams import StreamRule, make_streams
 from latentcache.loader.streams.stream import SelectedRun, Stream, StreamPlace
 from latentcache.loader.streams.stream_column import Access
 from latentcache.store import ColumnView, Pin, Snapshot
 from latentcache.store.snapshots import PlanView
+
+_WHOLE_BUCKETS = StreamRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def open_sources(
     cache: ShardCache | None = None,
     *,
     is_verified: bool = False,
-    window_frames: int = 0,
+    rule: StreamRule = _WHOLE_BUCKETS,
 ) -> list[OpenSource]:
     """Return the sources, open.
 
@@ -62,13 +64,13 @@ def open_sources(
         columns: Names of tensor columns; annotations among them are passed over.
         cache: Holds tars of remote stores.
         is_verified: Compare local tars with their checksums when they are first needed.
-        window_frames: Latent frames to take of each longer clip; 0 takes all.
+        rule: What makes streams.
 
     Raises:
         ConfigError: A source selects nothing, or columns differ in encoding.
     """
     opened = [
-        _open_source((number, source), pin, columns, Access(cache, is_verified), window_frames)
+        _open_source((number, source), pin, columns, Access(cache, is_verified), rule)
         for number, (source, pin) in enumerate(zip(sources, pins, strict=True))
     ]
     for name in columns:
@@ -86,7 +88,7 @@ def _open_source(
     pin: Pin | None,
     columns: Sequence[str],
     access: Access,
-    window_frames: int,
+    rule: StreamRule,
 ) -> OpenSource:
     number, source = numbered
     snapshot = source.open(pin)
@@ -101,7 +103,7 @@ def _open_source(
     streams = []
     for runs in _selected_runs(source, snapshot, views, access.cache):
         place = StreamPlace(name=source.name, source=number, generation=runs[0])
-        streams += list(make_streams(place, runs[1], units, access, window_frames=window_frames))
+        streams += list(make_streams(place, runs[1], units, access, rule))
     if not streams:
         raise ConfigError(
             f"filter and split must select a row, got none (source {source.name}, "
@@ -128,8 +130,11 @@ def _selected_runs(
         found = []
         selections = select_rows(source, snapshot, generation, cache)
         for run, selection in zip(generation.runs, selections, strict=True):
-            if selection.num_rows:
-                gone = plan.retired_places(run)
+            gone = plan.retired_places(run)
+            num_gone = len(gone)
+            if selection.bitmap is not None and num_gone:
+                num_gone = int(selection.bitmap.contains(gone).sum())
+            if selection.num_rows > num_gone:  # else all are live no more, as after a fold
                 found.append(SelectedRun(run, first_place, selection, gone))
             first_place += run.num_rows
         yield generation.number, found

@@ -40,11 +40,13 @@ class StreamPlace:
         name: Source, generation and bucket; keys the order.
         source: Number of the source.
         generation: Number of the generation.
+        part: Shapes of further columns that all its rows share; "" where nothing parts a bucket.
     """
 
     name: str
     source: int
     generation: int
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Stream:
 
     Attributes:
         main: A column of which no row is absent, if there is one: it says what samples are called.
+        one_shape: Columns whose samples could vary and here do not, as they part the bucket.
         num_left_out: Selected rows that a column lacks, where none stands in for them.
     """
 
@@ -116,6 +119,7 @@ class Stream:
         columns: Mapping[str, StreamColumn],
         *,
         num_frames: int = 0,
+        one_shape: frozenset[str] = frozenset(),
     ) -> None:
         """Join the runs and the columns.
 
@@ -124,11 +128,12 @@ class Stream:
             runs: At least one; if several, of one height and width.
             columns: Tensor columns by name, over the same runs; a row must be in all of them.
             num_frames: Latent frames of a window; 0 where samples are read whole.
+            one_shape: Columns whose samples are all of one shape.
 
         Raises:
             ConfigError: No selected row is present in all columns.
         """
-        self.place, self.columns = place, columns
+        self.place, self.columns, self.one_shape = place, columns, one_shape
         whole = [column for column in columns.values() if not len(column.absent)]
         self._may_be_absent = bool(whole)
         self.main = whole[0] if whole else next(iter(columns.values()))
@@ -316,7 +321,7 @@ class Stream:
 def _num_pixel_frames(record: EncodingRecord, num_latents: int) -> int:
     """Return how many pixel frames a clip of so many latent frames has, at least."""
     rule = FrameRule.from_spec(record.spec)
-    if rule is None:
+    if rule is None or (rule.takes_picture and num_latents < rule.latent_first):
         return num_latents
     groups = -(-max(0, num_latents - rule.latent_first) // rule.latent_step)
     return rule.first + groups * rule.step

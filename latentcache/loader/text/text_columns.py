@@ -15,7 +15,7 @@ from latentcache.loader.gather.unit_gather import Places
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.loader.streams.stream_column import StreamColumn
-from latentcache.loader.text.text_draws import text_draws
+from latentcache.loader.text.text_draws import chosen_text, text_draws
 from latentcache.store import ColumnView, TensorBytes
 
 EMPTY = "empty"
@@ -52,18 +52,26 @@ def text_columns(views: Mapping[str, ColumnView]) -> dict[str, ColumnView]:
 class TextColumns:
     """Makes tensors of embedded texts; reads the empty text of a column when it is first needed."""
 
-    def __init__(self, views: Mapping[str, ColumnView], *, rule: OrderRule, drop: float) -> None:
+    def __init__(
+        self,
+        views: Mapping[str, ColumnView],
+        *,
+        rule: OrderRule,
+        drop: float,
+        weights: Mapping[str, Sequence[float]],
+    ) -> None:
         """Keep what is asked.
 
         Args:
             views: Columns of texts, by name.
             rule: Keys the draws.
             drop: Share of samples that are given the empty text.
+            weights: Of each annotation's several texts.
 
         Raises:
             ConfigError: Samples shall be dropped, and a column has no empty text.
         """
-        self._views, self._rule, self._drop = dict(views), rule, drop
+        self._views, self._rule, self._drop, self._weights = dict(views), rule, drop, weights
         self._empty: dict[str, TextFields] = {}
         for name, view in views.items():
             if drop and not any(text.name == EMPTY for text in view.entry.texts):
@@ -74,6 +82,12 @@ class TextColumns:
 
     def __contains__(self, name: str) -> bool:
         return name in self._views
+
+    @property
+    def annotations(self) -> set[str]:
+        """Those whose texts are embedded."""
+        inputs = [recorded_input(view.record.transform) for view in self._views.values()]
+        return {parse_input(each).annotation for each in inputs}
 
     def check_as_stored(self, normalized: Collection[str]) -> None:
         """Refuse columns of texts among those that are to be normalized.
@@ -123,8 +137,11 @@ class TextColumns:
         if self._drop:
             odds = text_draws(self._rule, "drop", annotation, stream, picked)
             dropped = [each < self._drop * _ODDS for each in odds]
+        weights = self._weights.get(annotation, ())
         chosen = [
-            self.empty(name) if is_dropped or not each else each[draw % len(each)]
+            self.empty(name)
+            if is_dropped or not each
+            else each[chosen_text(draw, len(each), weights)]
             for each, draw, is_dropped in zip(texts, draws, dropped, strict=True)
         ]
         states, mask = padded(chosen)

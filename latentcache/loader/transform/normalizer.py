@@ -5,6 +5,7 @@ Dimension letters: B batch.
 
 import logging
 import math
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,12 +15,15 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.transform.fused import Figures, FusedTransform, axes_after, fuse
+from latentcache.loader.transform.position_figures import SUFFIX, measured_ops, published_ops
 from latentcache.stats import ColumnStatistics, merge_arrays, published_misfit
 from latentcache.store import ColumnView
 
 logger = logging.getLogger(__name__)
 
-NormalizeMode = Literal["auto", "published", "measured", "measured-global", "none", "given"]
+NormalizeMode = Literal[
+    "auto", "published", "measured", "measured-global", "measured-position", "none", "given"
+]
 
 Ops = tuple[Mapping[str, Any], ...]
 
@@ -143,7 +147,8 @@ def resolve_normalizer(
     Args:
         views: The column in each source, of one encoding; measured figures are those of all.
         mode: ``auto`` takes published figures where there are any and else measured ones;
-            ``measured-global`` has a mean per channel and one scale for all; or operations.
+            ``measured-global`` has a mean per channel and one scale for all; ``measured-position``
+            has both per channel and position; or operations, or a file of statistics, ``stat.pt``.
         is_sampled: Whether the posterior is sampled, which widens the measured variance.
         warn: Takes what a person should know.
 
@@ -155,6 +160,14 @@ def resolve_normalizer(
     if not isinstance(mode, str):
         given = _checked_ops(mode)
         return Normalizer(mode="given", source="given", axes=axes, ops=given)
+    ops: Ops
+    if mode.endswith(SUFFIX):
+        ops = published_ops(mode, axes, primary_field(view).channels)
+        return Normalizer(mode="given", source=posixpath.basename(mode), axes=axes, ops=ops)
+    if mode == "measured-position":
+        merged = ColumnStatistics.from_arrays(merge_arrays(one.statistics() for one in views))
+        ops = measured_ops(merged, views, axes)
+        return Normalizer(mode=mode, source="measured", axes=axes, ops=ops)
     published = view.record.normalizer
     if mode == "none":
         return Normalizer(mode=mode, source="none", axes=axes, ops=())
@@ -172,8 +185,8 @@ def resolve_normalizer(
         return Normalizer(mode=mode, source=source, axes=axes, ops=ops)
     if mode not in ("auto", "measured", "measured-global"):
         raise ConfigError(
-            f"normalize must be auto, published, measured, measured-global, none or operations, "
-            f"got {mode!r}"
+            f"normalize must be auto, published, measured, measured-global, measured-position, "
+            f"none, operations or a file of statistics that ends in {SUFFIX}, got {mode!r}"
         )
     return _measured(views, mode, axes, is_sampled=is_sampled, warn=warn)
 
