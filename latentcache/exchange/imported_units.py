@@ -13,6 +13,8 @@ from latentcache.exchange.copying import Progress
 from latentcache.exchange.imported_encoding import ImportRequest
 from latentcache.exchange.imported_rows import ByRow
 from latentcache.exchange.layouts.foreign import ForeignSample
+from latentcache.exchange.layouts.known_layouts import LAYOUTS
+from latentcache.exchange.side_by_side import LEAST_ITEMS, side_by_side
 from latentcache.stats import count_stored
 from latentcache.storage import map_ahead
 from latentcache.store import EncodingRecord, Provenance, Store, TensorBytes, UnitWriter
@@ -36,10 +38,17 @@ class UnitImport:
         """Commit every unit that is not there and return the rows of all."""
         committed = self._store.commits(self._record)
         units = self._store.units(self._record)
-        done, total = 0, sum(unit.num_rows for unit in units)
-        for unit in units:
-            if unit.unit not in committed:
-                self._write(unit)
+        total = sum(unit.num_rows for unit in units)
+        missing = [unit for unit in units if unit.unit not in committed]
+        rest = sum(unit.num_rows for unit in missing)
+        done = total - rest
+        on_progress(done, total)
+        written = side_by_side(
+            lambda number: self._write(missing[number]),
+            len(missing),
+            is_worth_it=rest >= LEAST_ITEMS,
+        )
+        for unit, _ in zip(missing, written, strict=True):
             done += unit.num_rows
             on_progress(done, total)
         return total
@@ -89,11 +98,13 @@ def _loaded(sample: ForeignSample | Reject) -> torch.Tensor | Reject:
 
 
 def _stored(latents: torch.Tensor, record: EncodingRecord) -> dict[str, TensorBytes]:
-    """Return a foreign tensor as our fields: of moments the mean, and the log of the variance."""
+    """Return a foreign tensor as our fields: of moments the mean and the log of the variance."""
     if len(record.fields) == 1:
         return {record.fields[0].name: _tensor_bytes(latents)}
-    mean, std = latents.chunk(2)
-    logvar = 2 * torch.log(std.double().clamp_min(1e-15)).to(latents.dtype)
+    mean, spread = latents.chunk(2)
+    if LAYOUTS[record.identity["imported"]["layout"]].tells_logvar:
+        return {"mean": _tensor_bytes(mean), "logvar": _tensor_bytes(spread)}
+    logvar = 2 * torch.log(spread.double().clamp_min(1e-15)).to(latents.dtype)
     return {"mean": _tensor_bytes(mean), "logvar": _tensor_bytes(logvar)}
 
 

@@ -29,8 +29,15 @@ from latentcache.exchange.imported_encoding import (
 )
 from latentcache.exchange.imported_rows import ByRow, MatchedCache, planned_pictures
 from latentcache.exchange.imported_units import UnitImport, first_statistics
-from latentcache.exchange.layouts.foreign import ForeignSample, Reading, Unreadable
+from latentcache.exchange.layouts.foreign import (
+    ForeignSample,
+    Found,
+    Reading,
+    Unopened,
+    Unreadable,
+)
 from latentcache.exchange.layouts.known_layouts import LAYOUTS
+from latentcache.exchange.side_by_side import LEAST_ITEMS, side_by_side
 from latentcache.stats import merge_arrays
 from latentcache.storage import Folder
 from latentcache.store import (
@@ -121,6 +128,19 @@ def import_cache(
     )
 
 
+def _looked_into(found: list[Found]) -> Iterator[ForeignSample | Unreadable]:
+    """Yield what a reader found, in its order, with what it had not opened yet looked into."""
+    unopened = [each for each in found if isinstance(each, Unopened)]
+    seen = side_by_side(
+        lambda number: unopened[number].look(),
+        len(unopened),
+        is_worth_it=len(unopened) >= LEAST_ITEMS,
+        chunk=64,
+    )
+    for each in found:
+        yield each.as_seen(next(seen)) if isinstance(each, Unopened) else each
+
+
 def _planned_store(url: str | Path, told: Mapping[str, Any]) -> Store | None:
     """Return the store at ``url`` if it has a plan that this import has not made, else None."""
     if Folder.open(url).stat(STORE_NAME) is None:
@@ -139,7 +159,7 @@ class _Found:
         self.samples: list[ForeignSample] = []
         self.refused: list[tuple[str, str, str]] = []
         seen: set[str] = set()
-        for each in LAYOUTS[request.layout].read(reading):
+        for each in _looked_into(list(LAYOUTS[request.layout].read(reading))):
             if isinstance(each, Unreadable):
                 self.refused.append((each.name, RejectCode.CORRUPT.word, each.reason))
             elif each.name in seen:

@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.growth FOLDER [NUM_PICTURES]
 
-FOLDER takes the drawn pictures (hard links of a few) and the stores. Prints medians of five.
+FOLDER takes the drawn pictures (hard links of a few) and the stores. Prints medians of five, by the
+clock and in seconds of the processor (worker processes with them), which do not depend on what
+else runs, and the load of the machine.
 """
 
 import os
@@ -45,11 +47,27 @@ def draw(corpus: Path, first: int, count: int) -> None:
         os.link(kinds / f"{number % 16}.png", folder / f"{number}.png")
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that ``work`` takes."""
-    started_s = time.perf_counter()
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds that ``work`` takes, by the clock and of the processor."""
+    started_s, before = time.perf_counter(), os.times()
     work()
-    return time.perf_counter() - started_s
+    after = os.times()
+    return time.perf_counter() - started_s, sum(after[:4]) - sum(before[:4])
+
+
+def median(turns: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the median of either kind of seconds."""
+    clock, processor = zip(*turns, strict=True)
+    return statistics.median(clock), statistics.median(processor)
+
+
+def text(name: str, took: tuple[float, float], against: tuple[float, float] | None = None) -> str:
+    """Return a line about one work, and what share of another that is."""
+    line = f"{name}: {took[0]:.2f} s, {took[1]:.2f} s of the processor"
+    if against is None:
+        return line
+    clock, processor = (one / other for one, other in zip(took, against, strict=True))
+    return f"{line} ({clock:.3f} and {processor:.3f} of it)"
 
 
 def main(folder: Path, count: int) -> None:
@@ -64,25 +82,26 @@ def main(folder: Path, count: int) -> None:
 
     encode = EncodeRequest(column="latents", encode=EncodeOptions(), resources=Resources())
     reporter = SilentReporter()
-    whole_s = timed(lambda: build(str(store), request(update=False), encode, reporter=reporter))
+    whole = timed(lambda: build(str(store), request(update=False), encode, reporter=reporter))
 
     def listing() -> None:
         for _ in Listing(open_corpus(str(corpus)), OPTIONS).chunks():
             pass
 
-    listed_s, unchanged_s = [], []
+    listed, unchanged = [], []
     for _ in range(REPEATS):
-        listed_s.append(timed(listing))
-        unchanged_s.append(
+        listed.append(timed(listing))
+        unchanged.append(
             timed(lambda: plan_corpus(str(store), request(update=True), reporter=reporter))
         )
     more = max(1, count // 100)
     draw(corpus, count, more)
-    grown_s = timed(lambda: build(str(store), request(update=True), encode, reporter=reporter))
-    listed, unchanged = statistics.median(listed_s), statistics.median(unchanged_s)
-    print(f"{count:,} pictures: build {whole_s:.1f} s, listing {listed:.2f} s")
-    print(f"update, nothing changed: {unchanged:.2f} s, {unchanged / listed:.2f} of the listing")
-    print(f"update, {more:,} more: {grown_s:.1f} s, {grown_s / whole_s:.1%} of the build")
+    grown = timed(lambda: build(str(store), request(update=True), encode, reporter=reporter))
+    print(f"{count:,} pictures, load {os.getloadavg()[1]:.1f}")
+    print(text("build", whole))
+    print(text("listing", median(listed)))
+    print(text("update, nothing changed, against the listing", median(unchanged), median(listed)))
+    print(text(f"update, {more:,} more, against the build", grown, whole))
     shutil.rmtree(folder / "kinds")
 
 

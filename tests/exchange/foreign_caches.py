@@ -147,6 +147,36 @@ def fastvideo(root: Path, latents: Latents) -> None:
     pq.write_table(pa.Table.from_pylist(rows), _made(root / "data_00000.parquet"), row_group_size=4)
 
 
+def mlperf_flux(root: Path, latents: Latents) -> None:
+    """As ``Dataset.save_to_disk`` does: streams of nested lists, two files, and empty encodings."""
+    folder = root / "cc12m_preprocessed" / "part_0"
+    rows = [
+        {
+            "mean": latent.float().numpy().tolist(),
+            "logvar": np.full(latent.shape, -2.0, np.float32).tolist(),
+            "t5_encodings": [[0.5] * 8] * 4,
+            "clip_encodings": [0.5] * 8,
+        }
+        for latent in latents.values()
+    ]
+    grid = pa.list_(pa.list_(pa.list_(pa.float32())))
+    schema = pa.schema(
+        {
+            "mean": grid,
+            "logvar": grid,
+            "t5_encodings": pa.list_(pa.list_(pa.float32())),
+            "clip_encodings": pa.list_(pa.float32()),
+        }
+    )
+    for number, part in enumerate((rows[:4], rows[4:])):
+        path = _made(folder / f"data-{number:05d}-of-00002.arrow")
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for row in part:
+                writer.write_table(pa.Table.from_pylist([row], schema))
+    (folder / "state.json").write_text(json.dumps({"_data_files": []}))
+    np.save(_made(root / "empty_encodings" / "t5_empty.npy"), np.zeros((1, 4, 8)))
+
+
 def mds(root: Path, latents: Latents) -> None:
     """As ``MDSWriter`` does, with columns ``caption`` and ``latents``."""
     names, encodings = ["caption", "latents"], ["str", "ndarray:float16"]

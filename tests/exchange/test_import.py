@@ -1,5 +1,7 @@
 """What another trainer cached is in the store bit for bit, under its names, marked as imported."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from latentcache.core.errors import ConfigError
-from latentcache.exchange import LAYOUTS, ImportRequest, import_cache
+from latentcache.core.errors import ConfigError, StoreError
+from latentcache.exchange import (
+    LAYOUTS,
+    ImportRequest,
+    import_cache,
+    imported_units,
+    importing,
+    side_by_side,
+)
+from latentcache.exchange.imported_units import UnitImport
 from latentcache.loader import LatentLoader, Source
 from latentcache.store import Store, TensorBytes, verify_snapshot
 from tests.exchange import foreign_caches as foreign
@@ -41,6 +51,7 @@ CASES: dict[str, tuple[Callable[..., None], tuple[int, ...], dict[str, Any]]] = 
         foreign.diffusion_pipe, (16, 8, 8), {"encoder": "flux", "kind": "sample"},
     ),
     "mds": (foreign.mds, IMAGE, {"encoder": "sdxl", "values": "raw", "kind": "mean"}),
+    "mlperf-flux": (foreign.mlperf_flux, (16, 8, 8), {"encoder": "flux"}),
     "fastvideo": (foreign.fastvideo, CLIP, {"encoder": "wan"}),
 }  # fmt: skip
 
@@ -240,3 +251,93 @@ def test_packed_latents_are_of_pixels_twice_as_large(tmp_path: Path) -> None:
     wrong = ImportRequest(layout="simpletuner", encoder="sdxl", kind="sample")
     with pytest.raises(ConfigError, match="must have 4 channels"):
         import_cache(tmp_path / "flux", tmp_path / "other", wrong, on_progress=quiet)
+
+
+@pytest.mark.parametrize("layout", ["simpletuner", "lightningdit", "sd-scripts"])
+def test_processes_side_by_side_write_the_very_same_bytes(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, shape, told = CASES[layout]
+    latents = drawn(shape)
+    write(tmp_path / "cache", latents)
+    torch.save(torch.full(shape, torch.nan).half(), tmp_path / "cache" / "nan.pt")
+    (tmp_path / "cache" / "half.pt").write_bytes(b"PK\x03\x04 and no more")
+    request = ImportRequest(layout=layout, is_checked=False, **told)
+    monkeypatch.setattr(ImportRequest, "rows_per_shard", lambda *_: 2)
+    tars = []
+    for least, name in ((10**9, "one"), (1, "many")):
+        monkeypatch.setattr(importing, "LEAST_ITEMS", least)
+        monkeypatch.setattr(imported_units, "LEAST_ITEMS", least)
+        monkeypatch.setattr(side_by_side, "num_processes", lambda: 2)
+        result = import_cache(tmp_path / "cache", tmp_path / name, request, on_progress=quiet)
+        tars.append((result, sorted(p.read_bytes() for p in (tmp_path / name).rglob("*.tar"))))
+    assert tars[0] == tars[1]
+    assert len(tars[0][1]) >= NUM // 2
+
+
+def test_a_process_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "num_processes", lambda: 2)
+    with pytest.raises(StoreError, match=r"one that was killed.*goes on"):
+        list(
+            side_by_side.side_by_side(
+                lambda number: os.kill(os.getpid(), signal.SIGKILL) if number else number,
+                4,
+                is_worth_it=True,
+            )
+        )
+    assert list(side_by_side.side_by_side(str, 3, is_worth_it=True)) == ["0", "1", "2"]
+
+
+def test_moments_of_mlperf_are_kept_as_they_are_and_the_rest_is_counted(tmp_path: Path) -> None:
+    foreign.mlperf_flux(tmp_path / "cache", drawn((16, 8, 8)))
+    broken = tmp_path / "cache" / "cc12m_preprocessed" / "part_0" / "data-00002-of-00003.arrow"
+    broken.write_bytes(b"no arrow")
+    request = ImportRequest(layout="mlperf-flux", encoder="flux")
+    done = import_cache(tmp_path / "cache", tmp_path / "store", request, on_progress=quiet)
+    assert done.left_out == {
+        "T5 embeddings": NUM,
+        "CLIP embeddings": NUM,
+        "embeddings of the empty text (t5_empty.npy)": 1,
+    }
+    assert done.num_refused == {"corrupt": 1}
+    _, _, _, fields = next(
+        Store.open(tmp_path / "store").snapshot().column("latents").iter_samples()
+    )
+    assert (np.asarray(fields["logvar"]) == -2.0).all()
+
+
+def test_two_files_of_one_picture_cost_the_second(tmp_path: Path) -> None:
+    foreign.sd_scripts(tmp_path / "cache", drawn())
+    old = tmp_path / "cache" / f"{STEMS[0]}.npz"  # as older releases named it
+    np.savez(old, latents=np.zeros((4, 8, 8), np.float32))
+    request = ImportRequest(layout="sd-scripts", encoder="sdxl", values="raw", kind="sample")
+    done = import_cache(tmp_path / "cache", tmp_path / "store", request, on_progress=quiet)
+    assert done.num_samples == NUM
+    assert done.num_refused == {"duplicate": 1}
+    assert "has the same name" in done.example
+
+
+@pytest.mark.parametrize("how", ["replaced", "gone", "cut"])
+def test_a_file_that_changes_while_it_is_imported_costs_its_sample(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    foreign.simpletuner(cache, drawn())
+    victim = next((cache / "cats").iterdir())
+    real = UnitImport.run
+
+    def changed(self: UnitImport, on_progress: Any) -> int:
+        if how == "replaced":
+            torch.save(torch.zeros(4, 8, 12).half(), victim)
+        elif how == "gone":
+            victim.unlink()
+        else:
+            victim.write_bytes(victim.read_bytes()[:200])
+        return real(self, on_progress)
+
+    monkeypatch.setattr(UnitImport, "run", changed)
+    request = ImportRequest(layout="simpletuner", encoder="sdxl", kind="sample")
+    import_cache(cache, tmp_path / "store", request, on_progress=quiet)
+    view = Store.open(tmp_path / "store").snapshot().column("latents")
+    assert (view.entry.num_encoded, view.entry.num_quarantined) == (NUM - 1, 1)
+    assert verify_snapshot(Store.open(tmp_path / "store").snapshot()).ok

@@ -19,6 +19,7 @@ from latentcache.core.errors import MediaError
 from latentcache.exchange.layouts.foreign import (
     SAMPLES_PER_RUN,
     ForeignSample,
+    Found,
     Reading,
     Tensors,
     Unreadable,
@@ -34,7 +35,7 @@ from latentcache.storage import Folder
 _STATISTICS = "latents_stats.pt"
 
 
-def read_lightningdit(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_lightningdit(reading: Reading) -> Iterator[Found]:
     """Yield LightningDiT's: ``latents`` (N, C, H, W) and ``labels`` of each shard, by number.
 
     ``latents_stats.pt`` becomes the published figures; flipped latents are left out and counted.
@@ -116,7 +117,7 @@ def _published(reading: Reading) -> dict[str, Any] | None:
     return {"ops": ops, "source": _STATISTICS}
 
 
-def read_edm2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_edm2(reading: Reading) -> Iterator[Found]:
     """Yield EDM2's and REPA's: ``NNNNN/img-mean-std-N.npy``, mean and std one after the other."""
     labels: dict[str, int] = {}
     if reading.root.stat("dataset.json") is not None:

@@ -20,7 +20,7 @@ import torch
 from latentcache.core.errors import MediaError
 from latentcache.exchange.layouts.foreign import (
     SAMPLES_PER_RUN,
-    ForeignSample,
+    Found,
     Reading,
     Unreadable,
     below,
@@ -34,7 +34,7 @@ _Place = tuple[str, int, int]
 """A shard's file, where an item begins in it, and its size."""
 
 
-def read_diffusion_pipe(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_diffusion_pipe(reading: Reading) -> Iterator[Found]:
     """Yield diffusion-pipe's samples, in the order in which its cache has them."""
     for name in reading.names("/metadata.db"):
         folder = posixpath.dirname(name)

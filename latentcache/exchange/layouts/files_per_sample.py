@@ -21,7 +21,7 @@ import torch
 from latentcache.core.errors import MediaError
 from latentcache.exchange.formats.simpletuner_folder import simpletuner_name
 from latentcache.exchange.layouts.foreign import (
-    ForeignSample,
+    Found,
     Reading,
     Tensors,
     Unreadable,
@@ -41,7 +41,7 @@ _SD_KEY = re.compile(r"latents(?:_(\d+)x(\d+))?")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def read_simpletuner(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_simpletuner(reading: Reading) -> Iterator[Found]:
     """Yield SimpleTuner's: ``SUBFOLDER/SHA256(stem).pt``, a bare tensor or one in a dict."""
     by_hash = {simpletuner_name(path): path for path in reading.pictures.values()}
     for name in reading.names(".pt"):
@@ -60,7 +60,7 @@ def _bare_or_named(name: str, found: Any) -> torch.Tensor:
     return checked(found.get("latents") if isinstance(found, dict) else found, where=name)
 
 
-def read_musubi(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_musubi(reading: Reading) -> Iterator[Found]:
     """Yield musubi-tuner's: ``STEM_WxH_ARCH.safetensors`` with ``latents_FxHxW_DTYPE``."""
     for name in reading.names(".safetensors"):
         if name.endswith("_te.safetensors"):
@@ -98,7 +98,7 @@ def _musubi_latents(name: str, tensors: Tensors) -> torch.Tensor:
     return checked(found[0], where=name)
 
 
-def read_sd_scripts(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_sd_scripts(reading: Reading) -> Iterator[Found]:
     """Yield sd-scripts': ``STEM_WxH_MODEL.npz``, ``latents`` or ``latents_HxW``; the largest size.
 
     A flipped encoding beside it is left out and counted.
@@ -158,7 +158,7 @@ def _npz_latents(name: str, key: str, data: bytes) -> torch.Tensor:
         raise broken(name, error) from None
 
 
-def read_ai_toolkit(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_ai_toolkit(reading: Reading) -> Iterator[Found]:
     """Yield ai-toolkit's: ``FOLDER/_latent_cache/STEM_HASH.safetensors`` with ``latent``."""
     for name in reading.names(".safetensors"):
         folder, base = posixpath.split(name)

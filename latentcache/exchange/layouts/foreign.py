@@ -65,6 +65,38 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A file of a cache that has not been looked into.
+
+    Attributes:
+        name: Of the sample that it gives.
+        load: As of ``ForeignSample``.
+        told: What else is known of it: further attributes of that.
+    """
+
+    name: str
+    load: Callable[[], torch.Tensor]
+    told: Mapping[str, Any]
+
+    def look(self) -> tuple[tuple[int, ...], torch.dtype] | str:
+        """Return shape and dtype of its latents, or why it gives none."""
+        try:
+            found = self.load()
+        except MediaError as error:
+            return str(error)
+        return tuple(found.shape), found.dtype
+
+    def as_seen(
+        self, seen: tuple[tuple[int, ...], torch.dtype] | str
+    ) -> ForeignSample | Unreadable:
+        """Return the sample, or why there is none, once ``look`` has told."""
+        if isinstance(seen, str):
+            return Unreadable(self.name, seen)
+        shape, dtype = seen
+        return ForeignSample(name=self.name, shape=shape, dtype=dtype, load=self.load, **self.told)
+
+
 @dataclass(kw_only=True)
 class Reading:
     """What a reader is given, and what it notes.
@@ -92,13 +124,18 @@ class Reading:
 SAMPLES_PER_RUN = 256
 """Of one file, as of a tar in a corpus."""
 
-Reader = Callable[[Reading], Iterator[ForeignSample | Unreadable]]
+Found = ForeignSample | Unreadable | Unopened
+Reader = Callable[[Reading], Iterator[Found]]
 
 
 def broken(name: str, error: Exception) -> MediaError:
     """Return the error for a file that cannot be read."""
     lines = str(error).splitlines() or [type(error).__name__]
     return MediaError(RejectCode.CORRUPT.word, f"{name} cannot be read: {lines[0][:120]}")
+
+
+_MAPPED_BYTES = 2**22
+"""Larger files are mapped, so that a look at the shape reads no latents."""
 
 
 def read_pt(folder: Folder, name: str) -> Any:
@@ -109,7 +146,7 @@ def read_pt(folder: Folder, name: str) -> Any:
     """
     path = folder.local_path(name)
     try:
-        if path is not None:
+        if path is not None and path.stat().st_size > _MAPPED_BYTES:
             try:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except (RuntimeError, ValueError):  # not a zip: written by an old torch, or compressed
@@ -172,22 +209,24 @@ def sample_of(
     *,
     opened: _Opened | None = None,
     **told: Any,
-) -> ForeignSample | Unreadable:
-    """Return the sample of a file, or why it gives none; its latents are looked at for the shape.
+) -> Found:
+    """Return the sample of a file, or why it gives none; unopened where nothing is read yet.
 
     Args:
         name: Of the sample.
         read: Opens its file.
         latents: Finds its latents in what was opened.
-        opened: What ``read`` has given already; None reads it here.
+        opened: What ``read`` has given already, if it was.
         told: Further attributes of ``ForeignSample``.
     """
 
     def load() -> torch.Tensor:
         return latents(read())
 
+    if opened is None:
+        return Unopened(name, load, told)
     try:
-        found = load() if opened is None else latents(opened)
+        found = latents(opened)
     except MediaError as error:
         return Unreadable(name, str(error))
     return ForeignSample(name=name, shape=tuple(found.shape), dtype=found.dtype, load=load, **told)

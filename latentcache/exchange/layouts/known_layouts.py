@@ -11,6 +11,7 @@ from latentcache.exchange.layouts.files_per_sample import (
     read_simpletuner,
 )
 from latentcache.exchange.layouts.foreign import Kind, Reader, Values
+from latentcache.exchange.layouts.mlperf_flux import read_mlperf_flux
 from latentcache.exchange.layouts.table_shards import read_fastvideo, read_mds
 from latentcache.exchange.layouts.trainer_folders import (
     read_automodel,
@@ -28,12 +29,14 @@ class Layout:
         title: What it looks like.
         values: Raw or scaled; None where that differs between models, and must be given.
         kind: Which of the posterior; likewise.
+        tells_logvar: Its moments are mean and log-variance, not mean and standard deviation.
     """
 
     read: Reader
     title: str
     values: Values | None
     kind: Kind | None
+    tells_logvar: bool = False
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -50,5 +53,8 @@ LAYOUTS: dict[str, Layout] = {
         read_diffusion_pipe, "latents/shard_N.bin, metadata.db", "scaled", None
     ),
     "mds": Layout(read_mds, "index.json, shard.N.mds", None, None),
+    "mlperf-flux": Layout(
+        read_mlperf_flux, "*/data-N-of-M.arrow", "raw", "moments", tells_logvar=True
+    ),
     "fastvideo": Layout(read_fastvideo, "*.parquet", "raw", "mean"),
 }

@@ -17,6 +17,7 @@ from latentcache.core.errors import ConfigError, MediaError
 from latentcache.exchange.layouts.foreign import (
     SAMPLES_PER_RUN,
     ForeignSample,
+    Found,
     Reading,
     Unreadable,
     broken,
@@ -33,7 +34,7 @@ _WHOLE = {"int": 8, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float16": 2
 _Row = Mapping[str, bytes]
 
 
-def read_mds(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_mds(reading: Reading) -> Iterator[Found]:
     """Yield the samples of MDS shards that are not compressed.
 
     The column of latents is ``field``, else the first array or ``latents...``; one of plain bytes
@@ -168,7 +169,7 @@ def _mds_array(data: bytes, encoding: str) -> "np.ndarray[Any, Any]":
     return np.frombuffer(data[at:], dtype).reshape(shape)
 
 
-def read_fastvideo(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_fastvideo(reading: Reading) -> Iterator[Found]:
     """Yield FastVideo's: Parquet rows with ``vae_latent_bytes``, ``_shape`` and ``_dtype``."""
     for name in reading.names(".parquet"):
         try:

@@ -13,7 +13,7 @@ import torch
 
 from latentcache.core.errors import MediaError
 from latentcache.exchange.layouts.foreign import (
-    ForeignSample,
+    Found,
     Reading,
     Unreadable,
     below,
@@ -24,7 +24,7 @@ from latentcache.exchange.layouts.foreign import (
 )
 
 
-def read_onetrainer(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_onetrainer(reading: Reading) -> Iterator[Found]:
     """Yield OneTrainer's: ``GROUP/variation-0/N.pt``; only ``aggregate.pt`` names the pictures."""
     for table in reading.names("/aggregate.pt"):
         folder = posixpath.dirname(table)
@@ -49,7 +49,7 @@ def read_onetrainer(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
             )
 
 
-def read_ltx2(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_ltx2(reading: Reading) -> Iterator[Found]:
     """Yield the LTX-2 trainer's: ``latents/REL.pt`` with ``latents`` and latent sizes."""
     for name in reading.names(".pt"):
         parts = name.split("/")
@@ -84,7 +84,7 @@ def _ltx_latents(name: str, found: Any) -> torch.Tensor:
     return checked(latents, where=name)
 
 
-def read_automodel(reading: Reading) -> Iterator[ForeignSample | Unreadable]:
+def read_automodel(reading: Reading) -> Iterator[Found]:
     """Yield Automodel's: ``WxH/MD5.pt`` with ``latent`` or ``video_latents`` and their source."""
     for name in reading.names(".pt"):
         try:
