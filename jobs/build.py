@@ -18,9 +18,10 @@ import click
 from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
 from latentcache.cli.results import plan_sentences
+from latentcache.cli.run_reporting import run_reporting
 from latentcache.core.errors import ConfigError, LatentCacheError
+from latentcache.core.log_lines import say_error
 from latentcache.runner import Recipe, parse_setting, read_recipe
-from latentcache.terminal import LineReporter
 
 INCOMPLETE = 3
 
@@ -33,7 +34,7 @@ def main(recipe: Path, settings: tuple[str, ...]) -> None:
     try:
         code = run(recipe, settings)
     except (LatentCacheError, OSError) as error:
-        print(f"error: {sentence_of(error)}", file=sys.stderr)
+        say_error(sentence_of(error))
         code = exit_code_of(error)
     sys.exit(code)
 
@@ -46,14 +47,14 @@ def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
             raise ConfigError(f"key {name!r} must be given ({recipe_path}); add `{name} = ...`")
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
-    reporter = LineReporter(sys.stderr)
-    planned, encoded = runner.build(
-        recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
-    )
+    with run_reporting(recipe.store, recipe.resources) as reporter:
+        planned, encoded = runner.build(
+            recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
+        )
     print(json.dumps(asdict(encoded), indent=2))
     told = [*plan_sentences(planned), encoded.limit_sentence]
     for sentence in filter(None, told):
-        print(f"error: {sentence}", file=sys.stderr)
+        say_error(sentence)
     return INCOMPLETE if any(told) else 0
 
 

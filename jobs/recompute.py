@@ -18,9 +18,10 @@ import click
 
 from latentcache import runner
 from latentcache.cli.entry import exit_code_of, sentence_of
+from latentcache.cli.run_reporting import run_reporting
 from latentcache.core.errors import ConfigError, LatentCacheError
+from latentcache.core.log_lines import say, say_error
 from latentcache.runner import parse_setting, read_recipe
-from latentcache.terminal import LineReporter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -36,7 +37,7 @@ def main(recipe: Path, settings: tuple[str, ...], estimate: bool) -> None:
     try:
         code = run(recipe, settings, only_estimate=estimate)
     except (LatentCacheError, OSError) as error:
-        print(f"error: {sentence_of(error)}", file=sys.stderr)
+        say_error(sentence_of(error))
         code = exit_code_of(error)
     sys.exit(code)
 
@@ -48,18 +49,18 @@ def run(recipe_path: Path, settings: tuple[str, ...], *, only_estimate: bool) ->
         raise ConfigError(f"key 'store' must be given ({recipe_path}); add `store = ...`")
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
-    request, reporter = recipe.encode_request(), LineReporter(sys.stderr)
-    if only_estimate:
-        found = runner.estimate_swap(recipe.store, request, reporter=reporter)
-        print(json.dumps(asdict(found), indent=2, default=str))
-        return 0
-    result = runner.swap_column(recipe.store, request, reporter=reporter)
+    request = recipe.encode_request()
+    with run_reporting(recipe.store, recipe.resources) as reporter:
+        if only_estimate:
+            found = runner.estimate_swap(recipe.store, request, reporter=reporter)
+            print(json.dumps(asdict(found), indent=2, default=str))
+            return 0
+        result = runner.swap_column(recipe.store, request, reporter=reporter)
     print(json.dumps(asdict(result), indent=2))
     if result.old_encoding:
-        print(
+        say(
             f"the old encoding stays until: latentcache gc {recipe.store} --free "
-            f"{result.old_encoding[:12]} --delete",
-            file=sys.stderr,
+            f"{result.old_encoding[:12]} --delete"
         )
     return INCOMPLETE if result.encoded.limit_sentence else 0
 

@@ -9,7 +9,7 @@ import numpy as np
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import fingerprint, sha256_hex
 from latentcache.core.rejects import Reject
-from latentcache.stats import UnitStatistics, merge_arrays
+from latentcache.stats import merge_arrays, unit_statistics
 from latentcache.store import ColumnChange, NamedText, Provenance, Store, UnitWriter
 from latentcache.store.format import ObjectRef, as_tensor_bytes, named_text_name, write_tensors
 from latentcache.testing.synthetic import SyntheticColumn
@@ -44,7 +44,7 @@ def write_column(
     for unit in store.units(record):
         provenance = Provenance(generation_digest=generation.digest, software={})
         keys = store.read_rows(unit, ["key"])["key"].to_pylist()
-        statistics = UnitStatistics(record.fields, "point")
+        statistics = unit_statistics(record, unit.bucket)
         with UnitWriter(store.folder, record, unit, provenance=provenance) as writer:
             for row, key in enumerate(keys, unit.first_row):
                 sample = outcome_of(unit.unit.shard, row)

@@ -16,7 +16,8 @@ from latentcache.cli.flags import (
     update_flags,
 )
 from latentcache.cli.results import print_encode_result, print_plan_result
-from latentcache.terminal import reporting, say_first
+from latentcache.cli.run_reporting import run_reporting
+from latentcache.terminal import say_first
 
 
 @click.command(short_help="Plan a corpus, encode it, publish: the main job.")
@@ -41,7 +42,7 @@ def build(context: click.Context, places: tuple[str, ...], as_json: bool) -> Non
     say_first("looking into the corpus")
     from latentcache import runner
 
-    with reporting() as reporter:
+    with run_reporting(recipe.store, recipe.resources) as reporter:
         planned, encoded = runner.build(
             recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
         )

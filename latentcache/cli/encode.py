@@ -12,7 +12,8 @@ from latentcache.cli.flags import (
     seed_flag,
 )
 from latentcache.cli.results import print_encode_result
-from latentcache.terminal import reporting, say_first
+from latentcache.cli.run_reporting import run_reporting
+from latentcache.terminal import say_first
 
 
 @click.command(short_help="Add a column, or swap the encoder of one.")
@@ -33,6 +34,6 @@ def encode(context: click.Context, store: str | None, as_json: bool) -> None:
     say_first("opening the store")
     from latentcache import runner
 
-    with reporting() as reporter:
+    with run_reporting(recipe.store, recipe.resources) as reporter:
         result = runner.encode_column(recipe.store, recipe.encode_request(), reporter=reporter)
     print_encode_result(context, result, as_json=as_json)

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import click
@@ -18,6 +18,7 @@ from latentcache.cli.demo import demo
 from latentcache.cli.encode import encode
 from latentcache.cli.encoders import encoders
 from latentcache.cli.habits import Commands, answered
+from latentcache.cli.look.compare import compare
 from latentcache.cli.look.report import report
 from latentcache.cli.look.show import show
 from latentcache.cli.look.stats import stats
@@ -28,6 +29,7 @@ from latentcache.cli.recipe import recipe
 from latentcache.cli.stores.annotate import annotate
 from latentcache.cli.stores.copy import copy
 from latentcache.cli.stores.export import export
+from latentcache.cli.stores.fold import fold
 from latentcache.cli.stores.gc import gc
 from latentcache.cli.stores.import_command import import_command
 from latentcache.cli.stores.retire import retire
@@ -35,6 +37,7 @@ from latentcache.cli.stores.swap import swap
 from latentcache.cli.train import train
 from latentcache.core.errors import ConfigError, LatentCacheError, QuarantineLimitError
 from latentcache.core.extras import missing_package
+from latentcache.core.log_lines import VARIABLE, log_to_stderr, logs_are_json, say, say_error
 
 FAILED, WRONG_USAGE, DAMAGED, STOPPED = 1, 2, 3, 130
 """Exit codes; 130 is what a shell makes of SIGINT."""
@@ -45,14 +48,36 @@ FAILED, WRONG_USAGE, DAMAGED, STOPPED = 1, 2, 3, 130
 )
 @click.version_option(__version__, prog_name="latentcache", message="%(prog)s %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens underneath.")
-def cli(verbose: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar=VARIABLE,
+    help=f"Of what goes to stderr: text, or a JSON object a line. Also {VARIABLE}.",
+)
+@click.pass_context
+def cli(context: click.Context, verbose: bool, log_format: str | None) -> None:
     """Turn images and videos into a store of latents, and look after it.
 
     Running a command again finishes what is missing and changes nothing else. Corpus and
     store may be local folders or URLs such as s3://bucket/folder.
     """
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
+    if log_format is not None:
+        context.with_resource(_in_environment(VARIABLE, log_format))
+    log_to_stderr(level)
+
+
+@contextmanager
+def _in_environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a command and the processes that it starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 for _command in (
@@ -68,10 +93,12 @@ for _command in (
     verify,
     show,
     report,
+    compare,
     copy,
     export,
     import_command,
     retire,
+    fold,
     gc,
     encoders,
     demo,
@@ -124,7 +151,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except click.ClickException as error:
         told = answered(error) if isinstance(error, click.NoSuchOption) else error
-        told.show()
+        if logs_are_json():
+            say_error(told.format_message(), exit_code=told.exit_code)
+        else:
+            told.show()
         return told.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _tell("stopped; run the same command again to go on", STOPPED)
@@ -139,7 +169,9 @@ def sentence_of(error: Exception) -> str:
     """Return what a person is told of an error."""
     if isinstance(error, LatentCacheError) or not isinstance(error, OSError):
         return str(error)
-    what = error.strerror or str(error) or type(error).__name__
+    what = error.strerror or str(error)
+    if not what:
+        return f"{type(error).__name__} without a reason; run it again, with -v for what led to it"
     # A sentence of the system begins small; a name that it begins with keeps its spelling.
     if what[:1].isupper() and what[1:2].islower():
         what = what[0].lower() + what[1:]
@@ -165,7 +197,10 @@ def _unexpected(error: Exception) -> int:
     absent = missing_package(error)
     if absent is not None:
         return _tell(str(absent), WRONG_USAGE)
-    traceback.print_exc()
+    if logs_are_json():
+        say(str(error), event="traceback", level="error", traceback=traceback.format_exc())
+    else:
+        traceback.print_exc()
     return _tell(
         f"this should not happen: please report it with the lines above and "
         f"the version, latentcache {__version__}",
@@ -174,5 +209,8 @@ def _unexpected(error: Exception) -> int:
 
 
 def _tell(sentence: str, code: int) -> int:
-    click.echo(f"error: {sentence}" if code != STOPPED else sentence, err=True)
+    if code == STOPPED:
+        say(sentence, event="stopped", level="warning", exit_code=code)
+    else:
+        say_error(sentence, exit_code=code)
     return code

@@ -268,6 +268,11 @@ def cluster_flags(command: CommandT) -> CommandT:
             "--max-quarantine", key="resources.max_quarantine", type=SHARE,
             help="Fail when a larger share of samples is rejected.",
         ),
+        _option(
+            "--metrics", key="resources.metrics", metavar="PORT|FILE.prom",
+            help="Let Prometheus see the run: on a port of this machine (or HOST:PORT), or by a "
+            "file for node_exporter.",
+        ),
     )(command)  # fmt: skip
 
 
@@ -316,6 +321,12 @@ def places_argument(command: CommandT) -> CommandT:
 
 def corpus_and_store(places: tuple[str, ...]) -> dict[str, Any]:
     """Return what ``recipe_of`` is given: of several places the last one is the store."""
+    for place in places:
+        if place.endswith(".toml"):
+            raise click.UsageError(
+                f"CORPUS and STORE must be media and a store, got the recipe {place}; "
+                f"write --config {place}"
+            )
     store = places[-1] if len(places) > 1 else None
     return {"corpus": _one_or_all(places[:-1] if store else places), "store": store}
 

@@ -11,6 +11,18 @@ _CORPUS = "the corpus is the first argument: latentcache build CORPUS STORE"
 _STORE = "the store is the second argument: latentcache build CORPUS STORE"
 _SIZE = "--resolution PX: a bucket holds at most PX * PX pixels; --square cuts everything square"
 _ACTORS = "--actors N encoders; decoding takes the cores that are left"
+_OUT_WORDS = (
+    "--out", "--output", "--output-dir", "--output-folder", "--cache-dir", "--save-dir",
+)  # fmt: skip
+_DATA_WORDS = (
+    "--input", "--input-dir", "--input-folder", "--data", "--data-dir", "--dataset",
+    "--dataset-path", "--train-data-dir", "--instance-data-dir", "--image-dir", "--images",
+)  # fmt: skip
+_DEVICE_WORDS = (
+    "--workers", "--num-workers", "--num-proc", "--processes", "--gpus", "--num-gpus", "--devices",
+    "--world-size", "-j",
+)  # fmt: skip
+_PRECISION_WORDS = ("--mixed-precision", "--precision", "--bf16", "--fp16", "--half")
 _LEGEND = "--dtype bf16 is what the encoder computes in, --storage-dtype what is stored"
 
 
@@ -24,30 +36,15 @@ OPTION_HABITS: Mapping[str, str] = {
     **dict.fromkeys(
         ("--resume", "--resume-from-checkpoint", "--continue", "--skip-existing"), AGAIN
     ),
-    **dict.fromkeys(
-        ("--input", "--input-dir", "--input-folder", "--data", "--data-dir", "--dataset",
-         "--dataset-path", "--train-data-dir", "--instance-data-dir", "--image-dir", "--images"),
-        _CORPUS,
-    ),
-    **dict.fromkeys(
-        ("--out", "--output", "--output-dir", "--output-folder", "--cache-dir", "--save-dir"),
-        _STORE,
-    ),
+    **dict.fromkeys(_DATA_WORDS, _CORPUS),
+    **dict.fromkeys(_OUT_WORDS, _STORE),
     **dict.fromkeys(
         ("--size", "--image-size", "--img-size", "--res", "--max-resolution", "--width", "--height",
          "--max-pixels"),
         _SIZE,
     ),
-    **dict.fromkeys(
-        ("--workers", "--num-workers", "--num-proc", "--processes", "--gpus", "--num-gpus",
-         "--devices", "--world-size", "-j"),
-        _ACTORS,
-    ),
-    **dict.fromkeys(
-        ("--mixed-precision", "--precision", "--bf16", "--fp16", "--half", "--vae-dtype",
-         "--weight-dtype"),
-        _LEGEND,
-    ),
+    **dict.fromkeys(_DEVICE_WORDS, _ACTORS),
+    **dict.fromkeys((*_PRECISION_WORDS, "--vae-dtype", "--weight-dtype"), _LEGEND),
     **dict.fromkeys(
         ("--dry-run", "--dryrun"),
         "latentcache plan CORPUS --estimate writes nothing and says what it would take; "
@@ -73,6 +70,36 @@ OPTION_HABITS: Mapping[str, str] = {
     ),
     "--watch": "latentcache status STORE --watch",
 }  # fmt: skip
+
+TRAIN_HABITS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("--steps", "--max-steps", "--num-steps", "--max-train-steps", "--epochs", "--num-epochs",
+         "--num-train-epochs"),
+        "--set train.num_steps=N, in optimizer steps",
+    ),
+    **dict.fromkeys(
+        ("--batch-size", "--batch", "--global-batch-size", "--train-batch-size"),
+        "--set batches.global_batch_size=N, of all ranks together",
+    ),
+    **dict.fromkeys(
+        ("--gradient-accumulation-steps", "--micro-batches"), "--set batches.micro_batches=N"
+    ),
+    **dict.fromkeys(("--lr", "--learning-rate"), "--set train.learning_rate=X"),
+    **dict.fromkeys(("--resume-from-checkpoint", "--continue"), "--resume"),
+    **dict.fromkeys(_OUT_WORDS, "--set out=FOLDER"),
+    **dict.fromkeys((*_DATA_WORDS, "--store"), "--set store=STORE"),
+    **dict.fromkeys(_PRECISION_WORDS, "--set train.precision=bfloat16"),
+    **dict.fromkeys(
+        _DEVICE_WORDS, "torchrun --nproc-per-node N -m latentcache train RECIPE"
+    ),
+    **dict.fromkeys(
+        ("--config", "--recipe"), "the recipe is the first argument: latentcache train RECIPE"
+    ),
+    "--condition": "--set condition=COLUMN",
+    "--seed": "--set batches.seed=N",
+    "--device": "--set device=cpu",
+}  # fmt: skip
+"""Words on the command line of ``train``, whose keys are all in its recipe."""
 
 COMMAND_HABITS: Mapping[str, str] = {
     **dict.fromkeys(
@@ -120,7 +147,12 @@ def answered(error: click.NoSuchOption) -> click.UsageError:
     ours = {name for option in options for name in option.opts}
     if spelled in ours:
         return click.UsageError(f"no such option: {error.option_name}; write {spelled}", error.ctx)
-    hint = OPTION_HABITS.get(spelled)
+    if spelled in _OUT_WORDS and "-o" in ours:
+        hint: str | None = "write -o FILE"
+    elif error.ctx is not None and error.ctx.command.name == "train":
+        hint = TRAIN_HABITS.get(spelled)
+    else:
+        hint = OPTION_HABITS.get(spelled)
     if hint is None:
         return error
     return click.UsageError(f"no such option: {error.option_name}; {hint}", error.ctx)

@@ -25,7 +25,8 @@ from latentcache.cli.results import (
     plan_sentences,
     print_plan_result,
 )
-from latentcache.terminal import print_json, reporting, say_first
+from latentcache.cli.run_reporting import run_reporting
+from latentcache.terminal import print_json, say_first
 
 
 @click.command(short_help="Scan and plan only; --estimate says what it would take.")
@@ -66,7 +67,7 @@ def plan(
     say_first("looking into the corpus")
     from latentcache import runner
 
-    with reporting() as reporter:
+    with run_reporting(recipe.store, recipe.resources) as reporter:
         result = runner.plan_corpus(recipe.store, recipe.plan_request(), reporter=reporter)
     if as_json:
         print_json(plan_json(result))
@@ -83,7 +84,7 @@ def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool)
     told = context.meta["prices"]
     prices = runner.Prices.parse(told) if told else None
     encode = recipe.encode if was_given(context, "encode.encoder") else None
-    with reporting() as reporter:
+    with run_reporting(recipe.store, recipe.resources) as reporter:
         found = runner.estimate(recipe.plan_request(), encode, reporter=reporter)
     if as_json:
         print_json(estimate_json(found, prices))

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from latentcache.runner import Recipe
 
 _WIDTH = 98
+_BATCH, _FIRST_BATCH = "batches.global_batch_size", 32
+"""What a training must be told and has no default for: written, so that the file trains."""
+
 _LEAD = (
     "Everything that a run can be told, as keys of a TOML file for `latentcache build --config`. A "
     "flag, its key and the key in `--json` are one word. `latentcache recipe` writes a file with "
@@ -129,6 +133,7 @@ def _train_text(context: click.Context, places: tuple[str, ...]) -> str:
     if context.meta["markdown"]:
         return _page("Training recipe", _TRAIN_LEAD, keys, None)
     usual = {each.key: each.value for each in keys if each.key not in ("store", "out")}
+    keys = [replace(each, value=_FIRST_BATCH) if each.key == _BATCH else each for each in keys]
     return _commented("# latentcache train THIS_FILE; --set SECTION.KEY=VALUE wins", keys, usual)
 
 

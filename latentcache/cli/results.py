@@ -8,6 +8,7 @@ import click
 
 from latentcache.cli.corpus_report import corpus_json, print_corpus
 from latentcache.core.findings import lost_sentence
+from latentcache.core.log_lines import logs_are_json, say, say_error
 from latentcache.terminal import (
     bytes_text,
     count_text,
@@ -111,7 +112,7 @@ def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> Non
     """Leave with 3 if anything keeps the corpus from being in the store as it is; say what."""
     told = [sentence for sentence in sentences if sentence]
     for sentence in told:
-        click.echo(f"error: {sentence}", err=True)
+        say_error(sentence)
     if told:
         context.exit(DAMAGED)
 
@@ -122,8 +123,9 @@ def print_encode_result(
     *,
     as_json: bool,
     planned: "PlanResult | None" = None,
+    last: str = "",
 ) -> None:
-    """Print what a run left behind; leave with 3 if that is not the whole corpus."""
+    """Print what a run left behind, ``last`` below it; leave with 3 if not the whole corpus."""
     if as_json:
         found = {**asdict(result), "is_over_limit": result.is_over_limit}
         if planned is not None:
@@ -133,8 +135,29 @@ def print_encode_result(
         print_json(found)
     else:
         _print_sum(result)
+        if last:
+            click.echo(last)
+    if logs_are_json():
+        say(f"{result.column} is done", event="result", **asdict(result))
     of_plan = plan_sentences(planned) if planned is not None else []
     leave_if_incomplete(context, [*of_plan, result.limit_sentence])
+
+
+def _print_times(result: "EncodeResult") -> None:
+    """Print where the time went: shares that add up to all of it, and what ran beside."""
+    times = result.times
+    if not times.shares:
+        return
+    shares = ", ".join(f"{stage} {share:.0%}" for stage, share in times.shares.items())
+    click.echo(
+        f"of the encoders' time: {shares}; decoding took {duration_text(times.decode_core_s)} of "
+        f"CPU; a commit {times.commit_s * 1000:,.0f} ms, the slowest "
+        f"{times.slowest_commit_s * 1000:,.0f} ms"
+    )
+    if times.storage_retries:
+        click.echo(f"{count_text(times.storage_retries, 'storage operation')} were tried again")
+    if times.advice:
+        click.echo(times.advice)
 
 
 def _print_sum(result: "EncodeResult") -> None:
@@ -152,6 +175,7 @@ def _print_sum(result: "EncodeResult") -> None:
             f"{rate:.4g} samples/s with {count_text(result.num_actors, 'encoder')} "
             f"on {result.device_type}"
         )
+        _print_times(result)
     if result.snapshot is not None:
         click.echo(f"snapshot {result.snapshot} serves it (encoding {result.encoding})")
     if result.quarantined:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latentcache.core.config import config_from_mapping, read_toml
+from latentcache.core.errors import ConfigError
 from latentcache.core.extras import missing_package
+from latentcache.core.log_lines import say
 from latentcache.terminal import print_json
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ def read_train_recipe(path: Path, overrides: dict[str, Any]) -> "TrainRecipe":
     from latentcache.runner import lay_over
     from latentcache.train import TrainRecipe
 
+    if path.is_dir() or "://" in str(path):
+        raise ConfigError(
+            f"recipe must be a file, got the folder {path}; of a store, write one with "
+            f"`latentcache recipe --train {path} -o train.toml`"
+        )
     values = read_toml(path)
     for key, value in overrides.items():
         lay_over(values, key, value)
@@ -99,4 +106,4 @@ def _draw_of(recipe: "TrainRecipe") -> "Callable[[Trainer, Path], None]":
 
 
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    say(line)

@@ -135,7 +135,7 @@ KINDS: Mapping[str, Kind] = {
         "--update plans them anew, from the files as they are now",
     ),
     "taken_down": Kind("samples retired by name", "they stay out of every later update"),
-    "limited": Kind("samples listed because of a limit, the rest not", ""),
+    "limited": Kind("only the first samples of the listing are taken", ""),
 }
 """By code; codes and counts are in ``plan --json`` and ``status --json``."""
 

@@ -42,7 +42,23 @@ def test_an_encoding_that_an_older_snapshot_serves_is_whole_and_no_failed_try(
     shown = cli("status", swapped).out
     assert "by snapshot 1, 2" in shown
     assert "not finished" not in shown
-    assert f"gc --free latents/{old['encoding'][:12]} --delete" in shown
+    assert f"latentcache gc STORE --free latents/{old['encoding'][:12]} --delete" in shown
+
+
+def test_a_swap_over_a_store_with_refusals_still_says_how_the_old_one_is_given_up(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (72, 64), (number, 9, 20)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nhalf")
+    first = cli("build", "photos", "store", "--encoder", "dct", "--resolution", 64, *FLAGS)
+    told = cli("swap", "store", "--encoder", "dct:block=4", *FLAGS)
+    assert (first.code, told.code) == (3, 3)
+    assert "latentcache gc store --free latents/" in told.out.splitlines()[-1]
+    again = cli("swap", "store", "--encoder", "dct", "--replace", *FLAGS, "--json")
+    assert again.code == 3
 
 
 def test_what_an_update_retired_and_nobody_encoded_yet_is_missing(cli: Cli, swapped: Path) -> None:

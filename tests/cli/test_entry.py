@@ -9,7 +9,8 @@ import pytest
 
 import latentcache
 from latentcache.cli import entry
-from latentcache.cli.habits import COMMAND_HABITS, OPTION_HABITS
+from latentcache.cli.habits import COMMAND_HABITS, OPTION_HABITS, TRAIN_HABITS
+from latentcache.cli.train_recipe_keys import train_recipe_keys
 from latentcache.core.errors import ConfigError, QuarantineLimitError, RunError, StoreError
 from tests.cli.conftest import Cli
 
@@ -168,6 +169,11 @@ def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
         (["build", "c", "s", "--mixed_precision", "bf16"], "--dtype bf16"),
         (["build", "c", "s", "--image_size", "512"], "--resolution PX"),
         (["build", "--train_data_dir", "c"], "the first argument"),
+        (["build", "photos.toml"], "write --config photos.toml"),
+        (["train", "."], "`latentcache recipe --train . -o train.toml`"),
+        (["report", "s", "--output-dir", "pages"], "write -o FILE"),
+        (["train", "t.toml", "--max_train_steps", "9"], "--set train.num_steps=N"),
+        (["train", "t.toml", "--output-dir", "o"], "--set out=FOLDER"),
         (["build", "c", "s", "--resolution", "832x480"], "640 allows about as many"),
         (["cache_latents", "c"], "latentcache build does that"),
         (["stat", "s"], "got 'stat'; latentcache stats does that"),
@@ -185,11 +191,18 @@ def test_every_word_of_other_tools_is_answered_with_one_that_exists() -> None:
     options = {name for each in entry.cli.commands.values() for p in each.params for name in p.opts}
     for word, answer in OPTION_HABITS.items():
         assert set(re.findall(r"(?<!\w)--[a-z-]+", answer)) <= options, word
+    own = {name for each in entry.cli.commands["train"].params for name in each.opts}
+    keys = {each.key for each in train_recipe_keys()}
+    for word, answer in TRAIN_HABITS.items():
+        assert set(re.findall(r"--[a-z-]+", answer)) <= own | {"--nproc-per-node"}, word
+        assert word not in own
+        assert set(re.findall(r"--set ([a-z_.]+)=", answer)) <= keys, word
     assert set(COMMAND_HABITS.values()) <= set(entry.cli.commands)
     assert not set(COMMAND_HABITS) & set(entry.cli.commands)
 
 
 def test_names_in_errors_of_the_system_keep_their_spelling() -> None:
+    assert entry.sentence_of(TimeoutError()).startswith("TimeoutError without a reason; run it")
     told = entry.sentence_of(OSError(errno.EACCES, "AWS_PROFILE names no profile", "x"))
     assert told == "AWS_PROFILE names no profile: x"
     assert entry.sentence_of(OSError(errno.ENOENT, "No such file", "x")) == "no such file: x"

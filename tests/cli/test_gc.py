@@ -97,6 +97,18 @@ def test_a_fingerprint_must_name_one_encoding(cli: Cli, swapped_store: Store) ->
     assert "names 2" in cli("gc", swapped_store.folder.url, "--drop", "").err
 
 
+def test_a_takedown_with_a_name_that_no_sample_has_does_not_read_as_done(
+    cli: Cli, own_store: Store
+) -> None:
+    url = own_store.folder.url
+    key = next(key for key, *_ in own_store.snapshot().column("latents").iter_samples())
+    first = cli("retire", url, key, "nothere.jpg")
+    assert (first.code, "retired 1 sample" in first.out) == (3, True)
+    assert "unknown: 1 name (e.g. nothere.jpg)" in first.err
+    assert cli("retire", url, "nothere.jpg", "--json").code == 3
+    assert cli("retire", url, key).code == 0
+
+
 def test_compact_says_what_is_left_and_until_nothing_is(cli: Cli, own_store: Store) -> None:
     url = own_store.folder.url
     key = next(key for key, *_ in own_store.snapshot().column("latents").iter_samples())

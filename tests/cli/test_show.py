@@ -115,5 +115,6 @@ def test_a_report_is_drawn_where_the_corpus_is_gone(
     out = tmp_path / "page.html"
     done = cli("report", drawn_store.folder.url, "-o", out, "--corpus", tmp_path, "--device", "cpu")
     assert done.code == 0
-    assert "not drawn:" in done.err
+    assert done.err.count("not drawn:") == 4
+    assert "more sources could not be had" in done.err.splitlines()[-1]
     assert "sources could not be had" in out.read_text(encoding="utf-8")

@@ -47,6 +47,7 @@ def test_the_page_shows_the_column(cli: Cli, drawn_store: Store, tmp_path: Path)
     page = tmp_path / "stats.html"
     done = cli("stats", drawn_store.folder.url, "--html", str(page))
     assert done.code == 0
+    assert done.out.splitlines()[-1] == f"{page}: a page of latents, snapshot 1"
     text = page.read_text(encoding="utf-8")
     assert text.count('class="name">c') == 16
     assert f"{NUM_GOOD}</b> <small>encoded" in text

@@ -12,6 +12,7 @@ from latentcache.cli.entry import cli
 from latentcache.plan import PlanOptions
 from latentcache.runner.build_recipe import parse_setting, read_recipe
 from latentcache.runner.run_options import EncodeOptions, Resources
+from tests.docs.encoder_sizes import sizes_table, written
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
@@ -41,6 +42,11 @@ FOREIGN_OPTIONS = {
     "--busy": "of tests/benchmarks/lost_work.py",
     "--kills": "of tests/benchmarks/lost_work.py",
     "--only": "of tests/benchmarks/first_hour.py and framework_step.py",
+    "--rows": "of tests/benchmarks/texts.py",
+    "--batches": "of tests/benchmarks/texts.py",
+    "--collector": "of Prometheus' node exporter",
+    "--max": "of other trainers, answered with ours",
+    "--output-dir": "of other trainers, answered with ours",
     "--dist": "of pytest",
     "--durations": "of pytest",
     "--hypothesis-show-statistics": "of pytest",
@@ -174,3 +180,7 @@ def test_every_make_target_named_exists() -> None:
         lines = [line for block in _blocks(page, "sh") for line in block.splitlines()]
         spans += [line.split()[1] for line in lines if line.startswith("make ")]
         assert set(spans) <= targets, page
+
+
+def test_the_table_of_sizes_is_what_encoders_declare() -> None:
+    assert written() == sizes_table(), "run tests/docs/encoder_sizes.py"

@@ -241,7 +241,7 @@ def test_a_new_control_makes_its_row_stale_and_an_old_one_touched_does_not(
     assert stale_in_status(store, capsys) == 1
     second = encode(store, "control", "role:control", told)
     assert stale_in_status(store, capsys) == 0
-    assert any("1 samples have another control" in text for text in told.said)
+    assert any("1 sample has another control" in text for text in told.said)
     assert (second.encoded, second.quarantined, second.absent) == (
         first.encoded, first.quarantined, first.absent,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from latentcache.core.errors import ConfigError
+from latentcache.exchange import fold_store
 from latentcache.loader import LatentLoader, Source
 from latentcache.plan import PlanOptions, annotate
 from latentcache.runner import (
@@ -164,6 +165,36 @@ def test_files_copied_again_are_read_once_and_never_encoded(corpus: Path, store:
     assert counts(again) == {}
     plain, _ = built(corpus, store)
     assert not plain.changes.sentence
+
+
+@pytest.mark.parametrize("time_s", [1, 2**33], ids=["past", "future"])
+def test_a_clock_that_is_off_hides_no_change(corpus: Path, store: Path, time_s: int) -> None:
+    picture(corpus / "cats" / "3.png", 7001)
+    picture(corpus / "cats" / "new.png", 7000)
+    for name in ("3.png", "new.png"):
+        os.utime(corpus / "cats" / name, (time_s, time_s))
+    plan, encoded = built(corpus, store, update=True)
+    assert counts(plan) == {"added": 1, "changed": 1}
+    assert encoded.newly_encoded == 2
+    assert counts(built(corpus, store, update=True)[0]) == {}
+
+
+def test_an_update_after_a_fold_knows_every_sample(corpus: Path, store: Path) -> None:
+    for number in range(3):
+        picture(corpus / "cats" / f"new{number}.png", 7000 + number)
+        (corpus / "cats" / f"new{number}.txt").write_text(f"new cat {number}")
+        built(corpus, store, update=True)
+    before = live_latents(store)
+    done = fold_store(Store.open(store), dry_run=False, on_progress=lambda *_: None)
+    assert (done.num_samples, done.num_generations, done.num_shards) == (3, 3, 1)
+    assert live_latents(store) == before
+    plan, encoded = built(corpus, store, update=True)
+    assert (counts(plan), encoded.newly_encoded) == ({}, 0)
+    (corpus / "cats" / "new0.txt").write_text("an old cat by now")
+    picture(corpus / "cats" / "new1.png", 8000)
+    (corpus / "cats" / "new2.png").unlink()
+    plan, _ = built(corpus, store, update=True)
+    assert counts(plan) == {"changed": 1, "removed": 1, "edited": 1}
 
 
 def test_moved_corpus_encodes_nothing_and_is_found_by_the_next_column(

@@ -9,11 +9,11 @@ import click
 
 from latentcache.cli.flags import recipe_of
 from latentcache.cli.look.decoding_flags import DecodingOptions, decoding_of
+from latentcache.cli.run_reporting import run_reporting
 from latentcache.core.errors import ConfigError
 from latentcache.core.fields import FLOAT_DTYPES
 from latentcache.core.inputs import recorded_input
 from latentcache.core.units import UnitId
-from latentcache.terminal import reporting
 
 if TYPE_CHECKING:
     from latentcache.runner import EncodeOptions
@@ -43,7 +43,7 @@ def repair_damage(
             expected_fingerprint=record.fingerprint,
             corpus_url=options.corpus or "",
         )
-        with reporting() as reporter:
+        with run_reporting(store.folder.url, recipe.resources) as reporter:
             runner.encode_column(store.folder.url, request, reporter=reporter)
     return [f"{column} {unit}" for column in sorted(units) for unit in sorted(units[column])]
 

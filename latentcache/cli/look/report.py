@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.cli.look.decoding_flags import decoding_flags, decoding_of
-from latentcache.terminal import say_first
+from latentcache.core.log_lines import say
+from latentcache.terminal import counting, say_first
 
 if TYPE_CHECKING:
     from latentcache.cli.look.decoding_flags import DecodingOptions
@@ -61,8 +62,8 @@ def report(
     text = store_report(opened, column, gallery=gallery, notes=notes, encoders=list_encoders())
     output.write_text(text, encoding="utf-8")
     click.echo(f"{output}: {len(gallery.items)} samples of {column}, snapshot {opened.number}")
-    for note in (*notes, *gallery.skipped[:3]):
-        click.echo(f"not drawn: {note}", err=True)
+    for note in (*notes, *gallery.told):
+        say(f"not drawn: {note}", level="warning")
 
 
 def _read_gallery(
@@ -85,4 +86,13 @@ def _read_gallery(
     except EncoderError as error:
         return Gallery(items=()), [str(error)]
     samples = choose_gallery(snapshot, column, num_samples=num_samples)
-    return read_gallery(snapshot, column, encoder, samples, corpus_url=options.corpus), []
+    with counting("decode") as on_progress:
+        found = read_gallery(
+            snapshot,
+            column,
+            encoder,
+            samples,
+            corpus_url=options.corpus,
+            on_progress=on_progress,
+        )
+    return found, []

@@ -10,7 +10,8 @@ import click
 
 from latentcache.cli.look.decoding_flags import decoding_flags, decoding_of
 from latentcache.core.errors import ConfigError, MediaError, StoreError
-from latentcache.terminal import say_first
+from latentcache.core.log_lines import say
+from latentcache.terminal import counting, say_first
 
 if TYPE_CHECKING:
     from latentcache.evaluate import Pixels, PlannedSample, RolePicture
@@ -126,7 +127,15 @@ def _show_some(
         device=options.device,
         is_offline=options.is_offline,
     )
-    found = read_gallery(snapshot, column, loaded, samples, corpus_url=options.corpus)
+    with counting("decode") as on_progress:
+        found = read_gallery(
+            snapshot,
+            column,
+            loaded,
+            samples,
+            corpus_url=options.corpus,
+            on_progress=on_progress,
+        )
     if not found.items:
         raise StoreError(
             f"sources must be there to be shown, got none of {len(samples)} ({found.skipped[0]}); "
@@ -134,8 +143,8 @@ def _show_some(
         )
     output.write_bytes(samples_png(found.items, column))
     click.echo(f"{output}: {len(found.items)} samples of {column}, drawn at random")
-    for sentence in found.skipped[:3]:
-        click.echo(f"not drawn: {sentence}", err=True)
+    for sentence in found.told:
+        say(f"not drawn: {sentence}", level="warning")
 
 
 def _check_output(output: Path) -> None:

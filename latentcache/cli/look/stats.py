@@ -46,10 +46,13 @@ def stats(
     if page is not None:
         _write_page(page, opened, names)
     if as_json:
-        print_json(statistics_json(found, ops))
+        sizes = {name: codebook_size(view) for name, view in views.items()}
+        print_json(statistics_json(found, ops, sizes))
         return
     for name in names:
         _print_column(views[name], found[name], ops[name])
+    if page is not None:
+        click.echo(f"{page}: a page of {names[0]}, snapshot {opened.number}")
 
 
 def _write_page(page: Path, opened: "Snapshot", names: Sequence[str]) -> None:
@@ -66,6 +69,12 @@ def published_ops(view: "ColumnView") -> Sequence[Mapping[str, Any]]:
     """Return the normalization that the encoder of a column publishes, as plain JSON."""
     normalizer = view.record.normalizer
     return list(normalizer["ops"]) if normalizer else []
+
+
+def codebook_size(view: "ColumnView") -> int | None:
+    """Return how many entries each codebook of a column's encoder has, None without one."""
+    codebook = view.record.spec.get("codebook")
+    return int(codebook["size"]) if codebook else None
 
 
 def _print_column(
@@ -89,7 +98,7 @@ def _print_column(
         click.echo(f"  of {counted:,} samples, {gone:,} of which were retired since")
     for header, rows in (
         (TABLE_HEADER, table_rows(statistics, ops)),
-        (CODES_HEADER, codes_rows(statistics)),
+        (CODES_HEADER, codes_rows(statistics, codebook_size(view))),
     ):
         if rows:
             print_table(header, rows)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.core.errors import StoreError
+from latentcache.core.log_lines import say
 from latentcache.terminal import count_text, print_json
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def print_urls(snapshot: "Snapshot", column: str | None, *, as_json: bool) -> No
     for url in tars:
         click.echo(url)
     for line in _joining(view, snapshot.number, others, annotations):
-        click.echo(line, err=True)
+        say(line)
 
 
 def _chosen(snapshot: "Snapshot", column: str | None) -> "ColumnView":

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from latentcache.cli.flags import json_flag, note
+from latentcache.core.log_lines import say
 from latentcache.terminal import count_text, counting, print_json
 
 
@@ -74,4 +75,4 @@ def export(
     for lacking, count in result.lacking.items():
         click.echo(f"left out: {count_text(count, 'sample')} that {lacking} has nothing of")
     for each in result.notes:
-        click.echo(each, err=True)
+        say(each)

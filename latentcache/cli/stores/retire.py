@@ -7,7 +7,11 @@ import click
 
 from latentcache.cli.flags import json_flag
 from latentcache.core.errors import ConfigError
+from latentcache.core.log_lines import say
 from latentcache.terminal import count_text, print_json
+
+_NOT_ALL = 3
+"""As ``annotate`` ends whose rows name samples that there are not."""
 
 
 @click.command(short_help="Take samples out by key or path; no later snapshot shows them.")
@@ -21,11 +25,19 @@ from latentcache.terminal import count_text, print_json
     help="A text file with a key or path on each line.",
 )
 @json_flag
-def retire(store: str, names: tuple[str, ...], listed: Path | None, as_json: bool) -> None:
+@click.pass_context
+def retire(
+    context: click.Context,
+    store: str,
+    names: tuple[str, ...],
+    listed: Path | None,
+    as_json: bool,
+) -> None:
     """Hide samples of STORE from the next snapshot on, in every column.
 
     A path takes all clips of its video; tar!member is one sample of a tar. A file that is still in
     the corpus stays out of later updates. Older snapshots and the tars keep what they have.
+    Names that no sample has are told, and end in 3.
     """
     from latentcache.runner import retire_samples
     from latentcache.store import Store
@@ -33,15 +45,16 @@ def retire(store: str, names: tuple[str, ...], listed: Path | None, as_json: boo
     result = retire_samples(Store.open(store), (*names, *_lines(listed)))
     if as_json:
         print_json(asdict(result))
-        return
+        context.exit(_NOT_ALL if result.unknown else 0)
     again = f" ({result.num_before:,} were before)" if result.num_before else ""
     click.echo(f"retired {count_text(result.num_retired, 'sample')}{again}")
     if result.unknown:
         some = ", ".join(result.unknown[:3])
-        click.echo(f"unknown: {count_text(len(result.unknown), 'name')} (e.g. {some})", err=True)
+        say(f"unknown: {count_text(len(result.unknown), 'name')} (e.g. {some})", level="warning")
     if result.snapshot is not None:
         older = ", ".join(map(str, result.older_snapshots))
         click.echo(f"snapshot {result.snapshot} leaves them out; older ones ({older}) show them")
+    context.exit(_NOT_ALL if result.unknown else 0)
 
 
 def _lines(path: Path | None) -> list[str]:

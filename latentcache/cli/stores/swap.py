@@ -15,14 +15,14 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.results import print_encode_result
+from latentcache.cli.results import leave_if_incomplete, print_encode_result
+from latentcache.cli.run_reporting import run_reporting
 from latentcache.terminal import (
     bytes_text,
     count_text,
     duration_text,
     print_json,
     print_table,
-    reporting,
     say_first,
 )
 
@@ -55,7 +55,7 @@ def swap(context: click.Context, store: str | None, estimate: bool, as_json: boo
     say_first("opening the store")
     from latentcache import runner
 
-    with reporting() as reporter:
+    with run_reporting(recipe.store, recipe.resources) as reporter:
         if estimate:
             found = runner.estimate_swap(recipe.store, recipe.encode_request(), reporter=reporter)
         else:
@@ -65,9 +65,10 @@ def swap(context: click.Context, store: str | None, estimate: bool, as_json: boo
         return
     if as_json:
         print_json(asdict(result))
+        leave_if_incomplete(context, [result.encoded.limit_sentence])
         return
-    print_encode_result(context, result.encoded, as_json=False)
-    click.echo(old_sentence(result, recipe.store))
+    old = old_sentence(result, recipe.store)
+    print_encode_result(context, result.encoded, as_json=False, last=old)
 
 
 def old_sentence(result: "SwapResult", store: str) -> str:
