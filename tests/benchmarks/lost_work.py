@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep-every", type=float, default=30.0)
     parser.add_argument("--speeds", type=float, nargs="+", default=[0.1, 1.0, 50.0])
     parser.add_argument("--buckets", type=int, nargs="+", default=list(_SHAPES))
+    parser.add_argument("--within", type=float, help="seconds; by default six batches, 4 to 90")
     parser.add_argument("--busy", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.busy:
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for buckets in asked.buckets:
                 for stop in (signal.SIGKILL, signal.SIGINT):
                     lost_s = [
-                        lost_by_one_stop(corpus, speed, buckets, stop, asked.keep_every)
+                        lost_by_one_stop(corpus, (speed, buckets), stop, asked)
                         for _ in range(asked.kills)
                     ]
                     figures = (max(lost_s), sum(lost_s) / len(lost_s))
@@ -125,17 +126,19 @@ def _start(
 
 
 def lost_by_one_stop(
-    corpus: Path, speed: float, buckets: int, stop: signal.Signals, keep_every_s: float
+    corpus: Path, shape: tuple[float, int], stop: signal.Signals, asked: argparse.Namespace
 ) -> float:
     """Return the encoder seconds per actor that one stop at a drawn moment cost."""
+    speed, buckets = shape
     batch = _batch_of(speed)
+    within_s = asked.within or max(4.0, min(90.0, 6 * batch / speed))
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        kept = ("--set", f"resources.keep_every_s={keep_every_s}")
+        kept = ("--set", f"resources.keep_every_s={asked.keep_every}")
         os.environ[_LOG] = str(Path(folder) / "log")
         run = _start(corpus, store, speed, buckets, *kept)
         wait_for_line(run, "encode:")
-        time.sleep(random.uniform(0.0, max(4.0, min(90.0, 6 * batch / speed))))
+        time.sleep(random.uniform(0.0, within_s))
         run.send_signal(stop)
         run.communicate()
         log = Path(os.environ.pop(_LOG))
