@@ -65,7 +65,8 @@ def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
     if counts:
         names = ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items()))
         parts.append(f"fields {names}")
-    return f"beside the media: {', '.join(parts)}"
+    which = "media of this update" if "update" in totals else "media"
+    return f"beside the {which}: {', '.join(parts)}"
 
 
 def joined_totals(totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

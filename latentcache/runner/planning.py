@@ -269,10 +269,9 @@ def drafted_plan(
         findings.take(totals.findings)
         findings.take(assignment.findings)
         findings.where = ""
-        _note_unused(corpus, request.options, listing.totals, assignment)
-        if growing is None:  # an update has samples of before, which may have the role
-            for role in _roles_without_media(request.options, assignment.num_with):
-                findings.add("role_absent", role)
+        _note_unused(corpus, listing.totals)
+        if growing is None:  # an update has samples of before, which may have them
+            _note_absent(findings, request.options, assignment)
         yield DraftedPlan(
             corpus=corpus,
             assignment=assignment,
@@ -294,10 +293,8 @@ def _scanning(workers: Workers | None) -> Iterator[tuple[Calls, int]]:
         yield calls, workers.facts.num_cpus
 
 
-def _note_unused(
-    corpus: Corpus, options: PlanOptions, totals: ListingTotals, assignment: Assignment
-) -> None:
-    """Note tables that were passed over, and columns that were asked for and never seen."""
+def _note_unused(corpus: Corpus, totals: ListingTotals) -> None:
+    """Note tables that were passed over."""
     num_tables = sum(totals.ignored[each] for each in _TABLE_EXTENSIONS)
     if corpus.kind != "manifest" and num_tables:
         what = "pictures" if corpus.kind == "folder" else "tars"
@@ -307,10 +304,16 @@ def _note_unused(
             f"the {what} were read; {tables} beside them and {were} not: to plan "
             "from one, name the file itself as the corpus, or give --corpus-kind manifest"
         ] += 1
+
+
+def _note_absent(findings: Findings, options: PlanOptions, assignment: Assignment) -> None:
+    """Note columns and roles that were asked for and that no sample has."""
+    for role in _roles_without_media(options, assignment.num_with):
+        findings.add("role_absent", role)
     for option, name in (("caption_column", "caption"), ("label_column", "label")):
         given = getattr(options, option)
         if given and not assignment.num_with.get(name):
-            totals.findings.add("column_absent", f"{option} {given}")
+            findings.add("column_absent", f"{option} {given}")
 
 
 def _roles_without_media(options: PlanOptions, annotations: Iterable[str]) -> list[str]:

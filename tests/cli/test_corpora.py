@@ -74,6 +74,22 @@ def test_the_quarantine_limit_holds_for_a_small_run(cli: Cli, tmp_path: Path) ->
     assert cli("build", corpus, store, *FLAGS, "--max-quarantine", "30%").code == 0
 
 
+def test_a_column_that_only_new_samples_lack_is_not_called_absent(cli: Cli, tmp_path: Path) -> None:
+    table, store = tmp_path / "rows.jsonl", tmp_path / "store"
+    for n in range(3):
+        picture(tmp_path, f"{n}.png")
+    rows = [{"path": f"{n}.png", "text": "a caption"} for n in range(2)]
+    told = []
+    for each in (rows, [*rows, {"path": "2.png"}]):
+        table.write_text("".join(f"{json.dumps(row)}\n" for row in each))
+        built = cli("build", table, store, *FLAGS, "--caption-column", "text", "--update")
+        assert built.code == 0
+        assert "in no sample" not in built.out
+        told += [line for line in built.out.splitlines() if line.startswith("beside the media")]
+    assert told == ["beside the media: captions 2 of 2",
+                    "beside the media of this update: captions 0 of 1"]  # fmt: skip
+
+
 def test_rows_that_failed_to_download_and_wrong_sizes_cost_nothing(
     cli: Cli, tmp_path: Path
 ) -> None:
