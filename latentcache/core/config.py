@@ -25,7 +25,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"recipe must be a readable file, got {path} ({error.strerror})"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"recipe must be valid TOML, got {path} ({error})") from None
 
 

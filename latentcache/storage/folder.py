@@ -6,7 +6,6 @@ configuration files.
 """
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +27,10 @@ from latentcache.storage.objects import TEMPORARY_PREFIX, Backend, ObjectInfo, c
 from latentcache.storage.retried_file import RetriedFile
 from latentcache.storage.retry import DEFAULT_POLICY, RetryPolicy, with_retries
 from latentcache.storage.storage_errors import backend_errors, read_failure, write_failure
+from latentcache.storage.url_secrets import secret_in, without_secrets
 from latentcache.storage.waiting import told_when_slow
 
 ResultT = TypeVar("ResultT")
-
-_USER_INFO = re.compile(r"://[^/@]*@")
-_QUERY = re.compile(r"\?.*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Folder:
         """Return the folder at a path or URL; nothing is read or created.
 
         Raises:
-            ConfigError: ``url`` is empty or its protocol is unknown.
+            ConfigError: ``url`` is empty, its protocol is unknown, or it holds a secret.
         """
         text = os.fspath(url)
         if not text:
@@ -63,6 +60,12 @@ class Folder:
             return cls(os.path.abspath(text))  # noqa: PTH100  pathlib keeps the `..` in it
         from latentcache.storage.remote import check_protocol  # noqa: PLC0415  fsspec takes 0.2 s
 
+        if kind := secret_in(text):
+            raise ConfigError(
+                f"url must hold no secret, got {kind} in {without_secrets(text)}; give it by the "
+                "environment (AWS_*), a profile or fsspec's configuration "
+                "(~/.config/fsspec/conf.json): URLs are written into plans and logs"
+            )
         check_protocol(text)
         return cls(text.rstrip("/"))
 
@@ -74,7 +77,7 @@ class Folder:
     @property
     def label(self) -> str:
         """The URL as it may be shown: without user, password and query."""
-        return _QUERY.sub("", _USER_INFO.sub("://", self.url)) if not self.is_local else self.url
+        return self.url if self.is_local else without_secrets(self.url)
 
     def __repr__(self) -> str:
         return f"Folder({self.label!r})"

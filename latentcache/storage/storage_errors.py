@@ -20,6 +20,7 @@ PERMANENT = frozenset(
         errno.EFBIG,
         errno.ELOOP,
         errno.EMSGSIZE,
+        getattr(errno, "EREMCHG", errno.EINVAL),  # s3fs for a bucket of another region
     }
 )
 """Trying again cannot help; s3fs maps most S3 refusals to EINVAL."""
@@ -75,11 +76,65 @@ def is_transient(error: Exception) -> bool:
     return type(error).__name__ not in ("NoCredentialsError", "ParamValidationError")
 
 
+_KEYS = (
+    "know who asks",
+    "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE",
+)
+_ALLOWED = (
+    "allow it",
+    "s3:ListBucket, s3:GetObject and s3:PutObject are needed (s3:DeleteObject for gc), of the "
+    "credentials that this process has",
+)
+_REGION = ("be asked in its own region", "set AWS_DEFAULT_REGION, or AWS_ENDPOINT_URL")
+_CLOCK = ("be asked with the right time", "set this machine's clock (timedatectl set-ntp true)")
+_BUCKET = ("exist", "create the bucket, or correct its name, AWS_ENDPOINT_URL or region")
+
+_OF_S3 = {
+    **dict.fromkeys(
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken",
+         "TokenRefreshRequired", "InvalidSecurity", "InvalidClientTokenId"),
+        _KEYS,
+    ),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "403"), _ALLOWED),
+    **dict.fromkeys(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
+         "TemporaryRedirect", "301", "307"),
+        _REGION,
+    ),
+    "RequestTimeTooSkewed": _CLOCK,
+    "NoSuchBucket": _BUCKET,
+}  # fmt: skip
+"""What storage must do, and the way out, by S3's code of a refusal; on HEAD it is a number."""
+
+
+def refusal(error: Exception, *, where: str) -> StorageError | None:
+    """Return what to say of a refusal that S3 has a code for, else None.
+
+    Args:
+        error: Of the client, or what s3fs made of it.
+        where: The URL as it may be shown.
+    """
+    for each in (error, error.__cause__):
+        answer = getattr(each, "response", None)
+        told = answer.get("Error", {}) if isinstance(answer, dict) else {}
+        code = str(told.get("Code", ""))
+        if code in _OF_S3:
+            rule, advice = _OF_S3[code]
+            number = error.errno if isinstance(error, OSError) and error.errno else errno.EACCES
+            words = _first_line(Exception(told.get("Message") or code)).rstrip(".")
+            return StorageError(
+                f"storage must {rule}, got {code}: {words} ({where}); {advice}", number
+            )
+    return None
+
+
 def read_failure(error: Exception, *, where: str) -> OSError:
     """Return what to raise when a read failed for good: the original if it is Python's own.
 
     Clients have errors of their own that are OSErrors too, such as a timeout.
     """
+    if (refused := refusal(error, where=where)) is not None:
+        return refused
     if isinstance(error, OSError) and type(error).__module__ in ("builtins", __name__):
         return error
     return StorageError(
@@ -93,6 +148,8 @@ def write_failure(error: Exception, *, where: str) -> OSError:
     """Return what to raise when a write failed for good: one sentence with what to do."""
     if isinstance(error, StorageError):
         return error
+    if (refused := refusal(error, where=where)) is not None:
+        return refused
     code = error.errno if isinstance(error, OSError) else errno.EIO
     if code in (errno.ENOSPC, errno.EDQUOT):
         rule, advice = "have room", "free some space and run it again; what was done is kept"

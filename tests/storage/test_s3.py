@@ -90,7 +90,7 @@ def test_the_clock_is_the_servers(folder: Folder) -> None:
 def test_a_missing_bucket_and_a_dead_endpoint_are_one_sentence(
     s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(StorageError, match=r"destination must exist, got .*create the bucket"):
+    with pytest.raises(StorageError, match=r"must exist, got NoSuchBucket.*create the bucket"):
         Folder.open("s3://no-such-bucket-here/x").write("a", b"")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     dead = Folder("s3://bucket/other", RetryPolicy(attempts=1))

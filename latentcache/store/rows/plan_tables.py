@@ -148,7 +148,7 @@ def iter_rows(
     for part in generation.parts:
         with _opened(folder, part.name) as parquet:
             for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=names)
+                yield parquet.read_row_group(group, columns=names).select(names)
 
 
 def read_footer(folder: Folder, name: str) -> pq.FileMetaData:
@@ -278,8 +278,10 @@ def _opened(
         raise ShardCorruptError(
             f"plan table must be in the store, got none ({name} in {folder.label}); restore it"
         ) from None
-    except pa.ArrowException as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and (type(error), error.errno) != (OSError, None):
+            raise  # of the storage: Arrow's own have no number
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip(" .:")
         raise ShardCorruptError(
             f"plan table must be Parquet, got {reason!r} ({name} in {folder.label}); restore it"
         ) from None
@@ -296,14 +298,15 @@ def _footer(folder: Folder, name: str) -> tuple[pq.FileMetaData, np.ndarray[Any,
     """Return a part's footer and the last shard of each row group."""
     with _opened(folder, name) as parquet:
         metadata = parquet.metadata
-    column = metadata.schema.names.index("shard")
-    groups = range(metadata.num_row_groups)
-    statistics = (metadata.row_group(group).column(column).statistics for group in groups)
-    return metadata, np.array([found.max if found else -1 for found in statistics])
+        column = metadata.schema.names.index("shard")
+        groups = range(metadata.num_row_groups)
+        statistics = (metadata.row_group(group).column(column).statistics for group in groups)
+        return metadata, np.array([found.max if found else -1 for found in statistics])
 
 
 # Units are read one after the other, and many share a group: two groups of 64 k rows stay.
 @lru_cache(maxsize=2)
 def _read_group(folder: Folder, name: str, group: int, names: tuple[str, ...]) -> pa.Table:
     with _opened(folder, name, _footer(folder, name)[0]) as parquet:
-        return parquet.read_row_group(group, columns=sorted({*names, "shard"})).combine_chunks()
+        wanted = sorted({*names, "shard"})
+        return parquet.read_row_group(group, columns=wanted).select(wanted).combine_chunks()
