@@ -132,7 +132,7 @@ def lost_by_one_stop(
     speed, buckets = shape
     batch = _batch_of(speed)
     within_s = asked.within or max(4.0, min(90.0, 6 * batch / speed))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         store = Path(folder) / "store"
         kept = ("--set", f"resources.keep_every_s={asked.keep_every}")
         os.environ[_LOG] = str(Path(folder) / "log")
