@@ -69,6 +69,10 @@ def _unchanged(_module: Any, pixels: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
+def _any_size(_module: Any) -> tuple[int, int] | None:
+    return None
+
+
 def _no_coder(_module: Any) -> GroupCoder | None:
     return None
 
@@ -93,6 +97,8 @@ class Family:
     """What a user may set."""
     set_knobs: Callable[[Any, Any], dict[str, PLAIN_SCALAR]] = _as_it_is
     """Sets the module's flags, all off until then; returns what to record besides or instead."""
+    only_size: Callable[[Any], tuple[int, int] | None] = _any_size
+    """Height and width of the only pictures that the class takes, px."""
 
 
 class Autoencoder:
@@ -197,6 +203,7 @@ def load_autoencoder(facts: EncoderFacts, options: EncoderOptions) -> Autoencode
         former_digests=model.former_digests,
         notes=model.notes,
         normalizer=normalizer,
+        fixed_size=family.only_size(module),
         knobs={**_pinned_whole(module, declared, knobs), **family.set_knobs(module, knobs)},
     )
     encoder = Autoencoder(module, spec, device, family)
@@ -239,7 +246,8 @@ def _probed(encoder: Autoencoder, *, label: str) -> EncoderSpec:
     spec, rule = encoder.spec, encoder.spec.frame_rule
     num_frames = rule.first + rule.step if spec.modality == "video" else 1
     times = (num_frames,) if spec.modality == "video" else ()
-    grey = torch.zeros((1, spec.input_channels, *times, *_PROBE_PX))
+    size_px = spec.fixed_size or _PROBE_PX
+    grey = torch.zeros((1, spec.input_channels, *times, *size_px))
     size = " x ".join(str(edge) for edge in grey.shape[1:])
     try:
         fields = encoder.encode(grey, [_META])[0]
@@ -255,7 +263,7 @@ def _probed(encoder: Autoencoder, *, label: str) -> EncoderSpec:
     for name, values in fields.items():
         cells = values.shape[len(expected) :]
         if values.shape[: len(expected)] != expected or any(
-            edge % count for edge, count in zip(_PROBE_PX, cells, strict=True)
+            edge % count for edge, count in zip(size_px, cells, strict=True)
         ):
             frames = f" and {expected[1]} frames" if times else ""
             raise EncoderError(
@@ -268,7 +276,7 @@ def _probed(encoder: Autoencoder, *, label: str) -> EncoderSpec:
                 f"latents of grey pixels must be finite, got NaN or infinity ({label}, "
                 f"{spec.compute_dtype}); compute in float32"
             )
-    factor = (_PROBE_PX[0] // cells[0], _PROBE_PX[1] // cells[1])
+    factor = (size_px[0] // cells[0], size_px[1] // cells[1])
     # Of a DiT that joins latent cells to patches, sizes must be multiples of a patch.
     patch = [edge // cell for edge, cell in zip(spec.multiple_of, spec.spatial_factor, strict=True)]
     return replace(

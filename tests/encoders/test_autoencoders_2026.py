@@ -31,6 +31,7 @@ PICTURES = {
     "hunyuan-image-refiner": "AutoencoderKLHunyuanImageRefiner",
     "kvae": "AutoencoderKLKVAE",
     "asymmetric": "AsymmetricAutoencoderKL",
+    "rae": "AutoencoderRAE",
 }
 CLIPS = ("minimax-h3", "kvae-video", "kandinsky6-sr", "easyanimate", "vidtok")
 
@@ -68,6 +69,10 @@ class TestKvaeContract(NewContract):
 
 class TestAsymmetricContract(NewContract):
     name = "asymmetric"
+
+
+class TestRaeContract(NewContract):
+    name = "rae"
 
 
 class TestMiniMaxH3Contract(NewContract):
@@ -361,6 +366,38 @@ def test_vidtok_is_padded_as_it_was_trained(loaded: Loaded, encode: Encode, clip
 def test_vidtok_of_another_kind_is_refused(save_tiny: SaveTiny) -> None:
     with pytest.raises(EncoderError, match="must have is_causal, got a VidTok that looks ahead"):
         load_encoder(f"vidtok:{save_tiny('vidtok', is_causal=False)}", OPTIONS)
+
+
+def test_rae_gives_what_its_own_figures_have_normalized(loaded: Loaded, encode: Encode) -> None:
+    encoder, vae = loaded("rae")
+    assert encoder.spec.fixed_size == (64, 64)  # its decoder's, not the 56 of its vision model
+    pixels = (picture()[..., :32].repeat(1, 1, 2, 2) + 1) / 2
+    z = encode(encoder, pixels)["z"]
+    with torch.inference_mode():
+        assert torch.equal(z, vae.encode(pixels).latent)
+        raw = vae._denormalize_latents(z)
+    assert torch.equal(scores_of(encoder, z), z)
+    torch.testing.assert_close((raw - vae._latents_mean) / (vae._latents_std + 1e-5), z)
+    assert encoder.decode({"z": z}).shape == pixels.shape
+    with pytest.raises(EncoderError, match="is not 64x64 px, the only size rae takes"):
+        encoder.encode(torch.rand(1, 3, 64, 96), [SampleMeta(key="")])
+
+
+def test_the_scale_of_rae_is_in_its_fingerprint_and_that_of_kl_is_not(save_tiny: SaveTiny) -> None:
+    def fingerprints(preset: str, saved: str) -> set[str]:
+        specs = (
+            load_encoder(f"{preset}:{save_tiny(saved, scaling_factor=scale)}", OPTIONS).spec
+            for scale in (1.0, 0.5)
+        )
+        return {spec.fingerprint() for spec in specs}
+
+    assert len(fingerprints("rae", "AutoencoderRAE")) == 2
+    assert len(fingerprints("kl", "AutoencoderKL")) == 1
+
+
+def test_rae_without_a_grid_is_refused(save_tiny: SaveTiny) -> None:
+    with pytest.raises(EncoderError, match=r"reshape_to_2d for rae.*dinov2:WEIGHTS"):
+        load_encoder(f"rae:{save_tiny('AutoencoderRAE', reshape_to_2d=False)}", OPTIONS)
 
 
 @pytest.mark.parametrize("name", [*PICTURES, *CLIPS])

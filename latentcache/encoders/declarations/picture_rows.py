@@ -124,6 +124,16 @@ PICTURE_ROWS = (
         posterior="point",
     ),
     AutoencoderRow(
+        name="rae",
+        title="RAE: DINOv2, SigLIP 2 or MAE with a decoder",
+        class_name="AutoencoderRAE",
+        family="rae",
+        channels=None,
+        factor=16,
+        posterior="point",
+        input_range=(0.0, 1.0),
+    ),
+    AutoencoderRow(
         name="tiny",
         title="TAESD and other tiny autoencoders, deterministic",
         class_name="AutoencoderTiny",
