@@ -15,7 +15,6 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.fields import Field
 from latentcache.core.fingerprint import canonical_json, fingerprint
 from latentcache.core.media import Bucket
-from latentcache.core.seeds import new_write_id
 from latentcache.encoders import EncoderSpec, declared_facts, load_encoder
 from latentcache.exchange.layouts.foreign import ForeignSample, Kind, Values, by_stem
 from latentcache.exchange.layouts.known_layouts import LAYOUTS
@@ -195,7 +194,7 @@ def imported_record(
     }
     rows = request.rows_per_shard(sample)
     return EncodingRecord(
-        write_id=new_write_id(),
+        write_id="",
         column=request.column,
         fingerprint=fingerprint(identity),
         identity=identity,
@@ -209,7 +208,7 @@ def imported_record(
         threads=1,
         device_type="cpu",
         probe={},
-    )
+    ).with_write_id_of_content()
 
 
 def _fields(request: ImportRequest, sample: ForeignSample) -> list[Field]:

@@ -227,7 +227,7 @@ def _meant(name: str) -> str:
     of_options = [one.name for one in fields(LoaderOptions)]
     if name in of_options:
         return f"options=LoaderOptions({name}=...)"
-    near = get_close_matches(name, [*_OWN, *of_options, *_OF_SOURCE, *_WORDS], n=1)
+    near = get_close_matches(name, [*_OWN, *of_options, *_OF_SOURCE, *_WORDS], n=1, cutoff=0.7)
     if not near:
         return "one of the names in docs/loader.md"
     return f"{near[0]}=..." if near[0] in _OWN else _meant(near[0])

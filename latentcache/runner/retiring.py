@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from latentcache.core.counts import count_text
 from latentcache.core.errors import ConfigError
 from latentcache.core.findings import MAX_EXAMPLES
 from latentcache.plan import TAKEN_DOWN, PlannedRow, iter_planned
@@ -65,8 +66,8 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
     unknown = tuple(name for name, count in wanted.items() if not count)
     if len(unknown) == len(wanted):
         raise ConfigError(
-            f"samples must be the plan's, got {len(unknown):,} names that no live sample has (e.g. "
-            f"{unknown[0]}); give keys, or paths relative to the corpus root"
+            f"samples must be the plan's, got {count_text(len(unknown), 'name')} that no live "
+            f"sample has (e.g. {unknown[0]}); give keys, or paths relative to the corpus root"
         )
     num_rows = sum(row.shard >= 0 for row in found)
     if num_rows and num_rows == num_live:

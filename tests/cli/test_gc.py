@@ -105,7 +105,9 @@ def test_a_takedown_with_a_name_that_no_sample_has_does_not_read_as_done(
     first = cli("retire", url, key, "nothere.jpg")
     assert (first.code, "retired 1 sample" in first.out) == (3, True)
     assert "unknown: 1 name (e.g. nothere.jpg)" in first.err
-    assert cli("retire", url, "nothere.jpg", "--json").code == 3
+    assert cli("retire", url, key, "nothere.jpg", "--json").code == 3
+    alone = cli("retire", url, "nothere.jpg")
+    assert (alone.code, "got 1 name that no live sample has" in alone.err) == (2, True)
     assert cli("retire", url, key).code == 0
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from latentcache.core.errors import StoreError
-from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitRange
 from latentcache.storage import Folder
 from latentcache.store.compaction import clear_values, copy_unit, find_held
@@ -49,10 +48,8 @@ def newest(store: Store) -> int:
 
 
 def pinned(store: Store, column: str, fingerprint: str) -> EncodingRecord:
-    record = encoding_record(
-        column=column, fingerprint=fingerprint * 32, write_id=new_write_id(), rows_per_unit=2
-    )
-    return store.write_encoding(record)
+    record = encoding_record(column=column, fingerprint=fingerprint * 32, rows_per_unit=2)
+    return store.write_encoding(record.with_write_id_of_content())
 
 
 def encode(store: Store, record: EncodingRecord, unit: UnitRange, rev: int = 0) -> None:

@@ -7,7 +7,6 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.inputs import encoded_bucket
 from latentcache.core.media import Bucket
-from latentcache.core.seeds import new_write_id
 from latentcache.core.units import BucketRun
 from latentcache.encoders import declared_facts, list_encoders
 from latentcache.runner.encode_request import EncodeRequest
@@ -125,7 +124,7 @@ def encoding_record(
     if description.bytes_per_sample is not None:  # the size of its medium is nothing to a text
         pixels, row_bytes = _ANY_PIXELS, description.bytes_per_sample
     return EncodingRecord(
-        write_id=new_write_id(),
+        write_id="",
         column=request.column,
         fingerprint=fingerprint(description.identity),
         identity=description.identity,
@@ -139,7 +138,7 @@ def encoding_record(
         threads=request.resources.threads,
         device_type=description.device_type,
         probe=description.probe,
-    )
+    ).with_write_id_of_content()
 
 
 def with_former_digest(

@@ -5,11 +5,12 @@ bytes as they lie in the store.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, cast
 
 from latentcache.core.config import config_from_mapping
 from latentcache.core.fields import Field
+from latentcache.core.fingerprint import fingerprint
 from latentcache.core.media import Bucket
 from latentcache.core.units import BucketRun, UnitId, UnitRange
 from latentcache.store.format.envelope import Record
@@ -207,6 +208,15 @@ class EncodingRecord(Record):
     threads: int
     device_type: str
     probe: dict[str, Any]
+
+    def with_write_id_of_content(self) -> Self:
+        """Return the record with a write id that follows from all else in it.
+
+        Two jobs that pin the same at once then write the same bytes: on a storage that cannot
+        refuse the second, what either commits and publishes names what is there.
+        """
+        content = {name: value for name, value in self.to_json().items() if name != "write_id"}
+        return replace(self, write_id=fingerprint(content)[:16], digest="")
 
     def batch_size(self, bucket: Bucket) -> int:
         """Return how many samples of ``bucket`` go into each encoder call."""
