@@ -58,9 +58,10 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """How an oriented source becomes a bucket: resize to ``resized``, then cut at ``crop``.
+    """How an oriented source becomes a bucket: resize to ``resized``, cut at ``crop``, mirror.
 
-    All in pixels after EXIF orientation. The crop has the bucket's size.
+    All in pixels after EXIF orientation. The crop has the bucket's size. ``is_flipped`` says that
+    what was cut out is mirrored, left for right.
     """
 
     source_width_px: int
@@ -69,6 +70,13 @@ class Geometry:
     resized_height_px: int
     crop_left_px: int
     crop_top_px: int
+    is_flipped: bool = False
+
+    @property
+    def uncut(self) -> tuple[int, int, int, int]:
+        """Sizes of the source and of what is cut: the same where one decode serves several."""
+        resized_px = self.resized_width_px, self.resized_height_px
+        return self.source_width_px, self.source_height_px, *resized_px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

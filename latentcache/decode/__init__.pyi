@@ -11,6 +11,7 @@ from .media_options import MediaTransform as MediaTransform
 from .media_options import pixel_rules as pixel_rules
 from .medium_probe import OF_ANOTHER_KIND as OF_ANOTHER_KIND
 from .medium_probe import probe_medium as probe_medium
+from .picture.decode_image import decode_cuts as decode_cuts
 from .picture.decode_image import decode_image as decode_image
 from .picture.picture_probe import probe_image as probe_image
 from .pixel_options import ImageLimits as ImageLimits
@@ -35,6 +36,7 @@ __all__ = [
     "classify",
     "decode_clip",
     "decode_clips",
+    "decode_cuts",
     "decode_image",
     "decode_isolated",
     "derive",

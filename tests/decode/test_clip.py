@@ -1,6 +1,7 @@
 """Clips are exact to the frame: each frame of these files says its number."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -234,3 +235,13 @@ def test_clips_of_real_files_are_the_frames_of_a_plain_decode(
     frames = plain_frames(path, {index for each in shown for index in each}, track)
     for number, indices in enumerate(shown):
         assert np.array_equal(clips[number], np.stack([frames[index] for index in indices]))
+
+
+def test_a_mirrored_clip_is_the_mirror_of_the_clip() -> None:
+    data = encode_clip(12)
+    plain = whole_clip(9)
+    mirrored = replace(plain, geometry=replace(plain.geometry, is_flipped=True))
+    found, flipped, again = decode(data, plain, mirrored, plain)
+    assert isinstance(found, np.ndarray)
+    assert np.array_equal(flipped, found[:, :, ::-1])
+    assert np.array_equal(again, found)

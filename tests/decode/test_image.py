@@ -1,6 +1,7 @@
 """Any picture comes out as its bucket's pixels, upright, as the plain way would make them."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image, ImageOps
 
 from latentcache.core.errors import MediaError
 from latentcache.core.media import Bucket, Geometry
-from latentcache.decode import ImageLimits, ImageTransform, decode_image
+from latentcache.decode import ImageLimits, ImageTransform, decode_cuts, decode_image
 from latentcache.decode.pixels.resize import resized as lanczos
 
 LIMITS = ImageLimits()
@@ -145,3 +146,59 @@ def test_another_size_than_planned_is_refused(draw, encode, geometry_of) -> None
 def test_small_pictures_can_be_enlarged(draw, encode, decode) -> None:
     assert decode(encode(draw(8, 8), "PNG"), (64, 64)).shape == (64, 64, 3)
     assert decode(encode(draw(1, 1), "PNG"), (16, 16)).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("reading", ["colour", "alpha", "nearest"])
+def test_a_mirrored_picture_is_the_mirror_of_what_is_cut_out(draw, encode, reading) -> None:
+    geometry = Geometry(
+        source_width_px=96,
+        source_height_px=64,
+        resized_width_px=60,
+        resized_height_px=40,
+        crop_left_px=3,
+        crop_top_px=5,
+    )
+    plain, mirrored = (
+        decode_image(
+            encode(draw(), "PNG"),
+            Bucket(1, 32, 48),
+            replace(geometry, is_flipped=is_flipped),
+            transform=ImageTransform(),
+            limits=ImageLimits(),
+            reading=reading,
+        )
+        for is_flipped in (False, True)
+    )
+    assert np.array_equal(mirrored, plain[:, ::-1])
+    assert mirrored.flags.c_contiguous
+
+
+@pytest.mark.parametrize("reading", ["colour", "alpha", "nearest"])
+@pytest.mark.parametrize("orientation", [1, 2, 6, 7])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_cuts_of_one_picture_are_what_each_is_alone(
+    draw, encode, reading, orientation, format
+) -> None:
+    data = with_orientation(draw(331, 170), orientation, encode, format)
+    width_px, height_px = (331, 170) if orientation < 5 else (170, 331)
+    resized_px = {331: 121, 170: 62}
+    bucket = Bucket(1, 48, 48)
+    rules = {"transform": ImageTransform(), "limits": ImageLimits(), "reading": reading}
+    geometries = [
+        Geometry(
+            source_width_px=width_px,
+            source_height_px=height_px,
+            resized_width_px=resized_px[width_px],
+            resized_height_px=resized_px[height_px],
+            crop_left_px=(resized_px[width_px] - 48) * place // 2,
+            crop_top_px=(resized_px[height_px] - 48) * place // 2,
+            is_flipped=is_flipped,
+        )
+        for place in (1, 0, 2)
+        for is_flipped in (False, True)
+    ]
+    together = list(decode_cuts(data, bucket, geometries, **rules))
+    alone = [decode_image(data, bucket, each, **rules) for each in geometries]
+    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    if reading == "colour":
+        assert len({each.tobytes() for each in together}) == len(geometries)

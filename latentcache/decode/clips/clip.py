@@ -225,7 +225,7 @@ def write_frame(
     converter: FrameConverter,
     pixel_aspect: Fraction,
 ) -> None:
-    """Write a frame, resized and cropped as planned, as uint8 sRGB (H, W, 3).
+    """Write a frame, resized, cropped and mirrored as planned, as uint8 sRGB (H, W, 3).
 
     Raises:
         MediaError: It is not of the planned size, or HDR, which the transform refuses.
@@ -242,3 +242,5 @@ def write_frame(
     size = (geometry.resized_width_px, geometry.resized_height_px)
     corner = (geometry.crop_left_px, geometry.crop_top_px)
     converter.convert_into(target_HWC, frame, size, corner)
+    if geometry.is_flipped:
+        target_HWC[:] = target_HWC[:, ::-1].copy()

@@ -1,9 +1,11 @@
 """A picture's bytes to its bucket's pixels.
 
 The stored pixels are resized as they lie, cropped, and the small result is turned upright,
-since turning 256 px is cheaper than turning 24 megapixels.
+since turning 256 px is cheaper than turning 24 megapixels. Of a picture that is cut in several
+ways they are decoded once.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -58,8 +60,36 @@ def decode_image(
     Raises:
         MediaError: The file cannot be decoded whole, or is not of the planned size.
     """
-    assert geometry.crop_left_px + bucket.width_px <= geometry.resized_width_px
-    assert geometry.crop_top_px + bucket.height_px <= geometry.resized_height_px
+    (pixels_HWC,) = decode_cuts(
+        data, bucket, (geometry,), transform=transform, limits=limits, reading=reading
+    )
+    return pixels_HWC
+
+
+def decode_cuts(
+    data: bytes,
+    bucket: Bucket,
+    geometries: Sequence[Geometry],
+    *,
+    transform: ImageTransform,
+    limits: ImageLimits,
+    reading: Reading = "colour",
+) -> Iterator[Pixels]:
+    """Yield several cuts of one picture, each as ``decode_image`` would return it, byte for byte.
+
+    Args:
+        data: The whole file.
+        bucket: The size of each.
+        geometries: Apart in where they are cut, and in what is mirrored, alone.
+        transform: See ``decode_image``.
+        limits: See ``decode_image``.
+        reading: See ``decode_image``.
+
+    Raises:
+        MediaError: See ``decode_image``.
+    """
+    geometry = geometries[0]
+    assert len({each.uncut for each in geometries}) == 1, "cuts of one size"
     with open_image(BytesIO(data), size_bytes=len(data), limits=limits) as image:
         orientation = read_orientation(image)
         _check_size(oriented_size(image.size, orientation), geometry)
@@ -70,23 +100,41 @@ def decode_image(
         _check_hdr(tag, transform)
         decoded_px = image.size if reading == "nearest" else wanted_px
         stored = _stored_pixels(image, data, decoded_px, transform, tag)
-        left, top, right, bottom = _crop_box(bucket, geometry, orientation)
-        if reading == "nearest":
-            small_HWC = nearest(stored.pixels_HWC, wanted_px)[:bottom, :right]
-        else:
-            small_HWC = resized(
-                stored.pixels_HWC, wanted_px, source_px=stored.source_px, corner_px=(right, bottom)
-            )
-        upright_HWC = turned_upright(small_HWC[top:, left:], orientation)
-        if reading == "alpha":
-            return _alpha(upright_HWC, stored.mode)
-        return to_srgb(
-            upright_HWC,
-            stored.mode,
-            icc_profile=icc_profile,
-            tag=stored.tag,
-            background=transform.background,
+        done: dict[Box, Pixels] = {}
+        for geometry in geometries:
+            box = _crop_box(bucket, geometry, orientation)
+            if box not in done:
+                small_HWC = _cut(stored, box, wanted_px, is_nearest=reading == "nearest")
+                upright_HWC = turned_upright(small_HWC, orientation)
+                if reading == "alpha":
+                    done[box] = _alpha(upright_HWC, stored.mode)
+                else:
+                    done[box] = to_srgb(
+                        upright_HWC,
+                        stored.mode,
+                        icc_profile=icc_profile,
+                        tag=stored.tag,
+                        background=transform.background,
+                    )
+            yield _flipped(done[box], geometry)
+
+
+def _cut(stored: "_Stored", box: Box, wanted_px: tuple[int, int], *, is_nearest: bool) -> Pixels:
+    """Return a cut of the resized picture, which is not upright yet."""
+    left, top, right, bottom = box
+    if is_nearest:
+        small_HWC = nearest(stored.pixels_HWC, wanted_px)[:bottom, :right]
+    else:
+        # One resize for each corner: a larger one may differ in the last bit.
+        small_HWC = resized(
+            stored.pixels_HWC, wanted_px, source_px=stored.source_px, corner_px=(right, bottom)
         )
+    return small_HWC[top:, left:]
+
+
+def _flipped(pixels_HWC: Pixels, geometry: Geometry) -> Pixels:
+    """Return pixels mirrored, left for right, where that is planned: the last step of all."""
+    return np.ascontiguousarray(pixels_HWC[:, ::-1]) if geometry.is_flipped else pixels_HWC
 
 
 def _alpha(pixels_HWC: Pixels, mode: str) -> Pixels:
@@ -176,6 +224,8 @@ def _done(tag: ColourTag | None) -> ColourTag | None:
 def _crop_box(bucket: Bucket, geometry: Geometry, orientation: int) -> Box:
     """Return the crop in the resized picture that is not upright yet."""
     left, top = geometry.crop_left_px, geometry.crop_top_px
+    assert left + bucket.width_px <= geometry.resized_width_px
+    assert top + bucket.height_px <= geometry.resized_height_px
     upright = (left, top, left + bucket.width_px, top + bucket.height_px)
     size = (geometry.resized_width_px, geometry.resized_height_px)
     return stored_box(upright, size, orientation)

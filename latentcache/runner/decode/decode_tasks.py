@@ -28,7 +28,7 @@ from latentcache.decode import (
     VideoTransform,
     classify,
     decode_clips,
-    decode_image,
+    decode_cuts,
     decode_isolated,
     derive,
     extend_time_limit,
@@ -176,25 +176,33 @@ def _decode_rows(order: DecodeOrder) -> DecodedRows:
 
 def _decode_pictures(order: DecodeOrder, decoded: DecodedRows) -> int:
     """Fill in all pictures, read together to save requests; return the bytes read."""
-    places = [
-        place
-        for place, each in enumerate(order.rows)
-        if each.start_s is None and not each.is_retired
-    ]
-    if not places:
+    pictures = _pictures(order.rows)
+    if not pictures:
         return 0
+    sources = list(dict.fromkeys(order.rows[places[0]].source for places in pictures))
     with time_limit(READ_TIME_LIMITS * order.settings.time_limit_s):
-        payloads = read_sources(order.corpus, [order.rows[place].source for place in places])
-    num_bytes = 0
-    for place, payload in zip(places, payloads, strict=True):
+        payloads = dict(zip(sources, read_sources(order.corpus, sources), strict=True))
+    digests: dict[SourceRef, bytes] = {}
+    for places in pictures:
+        source = order.rows[places[0]].source
+        payload = payloads[source]
         if isinstance(payload, MediaError):
-            _reject_unread(order, [place], payload, decoded)
+            _reject_unread(order, places, payload, decoded)
             continue
-        num_bytes += len(payload)
-        digest = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
-        decoded.source_digests[order.rows[place].row] = digest
-        _fill(order, [place], (BytesIO(payload), len(payload)), decoded)
-    return num_bytes
+        if source not in digests:
+            digests[source] = blake2b(payload, digest_size=SOURCE_DIGEST_BYTES).digest()
+        decoded.source_digests.update({order.rows[place].row: digests[source] for place in places})
+        _fill(order, places, (BytesIO(payload), len(payload)), decoded)
+    return sum(len(payload) for payload in payloads.values() if not isinstance(payload, MediaError))
+
+
+def _pictures(rows: Sequence[DecodeRow]) -> list[list[int]]:
+    """Return the places of pictures, those that one decode serves together."""
+    pictures: dict[tuple[SourceRef, tuple[int, ...]], list[int]] = {}
+    for place, each in enumerate(rows):
+        if each.start_s is None and not each.is_retired:
+            pictures.setdefault((each.source, each.geometry.uncut), []).append(place)
+    return list(pictures.values())
 
 
 def _videos(rows: Sequence[DecodeRow]) -> list[list[int]]:
@@ -263,16 +271,18 @@ def _in_this_process(
     settings, requests = order.settings, [each.clip(order) for each in rows]
     clips = [request for request in requests if request is not None]
     if not clips:
-        with time_limit(settings.time_limit_s):
-            targets[0][:] = decode_image(
-                file.read(),
-                order.bucket,
-                rows[0].geometry,
-                transform=settings.transform.image,
-                limits=settings.limits,
-                reading=settings.transform.reading,
-            )
-        yield 0, None
+        cuts = decode_cuts(
+            file.read(),
+            order.bucket,
+            [each.geometry for each in rows],
+            transform=settings.transform.image,
+            limits=settings.limits,
+            reading=settings.transform.reading,
+        )
+        for index, target in enumerate(targets):
+            with time_limit(settings.time_limit_s):  # of each cut
+                target[:] = next(cuts)
+            yield index, None
         return
     decoded = decode_clips(
         file, clips, size_bytes=size_bytes, transform=settings.video, into=targets
