@@ -4,6 +4,7 @@ from .compaction import copy_unit as copy_unit
 from .compaction import find_held as find_held
 from .encoding_progress import EncodingProgress as EncodingProgress
 from .encoding_progress import num_planned as num_planned
+from .encoding_progress import num_samples as num_samples
 from .encoding_progress import read_progress as read_progress
 from .encoding_progress import unpublished_rejects as unpublished_rejects
 from .format.records import BatchRule as BatchRule
@@ -75,6 +76,7 @@ __all__ = [
     "free_encoding",
     "listed_damage",
     "num_planned",
+    "num_samples",
     "open_store",
     "read_progress",
     "retired_since",

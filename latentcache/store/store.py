@@ -174,8 +174,7 @@ class Store:
         if draft.runs and draft.runs[0].first_shard != next_shard:
             raise StoreError(
                 f"generation {number} must continue at shard {next_shard}, got one that begins at "
-                f"{draft.runs[0].first_shard}; the plan has grown meanwhile, by another run: run "
-                "it again"
+                f"{draft.runs[0].first_shard}; the plan has grown meanwhile: run it again"
             )
         parent = before[-1].digest if before else None
         ours, is_there = write_draft(self.folder, draft, number=number, parent=parent)

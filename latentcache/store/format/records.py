@@ -73,6 +73,7 @@ class Generation(Record):
         rejects: Rows that were refused while planning, or None if there are none.
         retired: Rows of earlier generations that are live no more, or None.
         totals: ``listed``, ``rows``, ``rejects``, ``bytes``, ``ignored`` (by extension) ...
+        num_placements: Of a sample; recorded where above 1, as older readers would not mirror.
     """
 
     kind: ClassVar[str] = "plan"
@@ -89,6 +90,7 @@ class Generation(Record):
     rejects: TableRef | None
     retired: TableRef | None
     totals: dict[str, Any]
+    num_placements: int = 1
 
     @property
     def beside(self) -> TableRef | None:
@@ -131,14 +133,12 @@ class Generation(Record):
         """Return the record's own keys, as plain values."""
         values = Record.to_json(self)
         values["generation"] = values.pop("number")
+        if (num_placements := values.pop("num_placements")) > 1:
+            values["placements"] = num_placements
         values["corpus"] = {"url": values.pop("corpus_url"), "kind": values.pop("corpus_kind")}
+        names = ("first_shard", "num_rows", "rows_per_shard")
         values["runs"] = [
-            {
-                "bucket": str(run.bucket),
-                "first_shard": run.first_shard,
-                "num_rows": run.num_rows,
-                "rows_per_shard": run.rows_per_shard,
-            }
+            {"bucket": str(run.bucket), **{name: getattr(run, name) for name in names}}
             for run in self.runs
         ]
         return values
@@ -148,6 +148,7 @@ class Generation(Record):
         """Return the generation that ``values`` spell."""
         flat = dict(values)
         flat["number"] = flat.pop("generation")
+        flat["num_placements"] = flat.pop("placements", 1)
         corpus = flat.pop("corpus")
         flat["corpus_url"], flat["corpus_kind"] = corpus["url"], corpus["kind"]
         runs = [{**run, "bucket": _bucket_values(run["bucket"])} for run in flat["runs"]]

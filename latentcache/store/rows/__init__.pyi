@@ -1,5 +1,6 @@
 from .annotations import open_annotation as open_annotation
 from .plan_tables import BESIDE_SCHEMA as BESIDE_SCHEMA
+from .plan_tables import PLACED_PLAN_SCHEMA as PLACED_PLAN_SCHEMA
 from .plan_tables import PLAN_SCHEMA as PLAN_SCHEMA
 from .plan_tables import REJECTS_SCHEMA as REJECTS_SCHEMA
 from .plan_tables import RETIRED_SCHEMA as RETIRED_SCHEMA
@@ -16,11 +17,14 @@ from .plan_tables import read_retired as read_retired
 from .plan_tables import read_rows as read_rows
 from .plan_tables import retired_shard as retired_shard
 from .plan_tables import retired_table as retired_table
+from .plan_tables import stored_columns as stored_columns
+from .plan_tables import with_placements as with_placements
 from .revisions import replace_values as replace_values
 from .revisions import revise_annotation as revise_annotation
 
 __all__ = [
     "BESIDE_SCHEMA",
+    "PLACED_PLAN_SCHEMA",
     "PLAN_SCHEMA",
     "REJECTS_SCHEMA",
     "RETIRED_SCHEMA",
@@ -40,4 +44,6 @@ __all__ = [
     "retired_shard",
     "retired_table",
     "revise_annotation",
+    "stored_columns",
+    "with_placements",
 ]

@@ -28,6 +28,7 @@ from latentcache.store.format.write_check import STALE_AFTER_S, land_file
 from latentcache.store.rows.annotations import write_annotations
 from latentcache.store.rows.plan_tables import (
     BESIDE_SCHEMA,
+    PLACED_PLAN_SCHEMA,
     PLAN_SCHEMA,
     REJECTS_SCHEMA,
     RETIRED_SCHEMA,
@@ -49,7 +50,8 @@ class GenerationDraft:
         options: The plan's options, as plain values.
         seed: Of the placement.
         runs: The shards, consecutive, continuing after the parent's last.
-        rows: Tables of ``PLAN_SCHEMA``, of any lengths, in (shard, row) order.
+        rows: Tables of ``PLAN_SCHEMA``, of any lengths, in (shard, row) order; of
+            ``PLACED_PLAN_SCHEMA`` where samples may have several.
         rejects: Tables of ``REJECTS_SCHEMA``.
         retired: Tables of ``RETIRED_SCHEMA``.
         beside: Tables of ``BESIDE_SCHEMA``.
@@ -58,6 +60,7 @@ class GenerationDraft:
         given: By annotation, the values that somebody gave, bool by place in the plan; see
             ``write_annotations``.
         totals: What the scan counted: ``listed``, ``bytes``, ``ignored`` ...
+        num_placements: Rows that a sample may have.
     """
 
     corpus_url: str
@@ -72,6 +75,12 @@ class GenerationDraft:
     annotations: Mapping[str, Iterable[pa.Table]] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
     totals: Mapping[str, Any]
+    num_placements: int = 1
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the rows."""
+        return PLACED_PLAN_SCHEMA if self.num_placements > 1 else PLAN_SCHEMA
 
     def __post_init__(self) -> None:
         for before, after in zip(self.runs, self.runs[1:], strict=False):
@@ -169,6 +178,7 @@ def write_tables(
         rejects=rejects,
         retired=small["retired"],
         totals={**draft.totals, **counts},
+        num_placements=draft.num_placements,
     )
 
 
@@ -200,11 +210,11 @@ def _iter_groups(runs: Sequence[BucketRun]) -> Iterator[_Group]:
 def _write_parts(
     folder: Folder, draft: GenerationDraft, *, number: int, write_id: str, path: Path
 ) -> Iterator[PlanPart]:
-    source = _RowSource(draft.rows)
+    source = _RowSource(draft.rows, draft.schema)
     groups = _iter_groups(draft.runs)
     for part, first in enumerate(groups):
         of_part = [first, *islice(groups, GROUPS_PER_PART - 1)]
-        with pq.ParquetWriter(path, PLAN_SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(path, draft.schema, compression="zstd") as writer:
             for group in of_part:
                 table = source.take(sum(group.sizes))
                 _check_rows(table, group)
@@ -227,8 +237,8 @@ def _write_parts(
 class _RowSource:
     """Cuts a stream of tables into lengths of our choosing."""
 
-    def __init__(self, tables: Iterable[pa.Table]) -> None:
-        self._tables = iter(tables)
+    def __init__(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        self._tables, self._schema = iter(tables), schema
         self._rest: pa.Table | None = None
 
     def take(self, num_rows: int) -> pa.Table:
@@ -258,7 +268,7 @@ class _RowSource:
             return self._rest
         for table in self._tables:
             if len(table):
-                return table.select(PLAN_SCHEMA.names).cast(PLAN_SCHEMA)
+                return table.select(self._schema.names).cast(self._schema)
         return None
 
 

@@ -52,6 +52,19 @@ PLAN_SCHEMA = pa.schema(
 )
 """One row per sample, sorted by (shard, row)."""
 
+PLACED_PLAN_SCHEMA = pa.schema(
+    [
+        *PLAN_SCHEMA,
+        _field("resolution_px", pa.int32()),
+        _field("crop_index", pa.int32()),
+        _field("is_flipped", pa.bool_()),
+    ]
+)
+"""That of plans in which a sample may have several rows, its placements."""
+
+_FIRST = {"resolution_px": 0, "crop_index": 0, "is_flipped": False}
+"""What plans without those columns mean: the one placement, at the plan's resolution."""
+
 REJECTS_SCHEMA = pa.schema(
     [
         _field("key", pa.string()),
@@ -113,7 +126,7 @@ def read_rows(
         folder: The store.
         generation: The one that planned the unit.
         unit: Any run of rows of one shard.
-        columns: Names of ``PLAN_SCHEMA``; None for all.
+        columns: Names of ``PLACED_PLAN_SCHEMA``; None for those that the generation has.
 
     Raises:
         ShardCorruptError: The part does not hold the unit.
@@ -127,8 +140,10 @@ def read_rows(
             f"shard must be planned by generation {generation.number}, got {shard} "
             f"({folder.label}); the plan and the unit are of different stores"
         )
-    names = tuple(PLAN_SCHEMA.names if columns is None else columns)
-    table = _read_group(folder, part.name, _group_of(folder, part, shard), names)
+    names = _schema_of(generation).names if columns is None else list(columns)
+    table = _read_group(
+        folder, part.name, _group_of(folder, part, shard), stored_columns(names, generation)
+    )
     shards = numbers(table["shard"])
     start = int(np.searchsorted(shards, shard)) + unit.first_row
     stop = start + unit.num_rows
@@ -137,18 +152,51 @@ def read_rows(
             f"rows must be planned, got {unit.first_row} to {unit.first_row + unit.num_rows - 1} "
             f"of shard {shard} ({part.name}); the plan is damaged"
         )
-    return table.slice(start, unit.num_rows).select(list(names))
+    return with_placements(table.slice(start, unit.num_rows), names, generation)
+
+
+def _schema_of(generation: Generation) -> pa.Schema:
+    return PLACED_PLAN_SCHEMA if generation.num_placements > 1 else PLAN_SCHEMA
+
+
+def stored_columns(names: Iterable[str], generation: Generation) -> tuple[str, ...]:
+    """Return what is to be read of a generation's parts for some columns; never nothing."""
+    stored = tuple(name for name in names if name in _schema_of(generation).names)
+    return stored or ("row",)  # of what every row has alike the length would be lost
+
+
+def with_placements(table: pa.Table, names: Sequence[str], generation: Generation) -> pa.Table:
+    """Return some columns of a plan's rows, with those that say the placement where it has none.
+
+    Args:
+        table: Rows of the generation.
+        names: Of ``PLACED_PLAN_SCHEMA``.
+        generation: Its options say the resolution of plans with one placement.
+    """
+    resolution_px = generation.options.get("resolution_px", 0)
+    if isinstance(resolution_px, list):
+        (resolution_px, *_) = resolution_px
+    known = {**_FIRST, "resolution_px": resolution_px}
+    for name in names:
+        if name not in table.schema.names:
+            field = PLACED_PLAN_SCHEMA.field(name)
+            table = table.append_column(
+                field, pa.repeat(pa.scalar(known[name], field.type), len(table))
+            )
+    return table.select(list(names))
 
 
 def iter_rows(
     folder: Folder, generation: Generation, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
     """Yield a generation's plan rows in order, one row group at a time."""
-    names = list(PLAN_SCHEMA.names if columns is None else columns)
+    names = _schema_of(generation).names if columns is None else list(columns)
+    stored = list(stored_columns(names, generation))
     for part in generation.parts:
         with _opened(folder, part.name) as parquet:
             for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=names).select(names)
+                table = parquet.read_row_group(group, columns=stored).select(stored)
+                yield with_placements(table, names, generation)
 
 
 def read_footer(folder: Folder, name: str) -> pq.FileMetaData:

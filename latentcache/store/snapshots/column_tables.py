@@ -122,11 +122,8 @@ class PlanView:
         """Return the view of ``generations``."""
         # Most generations retire nothing, and an empty table costs more than none (pandas).
         tables = [read_retired(folder, each) for each in generations if each.retired]
-        pairs = np.concatenate(
-            [np.zeros((0, 2), np.int64)]
-            + [np.stack([t["shard"].to_numpy(), t["row"].to_numpy()], axis=1) for t in tables]
-        )
-        pairs = np.unique(pairs, axis=0)
+        found = [np.stack([t["shard"].to_numpy(), t["row"].to_numpy()], axis=1) for t in tables]
+        pairs = np.unique(np.concatenate([np.zeros((0, 2), np.int64), *found]), axis=0)
         shards, starts = np.unique(pairs[:, 0], return_index=True)
         groups = np.split(pairs[:, 1], starts[1:])
         retired = {int(shard): rows for shard, rows in zip(shards, groups, strict=False)}
@@ -157,6 +154,13 @@ class PlanView:
     def is_dead(self, unit: UnitRange) -> bool:
         """Return whether no row of ``unit`` is live any more, as after a fold."""
         return len(self.retired_rows(unit)) == unit.num_rows
+
+    def are_live(self, shards: Array, rows: Array) -> Array:
+        """Return which rows, by shard and row, are live."""
+        live = np.ones(len(shards), bool)
+        for shard in self.retired.keys() & set(np.unique(shards).tolist()):
+            live &= (shards != shard) | ~np.isin(rows, self.retired[shard])
+        return live
 
     def retired_places(self, run: BucketRun) -> Array:
         """Return the places in ``run`` of its rows that are live no more, ascending."""
