@@ -69,6 +69,11 @@ def described_line(totals: Mapping[str, Any], num_samples: int) -> str:
     return f"beside the {which}: {', '.join(parts)}"
 
 
+def samples_of(totals: Mapping[str, Any], num_rows: int) -> int:
+    """Return how many samples a generation's rows are of; those of one may be several."""
+    return int(totals.get("samples", num_rows))
+
+
 def joined_totals(totals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a plan's totals over its generations; later ones retire samples and count these."""
     joined = {name: value for each in reversed(totals) for name, value in each.items()}

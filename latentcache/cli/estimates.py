@@ -22,7 +22,10 @@ def print_estimate(found: "Estimate", prices: "Prices | None" = None) -> None:
     """Print an estimate for people."""
     shards = count_text(found.num_shards, "shard")
     source = bytes_text(found.source_bytes)
-    click.echo(f"{count_text(found.num_samples, 'sample')} in {shards} from {source} of sources")
+    planned = count_text(found.num_samples, "sample")
+    if found.num_rows != found.num_samples:
+        planned = f"{count_text(found.num_rows, 'row')} of {planned}"
+    click.echo(f"{planned} in {shards} from {source} of sources")
     print_corpus(found.totals, found.num_samples)
     if not found.num_samples:  # no encoder would have anything to do
         click.echo("nothing was written")

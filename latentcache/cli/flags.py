@@ -73,13 +73,27 @@ def _all(*options: Callable[[CommandT], CommandT]) -> Callable[[CommandT], Comma
     return decorate
 
 
+def _placement_flags(command: CommandT) -> CommandT:
+    return _all(
+        _option(
+            "--crops", key="plan.crops", type=int, metavar="N",
+            help="Crops of each sample: 3 are the centre and both ends; a row each.",
+        ),
+        _option(
+            "--flip", key="plan.flip", metavar="horizontal",
+            help="Give each row a mirrored one beside it, encoded like any other.",
+        ),
+    )(command)  # fmt: skip
+
+
 def plan_flags(command: CommandT) -> CommandT:
     """Add the flags that decide buckets, crops and shards."""
     return _all(
         _option(
-            "--resolution", key="plan.resolution", type=RESOLUTION, metavar="PX",
-            help="Pixel budget of a bucket: PX * PX.",
+            "--resolution", key="plan.resolution", type=RESOLUTION, metavar="PX[,PX...]",
+            help="Pixel budget of a bucket: PX * PX. Of several, each sample has a row at each.",
         ),
+        _placement_flags,
         _option("--square", key="plan.square", is_flag=True, help="One square bucket."),
         _option(
             "--min-bucket", key="plan.min_bucket", type=int, metavar="N",

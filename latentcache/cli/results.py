@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentcache.cli.corpus_report import corpus_json, print_corpus
+from latentcache.cli.corpus_report import corpus_json, print_corpus, samples_of
 from latentcache.core.findings import lost_sentence
 from latentcache.core.log_lines import logs_are_json, say, say_error
 from latentcache.terminal import (
@@ -45,10 +45,10 @@ def print_plan_result(result: "PlanResult", *, with_buckets: bool = False) -> No
     if ignored:
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(ignored.items()))
         click.echo(f"ignored: {parts}")
-    print_corpus(generation.totals, generation.num_rows)
+    print_corpus(generation.totals, samples_of(generation.totals, generation.num_rows))
     if with_buckets:
         print_table(
-            ("bucket", "samples", "shards"),
+            ("bucket", "samples" if result.num_samples is None else "rows", "shards"),
             [
                 (run.bucket.label, run.num_rows, run.num_shards)
                 for each in result.generations
@@ -65,10 +65,12 @@ def _size_of(result: "PlanResult") -> str:
     where = f"in {buckets}, {count_text(num_shards, 'shard')}"
     num_refused = sum(each.num_rejects for each in result.generations)
     refused = f", and {num_refused:,} refused" if num_refused else ""
+    of = "" if result.num_samples is None else f" of {count_text(result.num_samples, 'sample')}"
+    what = "row" if of else "sample"
     if len(result.generations) == 1:
-        return f"{count_text(result.generation.num_rows, 'sample')} {where}{refused}"
-    live = count_text(result.num_planned, "live sample")
-    return f"{live} {where}, {count_text(len(result.generations), 'generation')}"
+        return f"{count_text(result.generation.num_rows, what)}{of} {where}{refused}"
+    live = count_text(result.num_planned, f"live {what}")
+    return f"{live}{of} {where}, {count_text(len(result.generations), 'generation')}"
 
 
 def plan_json(result: "PlanResult") -> dict[str, object]:
@@ -79,6 +81,7 @@ def plan_json(result: "PlanResult") -> dict[str, object]:
         "digest": generation.digest,
         "new": result.is_new,
         "planned": result.num_planned,
+        "samples": result.num_planned if result.num_samples is None else result.num_samples,
         "rows": generation.num_rows,
         "refused": generation.num_rejects,
         "shards": generation.num_shards,

@@ -85,15 +85,22 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # older clicks take no
 
 
 class Resolution(click.ParamType):  # type: ignore[type-arg]  # older clicks take none
-    """``1024``, or ``1024,1024`` as other trainers write it."""
+    """``1024``, several ``512,1024``, or ``1024,1024`` as other trainers write the one."""
 
     name = "resolution"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return PX of the budget PX * PX."""
-        sides = re.split(r"[,x*]", str(value).replace(" ", "").lower())
-        if not all(side.isascii() and side.isdigit() for side in sides) or len(sides) > 2:
-            self.fail(f"must be pixels such as 1024, got {value!r}", param, ctx)
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, ...]:
+        """Return PX of the budget PX * PX, or several."""
+        text = str(value).replace(" ", "").lower()
+        is_list = not re.search(r"[x*]", text)
+        sides = re.split(r"[,x*]", text)
+        is_right = all(side.isascii() and side.isdigit() for side in sides)
+        if not is_right or (len(sides) > 2 and not is_list):
+            self.fail(f"must be pixels such as 1024 or 512,1024, got {value!r}", param, ctx)
+        if is_list and len(set(sides)) > 1:
+            return tuple(int(side) for side in sides)
         if len(set(sides)) > 1:
             area = int(sides[0]) * int(sides[1])
             near = max(64, round(math.sqrt(area) / 64) * 64)

@@ -134,6 +134,14 @@ KINDS: Mapping[str, Kind] = {
         "samples retired because their file was replaced between two encodings",
         "--update plans them anew, from the files as they are now",
     ),
+    "placement_misfit": Kind(
+        "placements left out because their sample is too small or too narrow for a resolution",
+        "right if it is to be trained on at the others; --max-upscale lets more be enlarged",
+    ),
+    "crop_alike": Kind(
+        "placements left out because they show what another of their sample shows",
+        "right if the pictures fit their buckets: --square leaves more for crops",
+    ),
     "taken_down": Kind("samples retired by name", "they stay out of every later update"),
     "limited": Kind("only the first samples of the listing are taken", ""),
 }

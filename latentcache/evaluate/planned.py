@@ -13,6 +13,7 @@ import numpy.typing as npt
 from latentcache.core.errors import MediaError, ShardCorruptError, StoreError
 from latentcache.core.inputs import encoded_bucket, frame_numbers, parse_input
 from latentcache.core.media import Bucket, Geometry, SourceRef, sample_key
+from latentcache.core.placements import Placement
 from latentcache.core.seeds import keyed_uint64
 from latentcache.decode import (
     ClipRequest,
@@ -45,7 +46,11 @@ logger = logging.getLogger(__name__)
 _KEY_DIGITS = 20
 _GEOMETRY = tuple(field.name for field in fields(Geometry))
 _CLIP = ("start_s", "frame_rate_fps")
-_COLUMNS = ("key", "row", "path", "member", "offset_bytes", "size_bytes", *_GEOMETRY, *_CLIP)
+_PLACEMENT = ("resolution_px", "crop_index")
+_COLUMNS = (
+    *("key", "row", "path", "member", "offset_bytes", "size_bytes"),
+    *(*_GEOMETRY, *_CLIP, *_PLACEMENT),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class PlannedSample:
         frame_rate_fps: Of a clip; None for a picture.
         role: Where the medium of the column's role lies, as the plan says it; "" for the
             sample's own medium.
+        placement: Which of the sample's rows it is, in a plan that gives it several; else None.
     """
 
     key: str
@@ -76,6 +82,7 @@ class PlannedSample:
     start_s: float | None = None
     frame_rate_fps: float | None = None
     role: str = ""
+    placement: Placement | None = None
 
     @property
     def bucket(self) -> Bucket:
@@ -154,9 +161,18 @@ def samples_of(column: ColumnView, entry: UnitEntry, slots: Sequence[int]) -> li
             start_s=each["start_s"],
             frame_rate_fps=each["frame_rate_fps"],
             role=role,
+            placement=_placement(each) if generation.num_placements > 1 else None,
         )
         for each, role in zip(planned, roles, strict=True)
     ]
+
+
+def _placement(planned: dict[str, Any]) -> Placement:
+    return Placement(
+        resolution_px=planned["resolution_px"],
+        crop_index=planned["crop_index"],
+        is_flipped=planned["is_flipped"],
+    )
 
 
 def find_sample(column: ColumnView, text: str) -> PlannedSample:
@@ -165,7 +181,8 @@ def find_sample(column: ColumnView, text: str) -> PlannedSample:
     Args:
         column: Where to look.
         text: A key, or the source as ``status`` shows it: ``path`` or ``path!member``, or its file
-            name alone, or where the file lies; of a video the first clip is meant.
+            name alone, or where the file lies; of a video the first clip is meant, of several
+            placements the first.
 
     Raises:
         StoreError: There is none, it is in quarantine (says why) or retired, or several have that

@@ -10,6 +10,10 @@ from .corpus.sources import CorpusKind as CorpusKind
 from .corpus.sources import Listing as Listing
 from .corpus.sources import look_into as look_into
 from .corpus.sources import open_corpus as open_corpus
+from .growth.added_placements import PLACEMENT_OPTIONS as PLACEMENT_OPTIONS
+from .growth.added_placements import PlacedBefore as PlacedBefore
+from .growth.added_placements import grown_placements as grown_placements
+from .growth.added_placements import planned_placements as planned_placements
 from .growth.edited_annotations import write_revisions as write_revisions
 from .growth.growth import Growth as Growth
 from .growth.growth import UpdateCounts as UpdateCounts
@@ -44,6 +48,7 @@ from .what_changed import corpus_changes as corpus_changes
 
 __all__ = [
     "MEDIA_EXTENSIONS",
+    "PLACEMENT_OPTIONS",
     "STILL_FRAMES",
     "TAKEN_DOWN",
     "Assignment",
@@ -58,6 +63,7 @@ __all__ = [
     "ListedMedia",
     "Listing",
     "ListingTotals",
+    "PlacedBefore",
     "PlanBase",
     "PlanOptions",
     "PlannedRow",
@@ -72,6 +78,7 @@ __all__ = [
     "corpus_changes",
     "cut_role",
     "fit",
+    "grown_placements",
     "is_cell",
     "is_named_as_video",
     "iter_planned",
@@ -81,6 +88,7 @@ __all__ = [
     "own_buckets",
     "peek_source",
     "plan_base",
+    "planned_placements",
     "read_captions",
     "read_source",
     "read_sources",

@@ -9,6 +9,7 @@ from latentcache.core.errors import ConfigError
 from latentcache.core.fingerprint import fingerprint
 from latentcache.core.frames import FrameRule
 from latentcache.core.media import LONG_CLIP_BYTES, Bucket
+from latentcache.core.placements import CROP_FRACTIONS, Placement
 from latentcache.core.roles import checked_role
 from latentcache.plan.clips import WHOLE, ClipRules
 
@@ -20,6 +21,7 @@ MIN_SHARD_ROWS, MAX_SHARD_ROWS = 16, 8192
 WHOLE_FRAMES = "8k+1"
 """What whole clips have unless told: legal for nearly every VAE, so that a swap keeps the plan."""
 
+HORIZONTAL = "horizontal"
 _OF_CLIPS = ("frames", "fps", "clips", "skip_still")
 
 
@@ -33,8 +35,14 @@ class PlanOptions:
         "roles": "role",
     }
 
-    resolution_px: int = 512
-    """Pixel budget: a bucket holds at most ``resolution ** 2`` pixels."""
+    resolution_px: int | tuple[int, ...] = 512
+    """Pixel budget: a bucket holds at most ``resolution ** 2`` pixels. Of several, each sample has
+    a row at each that it is large enough for: ``[512, 1024]``."""
+    crops: int = 1
+    """Crops of each sample, from 1 to 9: the centre, both ends of what the bucket leaves over, then
+    between. One that would lie within 8 px of another is left out."""
+    flip: str = ""
+    """``horizontal`` gives each crop a mirrored one beside it, encoded like any other row."""
     square: bool = False
     """One square bucket, everything cropped to it."""
     step_px: int = 0
@@ -84,7 +92,7 @@ class PlanOptions:
     """List so many samples at most, the first of the listing; 0 lists all."""
 
     def __post_init__(self) -> None:
-        _at_least("resolution", self.resolution_px, 16)
+        self._check_placements()
         _at_least("step", self.step_px, 0)
         _at_least("min_bucket", self.min_bucket, 1)
         _at_least("rows_per_shard", self.rows_per_shard, 0)
@@ -106,13 +114,59 @@ class PlanOptions:
         names = Counter(text.partition("=")[0] for text in self.roles)
         for name, count in names.items():
             _check_role(name, count)
-        if self.resolution_px % self.resolved_step_px:
-            below = self.resolution_px // self.resolved_step_px * self.resolved_step_px
+        for resolution_px in self.resolutions_px:
+            step_px = self.step_of(resolution_px)
+            if resolution_px % step_px:
+                below = resolution_px // step_px * step_px
+                raise ConfigError(
+                    f"resolution must be a multiple of step = {step_px}, "
+                    f"got {resolution_px} (plan options); "
+                    f"use {below or step_px} or give step"
+                )
+
+    def _check_placements(self) -> None:
+        if not self.resolutions_px:
             raise ConfigError(
-                f"resolution must be a multiple of step = {self.resolved_step_px}, "
-                f"got {self.resolution_px} (plan options); "
-                f"use {below or self.resolved_step_px} or give step"
+                "resolution must be one number or several, got none (plan options); give 512"
             )
+        for resolution_px, count in Counter(self.resolutions_px).items():
+            _at_least("resolution", resolution_px, 16)
+            if count > 1:
+                raise ConfigError(
+                    f"resolutions must differ, got {resolution_px} {count} times (plan options); "
+                    f"give it once"
+                )
+        if not 1 <= self.crops <= len(CROP_FRACTIONS):
+            raise ConfigError(
+                f"crops must be from 1 to {len(CROP_FRACTIONS)}, got {self.crops} (plan options); "
+                "1 is the centre alone, 3 also both ends"
+            )
+        if self.flip not in ("", HORIZONTAL):
+            raise ConfigError(
+                f"flip must be {HORIZONTAL} or nothing, got {self.flip!r} (plan options); pictures "
+                "upside down are another subject, make such files yourself if you want them"
+            )
+
+    @property
+    def resolutions_px(self) -> tuple[int, ...]:
+        """All resolutions; the keys of the first one's centre crops are those of the samples."""
+        given = self.resolution_px
+        return given if isinstance(given, tuple) else (given,)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """The rows that a sample may have, in the order in which they lie beside each other."""
+        return tuple(
+            Placement(resolution_px=resolution_px, crop_index=crop, is_flipped=is_flipped)
+            for resolution_px in self.resolutions_px
+            for crop in range(self.crops)
+            for is_flipped in ((False, True) if self.flip else (False,))
+        )
+
+    @property
+    def has_placements(self) -> bool:
+        """Whether a sample may have several rows."""
+        return len(self.placements) > 1
 
     @property
     def clip_rules(self) -> ClipRules | None:
@@ -136,8 +190,12 @@ class PlanOptions:
 
     @property
     def resolved_step_px(self) -> int:
-        """The step in use."""
-        return self.step_px or (64 if self.resolution_px >= 512 else 32)
+        """The step in use, at the first resolution."""
+        return self.step_of(self.resolutions_px[0])
+
+    def step_of(self, resolution_px: int) -> int:
+        """Return the step at a resolution."""
+        return self.step_px or automatic_step(resolution_px)
 
     def shard_rows(self, bucket: Bucket) -> int:
         """Return the rows of a full shard of ``bucket``, from geometry and options alone.
@@ -156,7 +214,15 @@ class PlanOptions:
         """Return every option with automatic ones resolved, as the plan records it."""
         frames = self.resolved_frames
         told = frames if isinstance(frames, str) else list(frames)
-        plain = {**asdict(self), "step_px": self.resolved_step_px, "frames": told}
+        plain = {**asdict(self), "frames": told}
+        if len(self.resolutions_px) == 1:
+            plain["resolution_px"], plain["step_px"] = self.resolutions_px[0], self.resolved_step_px
+        else:  # each has a step of its own where none is given
+            plain["resolution_px"] = list(self.resolutions_px)
+        if self.crops == 1:  # plans with one placement read as before there were several
+            del plain["crops"]
+        if not self.flip:
+            del plain["flip"]
         if not frames:  # plans of pictures read as before there were clips
             plain = {name: plain[name] for name in plain if name not in _OF_CLIPS}
         elif not self.skip_still:  # likewise, before there was this choice
@@ -171,6 +237,11 @@ class PlanOptions:
     def digest(self) -> str:
         """Return the fingerprint of all options: two plans with one digest follow one rule."""
         return fingerprint(self.as_dict())
+
+
+def automatic_step(resolution_px: int) -> int:
+    """Return the step at a resolution where none is given."""
+    return 64 if resolution_px >= 512 else 32
 
 
 def _check_role(name: str, count: int) -> None:

@@ -69,6 +69,7 @@ def _as_target(size_px: tuple[int, int], target: Geometry) -> Geometry:
         resized_height_px=target.resized_height_px,
         crop_left_px=target.crop_left_px,
         crop_top_px=target.crop_top_px,
+        is_flipped=target.is_flipped,
     )
 
 

@@ -41,6 +41,7 @@ class Estimate:
 
     Attributes:
         num_samples: Planned.
+        num_rows: Of them; as many unless samples have several.
         num_shards: Planned.
         rejects: Samples refused so far, by code.
         buckets: Samples and shards of each.
@@ -51,6 +52,7 @@ class Estimate:
     """
 
     num_samples: int
+    num_rows: int
     num_shards: int
     rejects: dict[str, int]
     buckets: tuple[BucketEstimate, ...]
@@ -114,7 +116,8 @@ def _estimate(
 ) -> Estimate:
     assignment = drafted.assignment
     return Estimate(
-        num_samples=sum(run.num_rows for run in assignment.runs),
+        num_samples=assignment.num_samples,
+        num_rows=assignment.num_rows,
         num_shards=sum(run.num_shards for run in assignment.runs),
         rejects=dict(sorted(assignment.reject_codes.items())),
         buckets=tuple(

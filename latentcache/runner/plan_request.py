@@ -7,7 +7,13 @@ from typing import Any
 
 from latentcache.core.config import key_of
 from latentcache.core.errors import ConfigError, StoreError
-from latentcache.plan import Corpus, PlanOptions, open_corpus
+from latentcache.plan import (
+    PLACEMENT_OPTIONS,
+    Corpus,
+    PlanOptions,
+    grown_placements,
+    open_corpus,
+)
 from latentcache.runner.run_options import Resources
 from latentcache.runner.run_progress import Reporter
 from latentcache.store import Generation, Store
@@ -85,12 +91,12 @@ def with_planned_options(store: Store, request: PlanRequest, reporter: Reporter)
         kept["roles"] = request.options.roles  # what is new of them is taken in
     if request.update and "limit" in request.given:
         kept["limit"] = request.options.limit
+    if request.update:
+        kept |= grown_placements(planned, request.options, request.given)
     options = PlanOptions(**kept)
     kept_names = {*_differing(options.as_dict(), request.options)}
-    if (
-        "resolution_px" in kept_names
-        and options.step_px == replace(options, step_px=0).resolved_step_px
-    ):
+    usual_steps = (0, replace(options, step_px=0).resolved_step_px)
+    if "resolution_px" in kept_names and options.step_px in usual_steps:
         kept_names.discard("step_px")  # it follows
     if told := _words(options.as_dict(), sorted(kept_names)):
         reporter.message(f"plan: keeping {told} of the store's plan")
@@ -118,13 +124,17 @@ def _check_same_options(
         StoreError: There are some; both are shown.
     """
     differing = [name for name in _differing(planned, request.options) if name in given]
-    if request.update:  # what is new of roles is taken in, and a limit has a refusal of its own
-        differing = [name for name in differing if name not in ("roles", "limit")]
+    if not request.options.step_px and "resolution_px" in differing:
+        differing = [name for name in differing if name != "step_px"]  # it follows
+    may_grow = ("roles", *PLACEMENT_OPTIONS)
+    if request.update:  # what is new of these is taken in, and a limit has a refusal of its own
+        differing = [name for name in differing if name not in (*may_grow, "limit")]
     if differing:
         then, now = (_words(each, differing) for each in (planned, request.options.as_dict()))
+        also = " (--update adds to it)" if set(differing) <= set(may_grow) else ""
         raise StoreError(
             f"plan options must be those of the store's plan ({then}), got {now}; leave out what "
-            "the plan has already, or build into another store"
+            f"the plan has already{also}, or build into another store"
         )
 
 

@@ -1,7 +1,7 @@
 """From a corpus to a plan: list, scan, place, write; or keep the plan that is there."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from latentcache.core.findings import Findings
 from latentcache.core.roles import role_of_annotation
-from latentcache.core.units import BucketRun
 from latentcache.decode import ImageLimits
 from latentcache.plan import (
+    PLACEMENT_OPTIONS,
     Assignment,
     BesideTable,
     Corpus,
@@ -26,11 +26,14 @@ from latentcache.plan import (
     UpdateCounts,
     assign,
     corpus_changes,
+    grown_placements,
     open_corpus,
     plan_base,
+    planned_placements,
     refused_kinds,
     write_revisions,
 )
+from latentcache.runner.growth.added_placements import Admit, add_placements
 from latentcache.runner.messages.calls import Calls, Workers
 from latentcache.runner.plan_request import (
     PlanRequest,
@@ -43,10 +46,8 @@ from latentcache.runner.run_progress import Reporter
 from latentcache.runner.scan import ScanSettings, ScanTotals, scan
 from latentcache.runner.video_totals import VideoTotals
 from latentcache.runner.workers.local_workers import num_local_cpus, scan_calls
-from latentcache.store import Generation, GenerationDraft, Store
+from latentcache.store import Generation, GenerationDraft, Store, num_samples
 from latentcache.store.snapshots import PlanView
-
-Admit = Callable[[Sequence[BucketRun]], None]
 
 _TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
 
@@ -61,7 +62,8 @@ class PlanResult:
     Attributes:
         generation: As written, or as found: the newest that a listing made.
         generations: All of the plan.
-        num_planned: Live samples of all of them, those refused while planning included.
+        num_planned: Live rows of all of them, and samples refused while planning.
+        num_samples: How many samples these are of; None where each has one row.
         is_new: Whether this run made it.
         rejects_by_code: Samples refused while planning; empty for a plan that was found.
         changes: How the corpus differs by now from a plan that was found.
@@ -72,6 +74,7 @@ class PlanResult:
     generations: tuple[Generation, ...]
     num_planned: int
     is_new: bool
+    num_samples: int | None = None
     rejects_by_code: Mapping[str, int] = field(default_factory=dict)
     changes: CorpusChanges = field(default_factory=CorpusChanges)
     update: UpdateCounts | None = None
@@ -168,6 +171,7 @@ def _result(store: Store, **told: Any) -> PlanResult:
         generation=newest,
         generations=generations,
         num_planned=PlanView.read(store.folder, generations).num_planned,
+        num_samples=num_samples(store),
         rejects_by_code=newest.totals.get("rejects_by_code", {}),
         **told,
     )
@@ -183,11 +187,34 @@ def _updated(
     admit: Admit | None,
 ) -> PlanResult:
     """Return the generation that takes in what changed, or ``newest`` where nothing did."""
-    request = replace(request, options=with_planned_roles(request.options, newest.options))
+    options = with_planned_roles(request.options, newest.options)
+    options = replace(options, **grown_placements(newest.options, options, PLACEMENT_OPTIONS))
+    # What came or changed first, as the rest is planned; then all get what is new of placements.
+    request = replace(request, options=replace(options, **planned_placements(newest.options)))
+    found = _taken_in(store, request, newest, workers=workers, reporter=reporter, admit=admit)
+    added = frozenset(options.placements) - frozenset(request.options.placements)
+    if not added:
+        return found
+    add_placements(store, options, added, reporter=reporter, admit=admit)
+    return _result(store, is_new=True, update=found.update)
+
+
+def _taken_in(
+    store: Store,
+    request: PlanRequest,
+    newest: Generation,
+    *,
+    workers: Workers | None,
+    reporter: Reporter,
+    admit: Admit | None,
+) -> PlanResult:
+    """Return the plan with what came, changed or went."""
     generations = store.generations()
     corpus = open_corpus(request.corpus_url, request.corpus_kind)
     base = plan_base(store, generations)
-    growth = Growth(store, generations, corpus.root, base, retries_all=request.retry_refused)
+    growth = Growth(
+        store, generations, corpus.root, base, request.options, retries_all=request.retry_refused
+    )
     growing = Growing(corpus=corpus, growth=growth, base=base)
     with drafted_plan(request, workers=workers, reporter=reporter, growing=growing) as drafted:
         found, retired = growth.finish(drafted.totals.findings, may_retire=request.may_retire)
@@ -262,9 +289,8 @@ def drafted_plan(
             totals=totals,
         )
         admitted = growth.admitted(scanned) if growth else scanned
-        assignment = assign(
-            admitted, request.options, Path(scratch), base=growing.base if growing else None
-        )
+        base = replace(growing.base, is_out=growing.growth.is_out) if growing else None
+        assignment = assign(admitted, request.options, Path(scratch), base=base)
         beside.add(listing.totals.tables)
         findings.take(totals.findings)
         findings.take(assignment.findings)
@@ -350,11 +376,13 @@ def _write(
         annotations={
             name: assignment.iter_values(name) for name in assignment.annotation_schema.names
         },
+        num_placements=len(options.placements),
         totals={
             **drafted.described(),
             "file": drafted.corpus.file,
             **({"places": places} if len(places) > 1 or drafted.corpus.is_pattern else {}),
             "rows": assignment.num_rows,
+            **({"samples": assignment.num_samples} if options.has_placements else {}),
             "rejects": assignment.num_rejects,
             "rejects_by_code": dict(assignment.reject_codes),
             "bytes": assignment.num_bytes,

@@ -20,14 +20,17 @@ class RetireResult:
     """What a takedown found.
 
     Attributes:
-        num_retired: Samples that it took out; of one video there may be many clips.
-        num_before: Samples named that had been taken down before.
+        num_retired: Rows that it took out: one a sample, unless the plan places samples more than
+            once; of one video there may be many clips.
+        num_media: How many files or members these are of; None where each sample has one row.
+        num_before: Rows named that had been taken down before.
         unknown: Names that no sample has.
         snapshot: The first that leaves the samples out; None if nothing was published yet.
         older_snapshots: Those that still show them.
     """
 
     num_retired: int
+    num_media: int | None
     num_before: int
     unknown: tuple[str, ...]
     snapshot: int | None
@@ -76,6 +79,7 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
             "delete it"
         )
     older = tuple(store.snapshots())
+    has_placements = any(each.num_placements > 1 for each in generations)
     snapshot = None
     if found:
         examples = [row.label for row in found[:MAX_EXAMPLES]]
@@ -84,6 +88,7 @@ def retire_samples(store: Store, names: Iterable[str]) -> RetireResult:
         snapshot = retire_rows(store, retired, finding)
     return RetireResult(
         num_retired=len(found),
+        num_media=len({row.label for row in found}) if has_placements else None,
         num_before=num_before,
         unknown=unknown,
         snapshot=snapshot.number if snapshot else None,

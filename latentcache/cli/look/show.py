@@ -52,7 +52,7 @@ def show(
     Without KEY it is a sheet of 16 drawn at random: original, decoded, latent, key, caption.
     With it a clip becomes a contact sheet (.png) or a video (.mp4), original above decoded.
     KEY is the 20 digits of a member of a tar, or the path or the file name of the source,
-    which stands for a video's first clip.
+    which stands for a video's first clip, and for a sample's first placement.
     """
     _check_output(output)
     say_first("opening the store and its encoder")
@@ -180,11 +180,14 @@ def _told(
 
 def _where(sample: "PlannedSample") -> str:
     """Return a line about the source, and of a clip the stretch of it."""
+    label = sample.source.label
+    if sample.placement is not None:
+        label += f"   {sample.placement.label}"
     if sample.start_s is None or sample.frame_rate_fps is None:
-        return sample.source.label
+        return label
     end_s = sample.start_s + sample.bucket.num_frames / sample.frame_rate_fps
     return (
-        f"{sample.source.label}   {sample.start_s:.2f} to {end_s:.2f} s at "
+        f"{label}   {sample.start_s:.2f} to {end_s:.2f} s at "
         f"{sample.frame_rate_fps:g} frames a second"
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentcache.cli.corpus_report import corpus_json, joined_totals, print_corpus
+from latentcache.cli.corpus_report import corpus_json, joined_totals, print_corpus, samples_of
 from latentcache.cli.flags import json_flag, note
 from latentcache.cli.look.quarantined import print_quarantine, read_quarantine
 from latentcache.cli.look.watching import watch
@@ -79,6 +79,7 @@ class _Status:
 
     encodings: "list[EncodingProgress]"
     planned: int
+    samples: int | None
     shown: int | None
     numbers: list[int]
     generations: "list[Generation]"
@@ -96,7 +97,7 @@ def _read_status(
     seen: "dict[str, Commit] | None" = None,
 ) -> _Status:
     """Return how far a store is; everything is read before a line is printed."""
-    from latentcache.store import num_planned, read_progress
+    from latentcache.store import num_planned, num_samples, read_progress
 
     numbers, generations = store.snapshots(), store.generations()
     snapshot = store.snapshot(number) if numbers or number is not None else None
@@ -104,6 +105,7 @@ def _read_status(
     return _Status(
         encodings=[_with_stale(store, each) for each in found],
         planned=num_planned(store),
+        samples=num_samples(store),
         shown=snapshot.number if snapshot else None,
         numbers=numbers,
         generations=generations,
@@ -121,15 +123,19 @@ def _print_status(
         found = _status_json(encodings, status.planned, shown, status.numbers)
         if generations:
             found["corpus"] = corpus_json(joined_totals([each.totals for each in generations]))
+            found["samples"] = status.planned if status.samples is None else status.samples
         print_json(found, indent=indent)
         return encodings
     if not generations:
         click.echo("nothing is planned yet; run latentcache build or plan")
         return encodings
-    click.echo(f"planned: {count_text(status.planned, 'sample')}")
+    planned = count_text(status.planned, "sample")
+    if status.samples is not None:
+        planned = f"{count_text(status.planned, 'row')} of {count_text(status.samples, 'sample')}"
+    click.echo(f"planned: {planned}")
     for generation in generations:
         of = f"generation {generation.number}: " if len(generations) > 1 else ""
-        print_corpus(generation.totals, generation.num_rows, of=of)
+        print_corpus(generation.totals, samples_of(generation.totals, generation.num_rows), of=of)
     if shown is None:
         click.echo("snapshot: none yet")
     else:

@@ -35,7 +35,8 @@ def retire(
 ) -> None:
     """Hide samples of STORE from the next snapshot on, in every column.
 
-    A path takes all clips of its video; tar!member is one sample of a tar. A file that is still in
+    A path takes all clips of its video and all placements of each; tar!member is one sample of a
+    tar, a key one row. A file that is still in
     the corpus stays out of later updates. Older snapshots and the tars keep what they have.
     Names that no sample has are told, and end in 3.
     """
@@ -47,7 +48,11 @@ def retire(
         print_json(asdict(result))
         context.exit(_NOT_ALL if result.unknown else 0)
     again = f" ({result.num_before:,} were before)" if result.num_before else ""
-    click.echo(f"retired {count_text(result.num_retired, 'sample')}{again}")
+    told = count_text(result.num_retired, "sample")
+    if result.num_media is not None:
+        of = count_text(result.num_media, "file")
+        told = f"{count_text(result.num_retired, 'row')} of {of}"
+    click.echo(f"retired {told}{again}")
     if result.unknown:
         some = ", ".join(result.unknown[:3])
         say(f"unknown: {count_text(len(result.unknown), 'name')} (e.g. {some})", level="warning")

@@ -264,12 +264,12 @@ class AnnotationEdits:
         which = np.zeros(len(self._planned), bool)
         which[list(self._found)] = True
         row = next(iter(self._planned.rows(which)), None)
-        return Change(count=len(self._found), example=row.label if row else "")
+        return Change(count=self._planned.count(which), example=row.label if row else "")
 
     @property
     def given(self) -> Change:
         """How many samples keep what ``annotate`` gave although the corpus has it otherwise."""
-        count = len(self._given_otherwise)
+        count = self._planned.count(np.array(list(self._given_otherwise), np.int64))
         return Change(count=count, example=next(iter(self._given_otherwise.values()), ""))
 
     def beside(self, findings: Findings) -> Iterator[tuple[str, str, int, str]]:

@@ -20,6 +20,7 @@ from latentcache.plan.known_files import Change, Counted, changes_json, told_cha
 from latentcache.plan.listing import ListedMedia
 from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.placement.scanned import ScannedMedia
+from latentcache.plan.plan_options import PlanOptions
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import Generation, Store
 from latentcache.store.rows import retired_table
@@ -94,6 +95,7 @@ class Growth:
         generations: Sequence[Generation],
         root: Folder,
         base: PlanBase,
+        options: PlanOptions,
         *,
         retries_all: bool,
     ) -> None:
@@ -104,9 +106,11 @@ class Growth:
             generations: Of its plan, oldest first.
             root: Of the corpus as it is now.
             base: What new samples have to agree with; told of classes that edits bring.
+            options: Say which placements a sample has.
             retries_all: Look again at everything that planning refused, changed or not.
         """
         self._root, self._retries_all = root, retries_all
+        self._placements, self._first_px = options.placements, options.resolutions_px[0]
         self._planned = PlannedSamples(store.folder, generations)
         self._digests = SourceDigests(store)
         self._edits = AnnotationEdits(store, generations, root, self._planned, base)
@@ -152,9 +156,10 @@ class Growth:
         self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]
     ) -> None:
         """Keep samples whose file cannot be read today; a record refused before stays so."""
-        if (self._planned.shard[samples] >= 0).any():
-            self._counted.add("unreadable", media.source.label, len(samples))
-            self._planned.seen[samples] = True
+        planned = self._planned
+        if (planned.shard[samples] >= 0).any():
+            self._counted.add("unreadable", media.source.label, planned.count(samples))
+            planned.seen[samples] = True
         else:
             self._look_again(media, samples, fresh)
 
@@ -199,9 +204,9 @@ class Growth:
 
     def _replace(self, media: ListedMedia, samples: Indices, fresh: list[ListedMedia]) -> None:
         planned = self._planned
-        num_rows = int((planned.shard[samples] >= 0).sum())
-        if num_rows and not planned.changed[samples].all():
-            self._counted.add("changed", media.source.label, num_rows)
+        num_planned = planned.count(samples[planned.shard[samples] >= 0])
+        if num_planned and not planned.changed[samples].all():
+            self._counted.add("changed", media.source.label, num_planned)
         planned.changed[samples] = ~planned.is_taken_down[samples]
         fresh.append(media)
 
@@ -226,11 +231,11 @@ class Growth:
                 self._counted.add("recovered", source.label)
             planned.recovered[again] = True
             return True
-        sample = planned.of_key(media.key)
-        if sample >= 0 and not planned.changed[sample]:
-            planned.seen[sample] = True
+        rows = self._rows_of(media.key)
+        if len(rows) and not planned.changed[rows].any():
+            planned.seen[rows] = True
             if _has_window(media.listed):
-                self._kept.append((media.listed, np.array([sample])))
+                self._kept.append((media.listed, rows))
             return False
         (samples,) = planned.of_sources([source])
         if not planned.changed[samples].any():
@@ -238,6 +243,19 @@ class Growth:
         elif (planned.shard[samples] < 0).all() and media.reject is None:
             self._counted.add("recovered", source.label)
         return True
+
+    def _rows_of(self, sample_key: str) -> Indices:
+        """Return the planned rows of one sample: those of its placements that it has."""
+        keys = (
+            each.key(sample_key, first_resolution_px=self._first_px) for each in self._placements
+        )
+        found = np.array([self._planned.of_key(key) for key in keys], np.int64)
+        return found[found >= 0]
+
+    def is_out(self, key: str) -> bool:
+        """Whether a row of a key was taken down: it stays out when its file is planned anew."""
+        sample = self._planned.of_key(key)
+        return sample >= 0 and bool(self._planned.is_taken_down[sample])
 
     def finish(self, findings: Findings, *, may_retire: bool) -> tuple[UpdateCounts, pa.Table]:
         """Return what was found and the rows that are live no more.
@@ -254,27 +272,33 @@ class Growth:
         findings.take(self._notes)
         gone = ~(planned.seen | planned.changed)
         retired: list[tuple[int, int, str]] = []
+        told, placed = set[int](), set[int]()
         for row in planned.rows(gone):
-            if _is_lost(row, findings):
-                self._counted.add("unreadable", row.label)
+            is_lost = _is_lost(row, findings)
+            if row.sample not in told:  # each once, however many rows it has
+                self._counted.add("unreadable" if is_lost else "removed", row.label)
+                told.add(row.sample)
+            if is_lost:
                 continue
-            self._counted.add("removed", row.label)
+            if row.shard >= 0:
+                placed.add(row.sample)
             retired.append((row.retired_shard, row.row, "removed"))
         retired += [
             (row.retired_shard, row.row, "changed") for row in planned.rows(planned.changed)
         ]
-        num_retired = sum(shard >= 0 for shard, _, _ in retired)
+        num_retired = len(placed) + planned.count(planned.changed & (planned.shard >= 0))
         retired += [
             (row.retired_shard, row.row, "recovered") for row in planned.rows(planned.recovered)
         ]
         counted = {name: self._counted.of(name) for name in _WORDS}
         of_edits = {"edited": self._edits.change, "annotated": self._edits.given}
         counts = UpdateCounts(**{**counted, **of_edits})
-        if num_retired > max(1, MAX_RETIRED_SHARE * planned.num_rows) and not may_retire:
+        num_samples = planned.count(planned.are_placed)
+        if num_retired > max(1, MAX_RETIRED_SHARE * num_samples) and not may_retire:
             raise ConfigError(
                 f"an update must keep {1 - MAX_RETIRED_SHARE:.0%} of the samples unless told, got "
                 f"{counts.removed.count:,} removed and {counts.changed.count:,} changed of "
-                f"{planned.num_rows:,} (e.g. {counts.removed.example or counts.changed.example}); "
+                f"{num_samples:,} (e.g. {counts.removed.example or counts.changed.example}); "
                 "nothing was changed: look whether this is the corpus, and say --allow-retire if so"
             )
         return counts, retired_table(retired)

@@ -1,4 +1,8 @@
-"""The live samples of a plan, by source: what a listing is held against, 60 bytes a sample."""
+"""The live samples of a plan, by source: what a listing is held against, 60 bytes a sample.
+
+Where a sample has several rows each of them stands here for itself; what is told is counted by
+sample.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +52,7 @@ class PlannedRow:
         member: Of its source.
         key: 20 hex digits.
         is_taken_down: Whether somebody retired it by name.
+        sample: What tells its sample from others, in this process; -1 where nobody asked.
     """
 
     generation: int
@@ -57,6 +62,7 @@ class PlannedRow:
     member: str
     key: str
     is_taken_down: bool = False
+    sample: int = -1
 
     @property
     def label(self) -> str:
@@ -85,9 +91,12 @@ class PlannedSamples:
     def __init__(self, store: Folder, generations: Sequence[Generation]) -> None:
         """Read the plan."""
         self._store, self._generations = store, generations
-        pieces = [np.zeros((0, 8), np.int64)]
+        has_several = any(each.num_placements > 1 for each in generations)
+        columns = (*_COLUMNS, "start_s") if has_several else _COLUMNS
+        pieces = [np.zeros((0, 9 if has_several else 8), np.int64)]
         for generation in generations:
-            pieces += [_facts_of(table, generation.number) for table in _tables(store, generation)]
+            tables = _tables(store, generation, columns)
+            pieces += [_facts_of(table, generation.number, columns) for table in tables]
         facts = np.concatenate(pieces)
         pairs = _as_retired(generations, facts)
         facts = facts[~np.isin(pairs, _retired_pairs(store, generations, but=TAKEN_DOWN))]
@@ -97,7 +106,9 @@ class PlannedSamples:
         self._places, self._versions = facts[:, 2], facts[:, 3]
         self.generation, self.shard, self.row = facts[:, 4], facts[:, 5], facts[:, 6]
         self.is_transient = facts[:, 7] > 0
+        self._samples: Indices = facts[:, 8] if has_several else np.arange(len(facts))
         self._by_key = np.argsort(self._keys, kind="stable")
+        self._sorted_keys = self._keys[self._by_key]
         self._later = _later_versions(store, generations)
         taken_down = _retired_pairs(store, generations, only=TAKEN_DOWN)
         self.is_taken_down = np.isin(_as_retired(generations, facts), taken_down)
@@ -109,9 +120,14 @@ class PlannedSamples:
         return len(self._sources)
 
     @property
-    def num_rows(self) -> int:
-        """Live samples with a place."""
-        return int(((self.shard >= 0) & ~self.is_taken_down).sum())
+    def are_placed(self) -> npt.NDArray[np.bool_]:
+        """Which are live and have a place."""
+        found: npt.NDArray[np.bool_] = (self.shard >= 0) & ~self.is_taken_down
+        return found
+
+    def count(self, which: npt.NDArray[Any]) -> int:
+        """Return how many samples some rows are of, given by index or one entry per row."""
+        return len(np.unique(self._samples[which]))
 
     def of_sources(self, sources: Sequence[SourceRef]) -> list[Indices]:
         """Return the samples of each source; none for an unknown one."""
@@ -124,7 +140,7 @@ class PlannedSamples:
     def of_key(self, key: str) -> int:
         """Return the sample of a key, -1 if none has it."""
         wanted = _key_number(key)
-        at = int(np.searchsorted(self._keys[self._by_key], wanted))
+        at = int(np.searchsorted(self._sorted_keys, wanted))
         if at == len(self._keys):
             return -1
         found = int(self._by_key[at])
@@ -167,14 +183,19 @@ class PlannedSamples:
             if not mine.any():
                 continue
             wanted = _pairs(self.shard[mine], self.row[mine])
+            samples = self._samples[mine][np.argsort(wanted)]
+            wanted = np.sort(wanted)
             for table in _tables(self._store, generation):
                 shards, rows = _positions(table)
-                taken = np.flatnonzero(np.isin(_pairs(shards, rows), wanted))
+                pairs = _pairs(shards, rows)
+                taken = np.flatnonzero(np.isin(pairs, wanted))
+                of_taken = samples[np.searchsorted(wanted, pairs[taken])].tolist()
                 names: list[dict[str, Any]] = (
                     table.select(["path", "member", "key"]).take(indices(taken)).to_pylist()
                 )
-                for at, named in zip(taken.tolist(), names, strict=True):
-                    yield PlannedRow(generation.number, int(shards[at]), int(rows[at]), **named)
+                for at, sample, named in zip(taken.tolist(), of_taken, names, strict=True):
+                    place = (generation.number, int(shards[at]), int(rows[at]))
+                    yield PlannedRow(*place, **named, sample=sample)
 
 
 def iter_expected(
@@ -208,21 +229,26 @@ def iter_planned(store: Folder, generations: Sequence[Generation]) -> Iterator[P
                 yield PlannedRow(*place, **named[at], is_taken_down=are_out[at])
 
 
-def _tables(store: Folder, generation: Generation) -> Iterator[pa.Table]:
+def _tables(
+    store: Folder, generation: Generation, columns: Sequence[str] = _COLUMNS
+) -> Iterator[pa.Table]:
     """Yield the rows, then the rejects with shard -1 and their position as row."""
-    yield from iter_rows(store, generation, [*_COLUMNS, "shard", "row"])
+    yield from iter_rows(store, generation, [*columns, "shard", "row"])
     if generation.rejects is not None:
         rejects = read_rejects(store, generation)
         count = len(rejects)
         places = {"shard": np.full(count, -1, np.int32), "row": np.arange(count, dtype=np.int32)}
         offsets = np.full(count, -1, np.int64)
-        columns = {name: rejects[name] for name in (*_COLUMNS, "is_transient") if name in
-                   rejects.schema.names}  # fmt: skip
-        yield pa.table({**columns, **places, "offset_bytes": offsets})
+        known = {name: rejects[name] for name in (*_COLUMNS, "is_transient") if name in
+                 rejects.schema.names}  # fmt: skip
+        yield pa.table({**known, **places, "offset_bytes": offsets})
 
 
-def _facts_of(table: pa.Table, generation: int) -> Indices:
-    """Return per sample source, key, place, version, generation, shard, row, is transient."""
+def _facts_of(table: pa.Table, generation: int, columns: Sequence[str]) -> Indices:
+    """Return per row source, key, place, version, generation, shard, row, is transient.
+
+    Where samples have several rows, also what tells samples apart.
+    """
     shards, rows = _positions(table)
     values: dict[str, list[Any]] = {name: table[name].to_pylist() for name in _COLUMNS}
     is_transient: list[Any] = (
@@ -230,13 +256,18 @@ def _facts_of(table: pa.Table, generation: int) -> Indices:
         if "is_transient" in table.schema.names
         else [False] * len(table)
     )
-    facts = np.empty((len(table), 8), np.int64)
+    facts = np.empty((len(table), 9 if "start_s" in columns else 8), np.int64)
     facts[:, 0] = [hash(pair) for pair in zip(values["path"], values["member"], strict=True)]
     facts[:, 1] = [_key_number(key) for key in values["key"]]
     sizes = zip(values["size_bytes"], values["offset_bytes"], strict=True)
     facts[:, 2] = [_place(*pair) for pair in sizes]
     facts[:, 3] = [_version_number(version) for version in values["version"]]
     facts[:, 4], facts[:, 5], facts[:, 6], facts[:, 7] = generation, shards, rows, is_transient
+    if "start_s" in table.schema.names:
+        of_sample = (values["path"], values["member"], table["start_s"].to_pylist())
+        facts[:, 8] = [hash(each) for each in zip(*of_sample, strict=True)]
+    elif "start_s" in columns:  # what planning refused is one each
+        facts[:, 8] = [hash((generation, row)) for row in rows.tolist()]
     return facts
 
 

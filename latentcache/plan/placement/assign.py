@@ -7,7 +7,7 @@ one part in ``spill.NUM_PARTITIONS`` of the corpus.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 
 from latentcache.core.findings import Findings
 from latentcache.core.media import Bucket, Geometry
+from latentcache.core.placements import Placement
 from latentcache.core.rejects import Reject
 from latentcache.core.units import BucketRun
 from latentcache.plan.listing import Annotation
 from latentcache.plan.placement.annotation_types import AnnotationTypes
-from latentcache.plan.placement.buckets import bucket_table, choose_bucket, merge_buckets
+from latentcache.plan.placement.buckets import merge_buckets
 from latentcache.plan.placement.classes import LABEL, MAX_CLASSES, ClassCounts, Classes
+from latentcache.plan.placement.placed import Placer, RowPlacer, cut_at
 from latentcache.plan.placement.plan_base import PlanBase
 from latentcache.plan.placement.scan_table import (
     SCAN_SCHEMA,
@@ -37,7 +39,7 @@ from latentcache.plan.placement.scanned import ScannedMedia
 from latentcache.plan.placement.typed_annotations import TypedAnnotations
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.plan.spill import FLUSH_ROWS, Partitioner, TableFile
-from latentcache.store.rows import PLAN_SCHEMA, REJECTS_SCHEMA
+from latentcache.store.rows import PLACED_PLAN_SCHEMA, PLAN_SCHEMA, REJECTS_SCHEMA
 
 Annotations = Mapping[str, Annotation]
 
@@ -51,7 +53,8 @@ class Assignment:
     Attributes:
         options: What decided.
         runs: Shards per bucket, consecutive, in the order of buckets.
-        num_rows: Samples with a place.
+        num_rows: Rows: placements of samples, one each unless the options ask for more.
+        num_samples: With a place.
         num_rejects: Samples without one.
         num_bytes: Known source bytes of both.
         reject_codes: Rejects by code.
@@ -64,6 +67,7 @@ class Assignment:
     options: PlanOptions
     runs: tuple[BucketRun, ...]
     num_rows: int
+    num_samples: int
     num_rejects: int
     num_bytes: int
     reject_codes: Mapping[str, int]
@@ -76,7 +80,8 @@ class Assignment:
     _rejected: TableFile = field(repr=False)
 
     def iter_rows(self) -> Iterator[pa.Table]:
-        """Yield tables of ``PLAN_SCHEMA``, in (shard, row) order."""
+        """Yield tables of ``PLAN_SCHEMA``, in (shard, row) order; of ``PLACED_PLAN_SCHEMA`` where
+        a sample may have several rows."""
         places = _iter_places(self.runs)
         for table in self._placed:
             yield _plan_rows(table, list(islice(places, len(table))), self.options)
@@ -134,7 +139,6 @@ class _Assigner:
         self, options: PlanOptions, scratch: Path, flush_rows: int, base: PlanBase
     ) -> None:
         self._options, self._scratch, self._base = options, scratch, base
-        self._pictures = bucket_table(options)
         self._buckets: list[Bucket] = []  # as they come: whole clips may have any length
         self._index: dict[Bucket, int] = {}
         self._types = AnnotationTypes(base)
@@ -150,13 +154,18 @@ class _Assigner:
         self._num_with: Counter[str] = Counter()
         self._classes = ClassCounts(base)
         self._findings = Findings()
+        self._placer = Placer(options, only=base.only)
+        self._rows = RowPlacer(self._placer, options, self._number, self._findings.add, base.is_out)
 
     def add(self, chunk: Sequence[ScannedMedia]) -> None:
         """Take some samples in."""
         rows = []
         for media in chunk:
             bucket = media.reject or self._choose(media)
-            rows.append(scan_row(media, bucket, self._options.seed))
+            if bucket is None:
+                continue
+            first_px = self._options.resolutions_px[0]
+            rows.append(scan_row(media, bucket, self._options.seed, resolution_px=first_px))
             self._num_bytes += max(0, media.listed.source.size_bytes)
             if not isinstance(bucket, Reject):
                 self._note(media.listed.annotations)
@@ -172,15 +181,22 @@ class _Assigner:
         self._num_with.subtract(name for fields in rows for name in fields)
         self._note(merged)
 
-    def _choose(self, media: ScannedMedia) -> int | Reject:
+    def _choose(self, media: ScannedMedia) -> int | Reject | None:
+        """Return the number of a sample's first bucket, why it has none, or None to pass it by."""
         width_px, height_px = media.width_px, media.height_px
         if not (0 < width_px <= _MAX_LENGTH_PX and 0 < height_px <= _MAX_LENGTH_PX):
             return Reject(code="corrupt", stage="scan", reason="the header gives no usable size")
-        bucket = choose_bucket(width_px, height_px, self._pictures)
-        if media.clip is not None:
-            bucket = replace(bucket, num_frames=media.clip.num_frames)
-        fitted = fitted_or_reject(width_px, height_px, bucket, self._options)
-        return fitted if isinstance(fitted, Reject) else self._number(bucket)
+        num_frames = 1 if media.clip is None else media.clip.num_frames
+        found = self._placer.of_size(width_px, height_px, num_frames)
+        if found.places:
+            return self._number(found.places[0].bucket)
+        if self._base.only:
+            for placement, _ in found.misfits:
+                label = f"{media.listed.source.label} at {placement.label}"
+                self._findings.add("placement_misfit", label)
+            self._findings.add("crop_alike", media.listed.source.label, found.num_alike)
+            return None
+        return min(found.misfits, key=lambda each: each[0].resolution_px)[1]
 
     def _number(self, bucket: Bucket) -> int:
         if bucket not in self._index:
@@ -194,7 +210,9 @@ class _Assigner:
             self._sort(partition, number)
         self._sorted.close()
         counts = Counter(self._base.num_rows) + self._counts
-        merged = merge_buckets(counts, self._options.min_bucket)
+        merged = merge_buckets(
+            counts, self._options.min_bucket, resolution_of=self._placer.resolution_of
+        )
         targets = {bucket: merged[bucket] for bucket in self._counts}
         runs = tuple(self._iter_placed_runs(targets, self._base.first_shard))
         self._placed.close()
@@ -207,6 +225,7 @@ class _Assigner:
             options=self._options,
             runs=runs,
             num_rows=self._placed.num_rows,
+            num_samples=self._rows.num_samples,
             num_rejects=self._rejected.num_rows,
             num_bytes=self._num_bytes,
             reject_codes=self._codes,
@@ -233,6 +252,12 @@ class _Assigner:
     def _sort(self, partition: pa.Table, number: int) -> None:
         """Order one partition, refuse its duplicates, and keep it by bucket."""
         table = self._admitted(merged_rows(in_order(partition), self._findings, self._merge))
+        if self._options.has_placements:
+            numbers: list[Any] = table["bucket"].to_pylist()
+            frames = [self._buckets[each].num_frames for each in numbers]
+            table = self._rows.rows(table, frames)
+        else:
+            self._rows.num_samples += len(table)
         indices = table["bucket"].to_numpy()
         order = np.argsort(indices, kind="stable")
         found, starts = np.unique(indices[order], return_index=True)
@@ -301,21 +326,25 @@ def _plan_rows(
     table: pa.Table, places: Sequence[tuple[int, int, Bucket]], options: PlanOptions
 ) -> pa.Table:
     widths, heights = table["width_px"].to_pylist(), table["height_px"].to_pylist()
+    schema = PLACED_PLAN_SCHEMA if options.has_placements else PLAN_SCHEMA
+    names = ("resolution_px", "crop_index", "is_flipped")
+    placements = zip(*(table[name].to_pylist() for name in names), strict=True)
     geometries: list[Geometry] = []
-    for width, height, (_, _, bucket) in zip(widths, heights, places, strict=True):
+    for width, height, (_, _, bucket), (px, crop, is_flipped) in zip(
+        widths, heights, places, placements, strict=True
+    ):
         fitted = fitted_or_reject(width, height, bucket, options)
         assert isinstance(fitted, Geometry), "placed samples fit their bucket"
-        geometries.append(fitted)
+        placement = Placement(resolution_px=px, crop_index=crop, is_flipped=is_flipped)
+        geometries.append(cut_at(fitted, bucket, placement))
     columns: dict[str, Any] = {
         name: [getattr(geometry, name) for geometry in geometries]
-        for name in PLAN_SCHEMA.names
+        for name in schema.names
         if name in Geometry.__dataclass_fields__
     }
     columns["shard"] = [shard for shard, _, _ in places]
     columns["row"] = [row for _, row, _ in places]
     columns["bucket"] = pa.array([str(bucket) for _, _, bucket in places]).dictionary_encode()
-    kept = {name: table[name] for name in PLAN_SCHEMA.names if name not in columns}
+    kept = {name: table[name] for name in schema.names if name not in columns}
     all_columns = columns | kept
-    return pa.table(
-        [all_columns[name] for name in PLAN_SCHEMA.names], names=PLAN_SCHEMA.names
-    ).cast(PLAN_SCHEMA)
+    return pa.table([all_columns[name] for name in schema.names], names=schema.names).cast(schema)

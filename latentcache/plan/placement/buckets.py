@@ -9,7 +9,7 @@ not such an operation.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -18,12 +18,17 @@ from latentcache.core.media import Bucket, Geometry
 from latentcache.plan.plan_options import PlanOptions
 
 
-def bucket_table(options: PlanOptions) -> tuple[Bucket, ...]:
+def bucket_table(options: PlanOptions, resolution_px: int = 0) -> tuple[Bucket, ...]:
     """Return the buckets that ``options`` allow, from the tallest to the widest.
 
     Of two buckets with one aspect the larger is kept.
+
+    Args:
+        options: Of the plan.
+        resolution_px: One of its resolutions; 0 is the first.
     """
-    side, step = options.resolution_px, options.resolved_step_px
+    side = resolution_px or options.resolutions_px[0]
+    step = options.step_of(side)
     by_aspect = {Fraction(1): Bucket(1, side, side)}
     long_px = side + step
     while not options.square:
@@ -129,25 +134,31 @@ def _scaled(length: int, numerator: int, denominator: int) -> int:
     return (2 * length * numerator + denominator) // (2 * denominator)
 
 
-def merge_buckets(counts: Mapping[Bucket, int], min_bucket: int) -> dict[Bucket, Bucket]:
+def merge_buckets(
+    counts: Mapping[Bucket, int],
+    min_bucket: int,
+    *,
+    resolution_of: Callable[[Bucket], int] = lambda _: 0,
+) -> dict[Bucket, Bucket]:
     """Return where the samples of each bucket go so that no bucket has fewer than ``min_bucket``.
 
     The smallest bucket moves as a whole to its nearest neighbour by aspect, until all are
-    large enough or one is left; buckets of different frame counts never mix. Ties go to the
-    fuller neighbour, then to the first of the buckets' order; equal smallest ones are taken
-    in that order too.
+    large enough or one is left; buckets of different frame counts or resolutions never mix. Ties
+    go to the fuller neighbour, then to the first of the buckets' order; equal smallest ones are
+    taken in that order too.
 
     Args:
         counts: Samples per bucket; empty buckets are no targets.
         min_bucket: Fewest samples of a bucket.
+        resolution_of: A bucket's resolution.
     """
-    alike: defaultdict[int, dict[Bucket, int]] = defaultdict(dict)
+    alike: defaultdict[tuple[int, int], dict[Bucket, int]] = defaultdict(dict)
     for bucket, count in counts.items():
         if count:
-            alike[bucket.num_frames][bucket] = count
+            alike[bucket.num_frames, resolution_of(bucket)][bucket] = count
     target: dict[Bucket, Bucket] = {}
-    for num_frames in sorted(alike):
-        target |= _merged(alike[num_frames], min_bucket)
+    for kind in sorted(alike):
+        target |= _merged(alike[kind], min_bucket)
     return target
 
 

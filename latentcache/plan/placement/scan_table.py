@@ -44,6 +44,9 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("reason", pa.string()),
     ("is_transient", pa.bool_()),
     ("trace_digest", pa.string()),
+    ("resolution_px", pa.int32()),  # of the placement
+    ("crop_index", pa.int32()),
+    ("is_flipped", pa.bool_()),
 ]
 SCAN_SCHEMA = pa.schema(_COLUMNS)
 
@@ -52,16 +55,21 @@ _ORDER = (
     *("placement", "path", "position", "member", "offset_bytes", "start_s", "version"),
     "size_bytes",
     *("width_px", "height_px", "annotations", "reason"),
+    # Placements of one sample lie beside each other.
+    *("resolution_px", "crop_index", "is_flipped"),
 )
 
 
-def scan_row(media: ScannedMedia, bucket: int | Reject, seed: int) -> dict[str, object]:
+def scan_row(
+    media: ScannedMedia, bucket: int | Reject, seed: int, *, resolution_px: int
+) -> dict[str, object]:
     """Return one row of ``SCAN_SCHEMA``.
 
     Args:
         media: The sample.
         bucket: Index of its bucket, or why it gets none.
-        seed: Keys the placement.
+        seed: Keys the placement in shards.
+        resolution_px: Of the bucket.
     """
     listed, source = media.listed, media.listed.source
     reject = bucket if isinstance(bucket, Reject) else None
@@ -81,6 +89,9 @@ def scan_row(media: ScannedMedia, bucket: int | Reject, seed: int) -> dict[str, 
         **_clip_columns(media.clip),
         "annotations": to_json(listed.annotations),
         **_reject_columns(reject),
+        "resolution_px": resolution_px,
+        "crop_index": 0,
+        "is_flipped": False,
     }
 
 

@@ -32,6 +32,7 @@ PLAN_COLUMNS = (
     "resized_height_px",
     "crop_left_px",
     "crop_top_px",
+    "is_flipped",
     "start_s",
     "frame_rate_fps",
 )
@@ -96,7 +97,9 @@ def decode_rows_of(table: pa.Table, retired: Collection[int] = frozenset()) -> l
         )
         names = ("source_width_px", "source_height_px", "resized_width_px", "resized_height_px")
         geometry = Geometry(
-            **{name: each[name] for name in (*names, "crop_left_px", "crop_top_px")}
+            **{name: each[name] for name in (*names, "crop_left_px", "crop_top_px")},
+            # A plan that is not written yet says it only where a sample has several rows.
+            is_flipped=each.get("is_flipped", False),
         )
         rows.append(
             DecodeRow(

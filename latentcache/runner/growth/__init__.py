@@ -1,0 +1,1 @@
+"""What an update adds to a plan beside new samples."""
