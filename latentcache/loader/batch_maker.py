@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -41,11 +42,11 @@ class BatchMaker:
             member.batch_size * share for member, share in zip(members, shares, strict=True)
         )
         num_samples = sum(
-            one.source.repeats * stream.selection.num_rows
+            Fraction(one.source.repeats) * stream.selection.num_rows * stream.share
             for one in self._run.opened
             for stream in one.streams
         )
-        num_steps = round(num_samples / float(drawn / sum(shares)))
+        num_steps = round(float(num_samples) / float(drawn / sum(shares)))
         return max(1, num_steps) * self._ranks.micro_batches
 
     def make(self, position: Position) -> tuple[Batch, Position]:

@@ -386,7 +386,7 @@ class LatentLoader:
             self._request.columns,
             self._cache,
             is_verified=self._verify,
-            rule=self._request.options.stream_rule,
+            rule=self._request.stream_rule,
         )
 
     def _reopen(self, state: Mapping[str, Any]) -> None:

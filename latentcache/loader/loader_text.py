@@ -27,11 +27,14 @@ def _lines(run: RunConfig, ranks: Ranks) -> Iterator[str]:
         yield f"store {one.snapshot.folder.label}, snapshot {number}{_selected(one.source)}"
     yield f"columns {', '.join(run.recipe.columns)}"
     rows = [stream.selection.num_rows for stream in run.streams]
-    yield f"rows {sum(rows):,} in {len(rows):,} stream{'s' * (len(rows) > 1)}"
+    what = "samples" if any(one.source.placements == "one" for one in run.opened) else "rows"
+    # Streams of one family are over the same samples, each with its share of them.
+    count = round(sum(num * stream.share for num, stream in zip(rows, run.streams, strict=True)))
+    yield f"{what} {count:,} in {len(rows):,} stream{'s' * (len(rows) > 1)}"
     members = list(zip(run.streams, run.mixture.members, rows, strict=True))
     for stream, member, num_rows in members[:_MOST_STREAMS]:
         name = stream.place.name
-        yield f"  {name}: {num_rows:,} rows, {member.batch_size} in a global batch"
+        yield f"  {name}: {num_rows:,} {what}, {member.batch_size} in a global batch"
     if len(members) > _MOST_STREAMS:
         yield f"  ... and {len(members) - _MOST_STREAMS:,} more"
     micro = f", {ranks.micro_batches} micro-batches a step" if ranks.micro_batches > 1 else ""
@@ -43,6 +46,8 @@ def _selected(source: Source) -> str:
     parts = [f"filter {source.filter}"] if source.filter else []
     if source.split != "all":
         parts.append(f"split {source.split} (holdout {source.holdout:g})")
+    if source.placements == "one":
+        parts.append("one placement of each sample")
     if source.weight is not None:
         parts.append(f"weight {source.weight:g}")
     elif source.repeats != 1:

@@ -21,8 +21,9 @@ from latentcache.loader.streams.stream import Picked, Stream
 from latentcache.loader.text.text_draws import chosen_text, text_draws
 from latentcache.store import Annotation
 from latentcache.store.format import numbers
-from latentcache.store.rows import PLAN_SCHEMA
+from latentcache.store.rows import PLACED_PLAN_SCHEMA
 
+_OF_PLACEMENT = ("crop_index", "is_flipped")
 PLAN_VALUES: dict[str, tuple[str, ...]] = {
     **PAIRS,
     "frame_rate_fps": ("frame_rate_fps",),
@@ -32,8 +33,8 @@ PLAN_VALUES: dict[str, tuple[str, ...]] = {
     "latent_spans": ("start_s", "frame_rate_fps"),
     **{
         name: (name,)
-        for name in PLAN_SCHEMA.names
-        if (name.endswith("_px") or name in TEXT_FIELDS) and name != "version"
+        for name in PLACED_PLAN_SCHEMA.names
+        if (name.endswith("_px") or name in (*TEXT_FIELDS, *_OF_PLACEMENT)) and name != "version"
     },
 }
 """Names a column may have besides encoded columns and annotations: pixels as (vertical,

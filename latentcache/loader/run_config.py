@@ -17,10 +17,12 @@ from latentcache.loader.loader_options import LoaderOptions
 from latentcache.loader.metadata_columns import SideValues
 from latentcache.loader.order.batch_sizes import BatchSizes, Ranks, check_size
 from latentcache.loader.order.epoch_order import ORDER_VERSION, OrderRule, StreamOrder
+from latentcache.loader.order.feistel import Indices
 from latentcache.loader.order.mixture import Member, Mixture, StepDraw
 from latentcache.loader.run_state import STATE_FORMAT
 from latentcache.loader.select.source_classes import LABEL, find_classes
 from latentcache.loader.small_streams import SmallStream, iter_warnings
+from latentcache.loader.streams.make_streams import StreamRule
 from latentcache.loader.streams.open_sources import OpenSource, tensor_columns
 from latentcache.loader.streams.shard_readahead import WindowsAhead, check_cache_holds_windows
 from latentcache.loader.streams.stream import Stream
@@ -75,6 +77,11 @@ class Request:
                 f"the version of latentcache that wrote it"
             )
         return replace(self, rule=replace(self.rule, version=version))
+
+    @property
+    def stream_rule(self) -> StreamRule:
+        """What makes streams."""
+        return replace(self.options.stream_rule, is_one_pass=self.is_one_pass)
 
     def order_json(self) -> dict[str, Any]:
         """Return what decides the order, as plain values."""
@@ -243,18 +250,22 @@ class RunConfig:
 
     def _make_mixture(self, sizes: Mapping[Bucket, int]) -> Mixture:
         members = []
+        shared: dict[str, Indices | None] = {}
         weights = [weight for one in self.opened for weight in one.weights()]
         for stream, weight in zip(self.streams, weights, strict=True):
             num_rows, size = stream.selection.num_rows, sizes[stream.bucket]
             rule = self._request.rule
+            if stream.order_name not in shared:  # one order has one set of blocks
+                shared[stream.order_name] = stream.block_starts() if rule.window_blocks else None
             order = StreamOrder(
-                stream.place.name,
+                stream.order_name,
                 num_rows,
                 rule,
                 block_rows=stream.block_rows,
-                block_starts=stream.block_starts() if rule.window_blocks else None,
+                block_starts=shared[stream.order_name],
             )
-            members.append(Member(order=order, weight=weight, batch_size=size))
+            name = stream.place.name
+            members.append(Member(order=order, weight=weight, batch_size=size, name=name))
         asked, num_parts = self._request.sizes, self._request.ranks.num_parts
         self._warnings += iter_warnings(self._small_streams(sizes), asked, num_parts=num_parts)
         if unused := asked.unused(sizes):

@@ -23,7 +23,13 @@ from latentcache.loader.order.feistel import Indices
 from latentcache.storage import Folder, map_ahead
 from latentcache.store import Generation
 from latentcache.store.format import numbers
-from latentcache.store.rows import PLAN_SCHEMA, read_footer, read_group
+from latentcache.store.rows import (
+    PLACED_PLAN_SCHEMA,
+    read_footer,
+    read_group,
+    stored_columns,
+    with_placements,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +43,7 @@ class PlanGroups:
         Raises:
             ShardCorruptError: A part is missing, or rows are.
         """
-        self._folder, self._parts = folder, generation.parts
+        self._folder, self._parts, self._generation = folder, generation.parts, generation
         names = [part.name for part in generation.parts]
         self._footers = list(map_ahead(lambda name: read_footer(folder, name), names))
         groups = [
@@ -68,9 +74,9 @@ class PlanGroups:
     def read(self, number: int, names: Sequence[str]) -> pa.Table:
         """Return some fields of a group's rows."""
         part, group = self._groups[number]
-        return read_group(
-            self._folder, self._parts[part].name, group, list(names), self._footers[part]
-        )
+        stored = list(stored_columns(names, self._generation))
+        table = read_group(self._folder, self._parts[part].name, group, stored, self._footers[part])
+        return with_placements(table, names, self._generation)
 
 
 class PlanValues:
@@ -89,7 +95,7 @@ class PlanValues:
         Args:
             folder: The store.
             generation: Whose rows they are.
-            fields: Numeric ones of ``PLAN_SCHEMA``; nulls are read as 0.
+            fields: Numeric ones of ``PLACED_PLAN_SCHEMA``; nulls are read as 0.
             scratch: Folder of the file; None is the system's for temporary files.
 
         Raises:
@@ -110,7 +116,9 @@ class PlanValues:
         return found
 
     def _make_file(self, fields: Sequence[str], num_rows: int, scratch: Path | None) -> None:
-        dtypes = {name: np.dtype(PLAN_SCHEMA.field(name).type.to_pandas_dtype()) for name in fields}
+        dtypes = {
+            name: np.dtype(PLACED_PLAN_SCHEMA.field(name).type.to_pandas_dtype()) for name in fields
+        }
         self._offsets: dict[str, int] = {}
         size = 0
         for name in sorted(fields, key=lambda name: -dtypes[name].itemsize):
@@ -130,7 +138,10 @@ class PlanValues:
         names = list(self._columns)
         table = self._groups.read(number, names)
         for name in names:
-            values = numbers(table[name])
+            column = table[name]
+            if pa.types.is_boolean(column.type):
+                column = column.cast(pa.uint8())
+            values = numbers(column)
             if values.any():  # else the file has a hole there, which reads as zeros
                 # Written and not assigned: a full disk is an error, and not the process's end.
                 at = self._offsets[name] + self._groups.first(number) * values.itemsize

@@ -33,11 +33,17 @@ class Member:
         order: Of its rows.
         weight: Share of *samples*, relative to the other streams.
         batch_size: Samples of a global batch from this stream.
+        name: Of the stream; that of the order, unless streams share one: what one of them gives
+            is given for all, so that together they go through the order once an epoch.
     """
 
     order: StreamOrder
     weight: Fraction
     batch_size: int
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.order.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,10 @@ class Mixture:
                 divide by the partitions.
         """
         self.members = tuple(members)
-        names = [member.order.name for member in self.members]
+        names = [member.name for member in self.members]
+        self._sharing: dict[str, list[str]] = {}
+        for member in self.members:
+            self._sharing.setdefault(member.order.name, []).append(member.name)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigError(f"sources must differ in name, got {twice!r} twice; name each source")
@@ -80,14 +89,15 @@ class Mixture:
         """Return the global batch of the cursor's step."""
         number = self._schedule.stream_at(cursor.step)
         member = self.members[number]
-        position = cursor.positions.get(member.order.name, 0)
+        sharing = self._sharing[member.order.name]
+        position = sum(cursor.positions.get(name, 0) for name in sharing)
         return StepDraw(member=number, position=position, count=member.batch_size)
 
     def after(self, cursor: Cursor) -> Cursor:
         """Return the cursor once its step is done."""
         draw = self.draw_at(cursor)
-        name = self.members[draw.member].order.name
-        positions = {**cursor.positions, name: draw.position + draw.count}
+        name = self.members[draw.member].name
+        positions = {**cursor.positions, name: cursor.positions.get(name, 0) + draw.count}
         return Cursor(step=cursor.step + 1, positions=positions)
 
     def cursor_at(self, step: int) -> Cursor:
@@ -96,7 +106,7 @@ class Mixture:
         return Cursor(
             step=step,
             positions={
-                member.order.name: count * member.batch_size
+                member.name: count * member.batch_size
                 for member, count in zip(self.members, served, strict=True)
                 if count
             },

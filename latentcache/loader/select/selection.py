@@ -26,7 +26,7 @@ from latentcache.loader.select.filters import Filter, parse_filter
 from latentcache.loader.select.source import Source
 from latentcache.store import Generation, Snapshot
 from latentcache.store.format import indices
-from latentcache.store.rows import PLAN_SCHEMA, iter_rows
+from latentcache.store.rows import PLACED_PLAN_SCHEMA, PLAN_SCHEMA, iter_rows
 
 _MEDIUM_FIELDS = ("path", "member")
 PAIRS = {
@@ -48,11 +48,13 @@ class Selection:
         bitmap: Of their places in the run; None is all of them.
         num_rows: How many.
         digest: Of the bitmap; "all" without one.
+        ordered: The same rows in another order than ascending, 8 bytes each; None where they are.
     """
 
     bitmap: RowBitmap | None
     num_rows: int
     digest: str
+    ordered: Indices | None = None
 
     @property
     def rows(self) -> Indices | None:
@@ -61,6 +63,8 @@ class Selection:
 
     def rows_at(self, indices: Indices) -> Indices:
         """Return the places in the run of the selected rows of some numbers."""
+        if self.ordered is not None:
+            return self.ordered[indices]
         return indices.copy() if self.bitmap is None else self.bitmap.select(indices)
 
 
@@ -142,8 +146,8 @@ def _key(names: set[str], source: Source, snapshot: Snapshot, generation: Genera
 
 def _check_names(names: set[str], snapshot: Snapshot, source: Source) -> None:
     known = set(snapshot.record.annotations)
-    for name in sorted(names - known - set(PLAN_SCHEMA.names)):
-        fields = ", ".join(PLAN_SCHEMA.names)
+    for name in sorted(names - known - set(PLACED_PLAN_SCHEMA.names)):
+        fields = ", ".join(PLACED_PLAN_SCHEMA.names)
         if name in PAIRS:
             raise ConfigError(
                 f"filter must speak of numbers and texts, got {name!r}, which is a pair "
@@ -193,7 +197,9 @@ def _iter_values(
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield what filter and split speak of, in plan order, and how many rows that is."""
     names = set(parsed.names) if parsed else set()
-    fields = names & set(PLAN_SCHEMA.names)
+    # An annotation that has the name of a placement's field is older than those.
+    annotated = set(snapshot.record.annotations) - set(PLAN_SCHEMA.names)
+    fields = names & set(PLACED_PLAN_SCHEMA.names) - annotated
     fetch = partial(cache.fetch, snapshot.folder) if cache is not None else None
     opened = {
         name: snapshot.annotation(name, generation.number, fetch=fetch) for name in names - fields

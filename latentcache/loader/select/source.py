@@ -9,8 +9,11 @@ from latentcache.core.errors import ConfigError
 from latentcache.store import Pin, Snapshot, Store
 
 _HELD_OUT = 64
+_ONE = "+one"
+"""Of samples with several rows, one is drawn; follows the split in a run's state."""
 
 Split = Literal["all", "train", "val"]
+Placements = Literal["all", "one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,9 @@ class Source:
         holdout: Share of the media in ``val``; None is 0.01, and of a store that was first planned
             with fewer than 6,400 samples what would give 64 of them, 0.1 at most.
         split_seed: Draws another split.
+        placements: Of samples with several rows (resolutions, crops, flips), ``all`` are samples of
+            their own; ``one`` draws one of them each epoch, the same for all columns: all equally
+            often where samples have as many rows.
     """
 
     store: str | Path | Store
@@ -41,6 +47,7 @@ class Source:
     split: Split = "all"
     holdout: float | None = None
     split_seed: int = 0
+    placements: Placements = "all"
 
     def __post_init__(self) -> None:
         for name in ("name", "filter"):
@@ -57,6 +64,8 @@ class Source:
             )
         if self.split not in ("all", "train", "val"):
             raise ConfigError(f"split must be all, train or val, got {self.split!r}")
+        if self.placements not in ("all", "one"):
+            raise ConfigError(f"placements must be all or one, got {self.placements!r}")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise ConfigError(f"holdout must be between 0 and 1, got {self.holdout}; use 0.01")
         if not 0 < self.repeats < float("inf"):
@@ -92,9 +101,10 @@ class Source:
 
     def selection_key(self) -> str:
         """Return what, beside the snapshot, decides which rows are selected."""
+        split = self.split + (_ONE if self.placements == "one" else "")
         if self.split == "all":
-            return f"all|{self.filter}"
-        return f"{self.split}|{self.holdout}|{self.split_seed}|{self.filter}"
+            return f"{split}|{self.filter}"
+        return f"{split}|{self.holdout}|{self.split_seed}|{self.filter}"
 
 
 def held_out_as(sources: Sequence[Source], run: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
@@ -118,6 +128,7 @@ def held_out_as(sources: Sequence[Source], run: Sequence[Mapping[str, Any]]) -> 
 def _holdout_of(key: str, source: Source) -> float | None:
     """Return the share in a ``selection_key``, for a source that has none of its own."""
     split, *rest = key.split("|", 3)
+    split = split.removesuffix(_ONE)
     if source.holdout is not None or source.split == "all" or split != source.split:
         return None
     try:

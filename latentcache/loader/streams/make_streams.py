@@ -22,10 +22,12 @@ class StreamRule:
     Attributes:
         window_frames: Latent frames to take of each clip that has as many; 0 takes all.
         batch_by: Columns, or roles of columns, whose shapes part a bucket.
+        is_one_pass: Every sample once.
     """
 
     window_frames: int = 0
     batch_by: tuple[str, ...] = ()
+    is_one_pass: bool = False
 
     def __post_init__(self) -> None:
         if self.window_frames and self.batch_by:
@@ -60,6 +62,9 @@ def make_streams(
     groups: dict[str, list[SelectedRun]] = {}
     for one, length in zip(runs, lengths, strict=True):
         bucket = one.run.bucket
+        if one.placed is not None:
+            yield _stream(place, one.placed.label, [one], units, access)
+            continue
         if parting:
             yield from _parts(place, one, units, access, parting)
             continue

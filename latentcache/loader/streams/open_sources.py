@@ -1,15 +1,19 @@
 """Opening sources: their snapshots, the streams in them, and that all speak of one encoding."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+
+import numpy as np
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader.cache.shard_cache import ShardCache
 from latentcache.loader.index.column_units import ColumnUnits
-from latentcache.loader.select.selection import select_rows
+from latentcache.loader.select.bitmap import RowBitmap
+from latentcache.loader.select.selection import Selection, select_rows
 from latentcache.loader.select.source import Source
 from latentcache.loader.streams.make_streams import StreamRule, make_streams
+from latentcache.loader.streams.placed_media import PlacedRun, families, placed_runs
 from latentcache.loader.streams.stream import SelectedRun, Stream, StreamPlace
 from latentcache.loader.streams.stream_column import Access
 from latentcache.store import ColumnView, Pin, Snapshot
@@ -36,7 +40,9 @@ class OpenSource:
 
     def weights(self) -> list[Fraction]:
         """Return the share of samples of each stream."""
-        rows = [stream.selection.num_rows for stream in self.streams]
+        rows = [Fraction(stream.selection.num_rows) for stream in self.streams]
+        shares = [stream.share for stream in self.streams]
+        rows = [count * share for count, share in zip(rows, shares, strict=True)]
         if self.source.weight is None:
             return [Fraction(self.source.repeats) * count for count in rows]
         if not 0 <= self.source.weight < float("inf"):
@@ -91,6 +97,12 @@ def _open_source(
     rule: StreamRule,
 ) -> OpenSource:
     number, source = numbered
+    if source.placements == "one" and (rule.window_frames or rule.batch_by):
+        raise ConfigError(
+            f'window_frames and batch_by must be left away where placements is "one", got '
+            f"{rule.window_frames} and {', '.join(rule.batch_by) or 'none'} (source "
+            f"{source.name}); read whole clips, or all placements"
+        )
     snapshot = source.open(pin)
     source = source.with_holdout(snapshot.generations[0].num_rows)
     views = tensor_columns(snapshot, columns)
@@ -101,7 +113,10 @@ def _open_source(
         )
     units = {name: ColumnUnits.read(view) for name, view in views.items()}
     streams = []
-    for runs in _selected_runs(source, snapshot, views, access.cache):
+    selected = list(_selected_runs(source, snapshot, views, access.cache))
+    if source.placements == "one":
+        selected = _placed(source, snapshot, selected, is_one_pass=rule.is_one_pass)
+    for runs in selected:
         place = StreamPlace(name=source.name, source=number, generation=runs[0])
         streams += list(make_streams(place, runs[1], units, access, rule))
     if not streams:
@@ -138,6 +153,39 @@ def _selected_runs(
                 found.append(SelectedRun(run, first_place, selection, gone))
             first_place += run.num_rows
         yield generation.number, found
+
+
+def _placed(
+    source: Source,
+    snapshot: Snapshot,
+    selected: list[tuple[int, list[SelectedRun]]],
+    *,
+    is_one_pass: bool,
+) -> list[tuple[int, list[SelectedRun]]]:
+    """Return the buckets of families of samples, each with the generation that it is of."""
+    placed: list[PlacedRun] = []
+    by_number: dict[int, tuple[int, SelectedRun]] = {}
+    generations = {each.number: each for each in snapshot.generations}
+    first = 0
+    for number, runs in selected:
+        generation = generations[number]
+        chosen = {one.run.first_shard: one for one in runs}
+        none = Selection(RowBitmap(np.zeros(0, np.uint8), 0), 0, "")
+        selections = []
+        for at, run in enumerate(generation.runs):
+            one = chosen.get(run.first_shard)
+            selections.append(none if one is None else one.selection)
+            if one is not None:
+                by_number[first + at] = number, one
+        placed += placed_runs(snapshot, generation, selections, first)
+        first += len(generation.runs)
+    if not placed:
+        return []
+    found = []
+    for each in families(placed, source.name, is_one_pass=is_one_pass):
+        number, one = by_number[each.run]
+        found.append((number, [replace(one, selection=each.selection, placed=each)]))
+    return found
 
 
 def _check_one_encoding(name: str, opened: Sequence[OpenSource]) -> None:

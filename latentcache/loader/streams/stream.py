@@ -8,6 +8,7 @@ alone; ``Picked.starts`` says which do.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +26,7 @@ from latentcache.loader.order.feistel import Indices
 from latentcache.loader.order.window_starts import window_starts
 from latentcache.loader.select.bitmap import BitmapWriter
 from latentcache.loader.select.selection import Selection, joined_selection
+from latentcache.loader.streams.placed_media import FamilyBucket
 from latentcache.loader.streams.stand_ins import StandIns
 from latentcache.loader.streams.stream_column import StreamColumn
 from latentcache.store import EncodingRecord
@@ -59,6 +61,8 @@ class SelectedRun:
         selection: Of the source.
         retired: Places of rows that are live no more, ascending.
         num_latents: Latent frames of each clip, where windows are taken of them.
+        placed: The bucket of a family of samples with several rows, one of which is drawn; then
+            ``selection`` has the first row of each sample.
     """
 
     run: BucketRun
@@ -66,6 +70,7 @@ class SelectedRun:
     selection: Selection
     retired: Indices
     num_latents: int = 0
+    placed: FamilyBucket | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class Stream:
         self._may_be_absent = bool(whole)
         self.main = whole[0] if whole else next(iter(columns.values()))
         self._runs, self._num_frames = runs, num_frames
+        self._placed = runs[0].placed
         self._index = next(iter(columns.values())).index
         self.selection = joined_selection([(one.selection, one.run.num_rows) for one in runs])
         firsts = self._index.first_rows
@@ -164,6 +170,16 @@ class Stream:
             return bucket
         record = next(iter(self.columns.values())).view.record
         return replace(bucket, num_frames=_num_pixel_frames(record, self._num_frames))
+
+    @property
+    def order_name(self) -> str:
+        """What keys the order; streams of one family of samples share theirs."""
+        return self.place.name if self._placed is None else self._placed.family
+
+    @property
+    def share(self) -> Fraction:
+        """How often the stream serves among those that share its order; 1 where none does."""
+        return self._placed.share if self._placed else Fraction(1)
 
     @property
     def block_rows(self) -> int:
@@ -251,11 +267,22 @@ class Stream:
         return replace(picked, starts=starts)
 
     def _present(self, drawn: Drawn, order: StreamOrder) -> Picked:
-        rows = self.selection.rows_at(drawn.rows)
+        firsts = rows = self.selection.rows_at(drawn.rows)
+        if self._placed is not None:
+            key, numbers = (order.rule.seed, "placement", order.name), self.numbers(firsts)
+            rows = self._placed.choice.rows(firsts, numbers, drawn.draws, key)
         lacking = np.flatnonzero(~self._is_present(rows))
         if not len(lacking):
             return Picked(rows, drawn.draws)
         asked, stand_ins = rows.copy(), self._stand_ins_of(order)
+        if self._placed is not None:  # another row of the same sample is nearest
+            for step in range(self._placed.choice.most):
+                others = self._placed.choice.others(firsts[lacking], step)
+                is_there = self._is_present(others)
+                rows[lacking[is_there]] = others[is_there]
+                lacking = lacking[~is_there]
+        if not len(lacking):
+            return Picked(rows, drawn.draws, asked)
         rows[lacking] = stand_ins.find(drawn.rows[lacking], drawn.draws[lacking])
         return Picked(rows, drawn.draws, asked)
 
