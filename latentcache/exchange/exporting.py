@@ -170,8 +170,14 @@ def _check_names(
             for row in rows.tolist():
                 label = planned[row]["member"] or planned[row]["path"]
                 name = writer.name_of(planned[row])
-                other = seen.setdefault(name, label)
-                if other != label:
+                other = seen.get(name)
+                if other == label:
+                    raise ConfigError(
+                        f"samples must have one row each there, got several of {label}; export one "
+                        "placement, for instance with --filter 'crop_index == 0 and not is_flipped'"
+                    )
+                seen[name] = label
+                if other is not None:
                     raise ConfigError(
                         f"samples must have names of their own there, got {other} and {label}, "
                         "which are one to it; export one of them with --filter"

@@ -138,6 +138,7 @@ def _planned(
         retired=_retired(chosen),
         annotations=repacked.annotations(),
         given=repacked.given(),
+        num_placements=repacked.num_placements,
         totals={FOLDED: {"snapshot": snapshot.number}, **classes_of(snapshot.generations)},
     )
     return store.write_generation(draft)

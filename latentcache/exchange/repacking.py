@@ -26,7 +26,7 @@ from latentcache.store import (
     UnitWriter,
 )
 from latentcache.store.format import indices
-from latentcache.store.rows import read_rows
+from latentcache.store.rows import PLACED_PLAN_SCHEMA, PLAN_SCHEMA, read_rows
 from latentcache.store.units import SampleFields
 
 
@@ -44,6 +44,7 @@ class Repacked:
 
     Attributes:
         runs: Of the new plan.
+        num_placements: Rows that a sample may have.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Repacked:
             first_shard: Of the new plan.
         """
         self._snapshot = snapshot
+        self.num_placements = max(each.num_placements for each in snapshot.generations)
         ordered = sorted(chosen, key=lambda each: (each.run.bucket, each.run.is_long))
         self._groups = [
             list(each)
@@ -86,9 +88,11 @@ class Repacked:
 
     def rows(self) -> Iterator[pa.Table]:
         """Yield the plan rows, numbered anew."""
+        schema = PLACED_PLAN_SCHEMA if self.num_placements > 1 else PLAN_SCHEMA
         for run, start, piece in self._pieces():
-            table = read_rows(self._snapshot.folder, piece.chosen.generation, piece.shard)
-            table = table.take(indices(piece.rows))
+            table = read_rows(
+                self._snapshot.folder, piece.chosen.generation, piece.shard, schema.names
+            ).take(indices(piece.rows))
             for name, values in zip(
                 ("shard", "row"), _numbered(run, start, len(table)), strict=True
             ):

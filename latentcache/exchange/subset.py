@@ -124,6 +124,7 @@ def _planned(
         rows=repacked.rows(),
         annotations=repacked.annotations(),
         given=repacked.given(),
+        num_placements=repacked.num_placements,
         totals={COPIED_FROM: dict(told), **classes_of(snapshot.generations)},
     )
     return dest.write_generation(draft)
