@@ -48,11 +48,12 @@ def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
     with run_reporting(recipe.store, recipe.resources) as reporter:
-        planned, encoded = runner.build(
-            recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
+        planned, encoded = runner.build_columns(
+            recipe.store, recipe.plan_request(), recipe.encode_requests(), reporter=reporter
         )
-    print(json.dumps(asdict(encoded), indent=2))
-    told = [*plan_sentences(planned), encoded.limit_sentence]
+    columns = [asdict(each) for each in encoded]
+    print(json.dumps({"columns": columns} if len(columns) > 1 else columns[0], indent=2))
+    told = [*plan_sentences(planned), *(each.limit_sentence for each in encoded)]
     for sentence in filter(None, told):
         say_error(sentence)
     return INCOMPLETE if any(told) else 0

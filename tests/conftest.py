@@ -59,15 +59,16 @@ def _templates_that_stay() -> Iterator[None]:
 
     at_start = _surroundings()
     real: Any = local_workers._Template
-    kept: dict[tuple[tuple[str, ...], str], Any] = {}
+    kept: dict[tuple[tuple[str, ...], ...], Any] = {}
 
-    def template(modules: Sequence[str], encoder: str = "") -> Any:
+    def template(modules: Sequence[str], encoders: Sequence[str] = ()) -> Any:
         if _surroundings() != at_start:
-            return real(modules, encoder)
-        key = (tuple(modules), encoder.partition(":")[0])
+            return real(modules, encoders)
+        names = sorted({encoder.partition(":")[0] for encoder in encoders})
+        key = (tuple(modules), tuple(names))
         found = kept.get(key)
         if found is None or found._process.poll() is not None:
-            found = kept[key] = real(modules, encoder)
+            found = kept[key] = real(modules, encoders)
             found.close = lambda: None
         return found
 

@@ -15,7 +15,7 @@ from latentcache.cli.flags import (
     seed_flag,
     update_flags,
 )
-from latentcache.cli.results import print_encode_result, print_plan_result
+from latentcache.cli.results import print_encode_results, print_plan_result
 from latentcache.cli.run_reporting import run_reporting
 from latentcache.terminal import say_first
 
@@ -37,15 +37,17 @@ def build(context: click.Context, places: tuple[str, ...], as_json: bool) -> Non
     CORPUS is a folder of images, of WebDataset tars or of manifests, or one of those files;
     several are planned together, and '{00000..00031}.tar' and '*.tar' are understood. Run it
     again to finish what was interrupted. CORPUS and STORE may come from --config.
+
+    Several columns are encoded in one pass: --column latents=flux:PATH --column dino=dinov2:PATH.
     """
     recipe = recipe_of(context, **corpus_and_store(places))
     say_first("looking into the corpus")
     from latentcache import runner
 
     with run_reporting(recipe.store, recipe.resources) as reporter:
-        planned, encoded = runner.build(
-            recipe.store, recipe.plan_request(), recipe.encode_request(), reporter=reporter
+        planned, encoded = runner.build_columns(
+            recipe.store, recipe.plan_request(), recipe.encode_requests(), reporter=reporter
         )
     if not as_json:
         print_plan_result(planned)
-    print_encode_result(context, encoded, as_json=as_json, planned=planned)
+    print_encode_results(context, encoded, as_json=as_json, planned=planned)

@@ -11,7 +11,7 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.results import print_encode_result
+from latentcache.cli.results import print_encode_results
 from latentcache.cli.run_reporting import run_reporting
 from latentcache.terminal import say_first
 
@@ -28,12 +28,13 @@ from latentcache.terminal import say_first
 def encode(context: click.Context, store: str | None, as_json: bool) -> None:
     """Encode the planned STORE with one encoder and publish a snapshot that serves it.
 
-    Nothing is scanned again. Snapshots that exist stay readable.
+    Nothing is scanned again. Snapshots that exist stay readable. Several columns are encoded in
+    one pass over the pixels: --column latents=flux:PATH --column dino=dinov2:PATH.
     """
     recipe = recipe_of(context, store=store)
     say_first("opening the store")
     from latentcache import runner
 
     with run_reporting(recipe.store, recipe.resources) as reporter:
-        result = runner.encode_column(recipe.store, recipe.encode_request(), reporter=reporter)
-    print_encode_result(context, result, as_json=as_json)
+        results = runner.encode_columns(recipe.store, recipe.encode_requests(), reporter=reporter)
+    print_encode_results(context, results, as_json=as_json)

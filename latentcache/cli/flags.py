@@ -27,7 +27,7 @@ class RecipeOption(click.Option):
     """An option that sets ``keys`` of the recipe and is no argument of the command."""
 
     def __init__(self, *args: Any, keys: tuple[str, ...], **kwargs: Any) -> None:
-        super().__init__(*args, expose_value=False, callback=_keep, **kwargs)
+        super().__init__(*args, expose_value=False, **{"callback": _keep, **kwargs})
         self.keys = keys
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -44,6 +44,11 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
         overrides = context.meta.setdefault(_OVERRIDES, {})
         overrides.update(dict.fromkeys(parameter.keys, value))
+
+
+def _one_or_several(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep a value that is a list only where it was given several times."""
+    _keep(context, parameter, value[0] if len(value) == 1 else list(value))
 
 
 def _default_of(key: str) -> Any:
@@ -174,7 +179,12 @@ def encode_flags(command: CommandT) -> CommandT:
             help="dct, sdxl:PATH_OR_HUB_ID, flux:FILE.safetensors, PATH alone, module:Class; "
             "see `latentcache encoders`.",
         ),
-        _option("--column", key="column", metavar="NAME", help="What the result is called."),
+        _option(
+            "--column", key="column", multiple=True, callback=_one_or_several,
+            metavar="NAME[=ENCODER]",
+            help="What the result is called; several with their encoders share one pass over the "
+            "pixels.",
+        ),
         _option(
             "--posterior", key="encode.posterior", type=click.Choice(["moments", "mode", "sample"]),
             help="What is stored of a Gaussian posterior.",

@@ -84,6 +84,9 @@ def _estimate(context: click.Context, places: tuple[str, ...], *, as_json: bool)
     told = context.meta["prices"]
     prices = runner.Prices.parse(told) if told else None
     encode = recipe.encode if was_given(context, "encode.encoder") else None
+    if was_given(context, "column"):  # it may say its encoder
+        request = recipe.encode_request()
+        encode = request.encode if "encoder" in (request.given or ()) else None
     with run_reporting(recipe.store, recipe.resources) as reporter:
         found = runner.estimate(recipe.plan_request(), encode, reporter=reporter)
     if as_json:

@@ -120,30 +120,35 @@ def leave_if_incomplete(context: click.Context, sentences: Sequence[str]) -> Non
         context.exit(DAMAGED)
 
 
-def print_encode_result(
+def print_encode_results(
     context: click.Context,
-    result: "EncodeResult",
+    results: "Sequence[EncodeResult]",
     *,
     as_json: bool,
     planned: "PlanResult | None" = None,
     last: str = "",
 ) -> None:
-    """Print what a run left behind, ``last`` below it; leave with 3 if not the whole corpus."""
+    """Print what a run left behind, ``last`` below it; leave with 3 if not the whole corpus.
+
+    As JSON one column is an object, and several are a list under ``columns``.
+    """
     if as_json:
-        found = {**asdict(result), "is_over_limit": result.is_over_limit}
+        columns = [{**asdict(each), "is_over_limit": each.is_over_limit} for each in results]
+        found: dict[str, object] = {"columns": columns} if len(columns) > 1 else columns[0]
         if planned is not None:
             changes = planned.changes.as_dict()
             found["corpus"] = {**corpus_json(planned.generation.totals), "changes": changes}
             found["update"] = planned.update.as_dict() if planned.update else None
         print_json(found)
     else:
-        _print_sum(result)
+        for each in results:
+            _print_sum(each)
         if last:
             click.echo(last)
-    if logs_are_json():
-        say(f"{result.column} is done", event="result", **asdict(result))
+    for each in results if logs_are_json() else ():
+        say(f"{each.column} is done", event="result", **asdict(each))
     of_plan = plan_sentences(planned) if planned is not None else []
-    leave_if_incomplete(context, [*of_plan, result.limit_sentence])
+    leave_if_incomplete(context, [*of_plan, *(each.limit_sentence for each in results)])
 
 
 def _print_times(result: "EncodeResult") -> None:

@@ -15,7 +15,9 @@ from .estimate_build import Estimate as Estimate
 from .estimate_build import estimate as estimate
 from .jobs import RunStoppedError as RunStoppedError
 from .jobs import build as build
+from .jobs import build_columns as build_columns
 from .jobs import encode_column as encode_column
+from .jobs import encode_columns as encode_columns
 from .jobs import plan_corpus as plan_corpus
 from .messages.run_times import RunTimes as RunTimes
 from .plan_request import PlanRequest as PlanRequest
@@ -58,9 +60,11 @@ __all__ = [
     "SwapEstimate",
     "SwapResult",
     "build",
+    "build_columns",
     "caching_cost",
     "compact",
     "encode_column",
+    "encode_columns",
     "estimate",
     "estimate_swap",
     "lay_over",

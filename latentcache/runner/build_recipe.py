@@ -7,7 +7,7 @@ a run can be written down, launched on a cluster and repeated.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,8 +31,9 @@ class Recipe:
     """``folder``, ``webdataset`` or ``manifest``; empty finds out."""
     store: str = ""
     """Folder or URL of the store."""
-    column: str = "latents"
-    """What the encoder computes is served under this name."""
+    column: str | tuple[str, ...] = "latents"
+    """What the encoder computes is served under this name; or a list of ``NAME=ENCODER``: several
+    columns in one pass, so that each sample is decoded once."""
     partial: bool = False
     """Publish a column that still has missing rows."""
     retry_quarantined: bool = False
@@ -76,19 +77,72 @@ class Recipe:
         )
 
     def encode_request(self) -> "EncodeRequest":
-        """Return what ``runner.build`` and ``runner.encode_column`` are asked."""
+        """Return what a run of one column is asked.
+
+        Raises:
+            ConfigError: The recipe names several columns.
+        """
+        first, *others = self.encode_requests()
+        if others:
+            raise ConfigError(
+                f"column must be one here, got {', '.join(self._columns)}; several in one run are "
+                "for `build` and `encode`"
+            )
+        return first
+
+    def encode_requests(self) -> "list[EncodeRequest]":
+        """Return what ``runner.build_columns`` and ``runner.encode_columns`` are asked.
+
+        Raises:
+            ConfigError: A column has no name, or two encoders.
+        """
         from latentcache.runner.encode_request import EncodeRequest  # noqa: PLC0415  loads Ray
 
-        return EncodeRequest(
-            column=self.column,
-            encode=self.encode,
-            resources=self.resources,
-            allow_partial=self.partial,
-            retry_quarantined=self.retry_quarantined,
-            given=self.given,
-            may_replace=self.replace,
-            changed=self.changed,
-            negative=self.negative,
+        if not self._columns:
+            raise ConfigError("column must be at least one name, got none; leave the key out")
+        requests = []
+        for text in self._columns:
+            name, has_encoder, encoder = text.partition("=")
+            encode, given = self.encode, self.given
+            if has_encoder:
+                _check_pair(text, self.given)
+                encode, given = replace(encode, encoder=encoder), given | {"encoder"}
+            requests.append(
+                EncodeRequest(
+                    column=name,
+                    encode=encode,
+                    resources=self.resources,
+                    allow_partial=self.partial,
+                    retry_quarantined=self.retry_quarantined,
+                    given=given,
+                    may_replace=self.replace,
+                    changed=self.changed,
+                    negative=self.negative,
+                )
+            )
+        return requests
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (self.column,) if isinstance(self.column, str) else self.column
+
+
+def _check_pair(text: str, given: frozenset[str]) -> None:
+    """Refuse ``NAME=ENCODER`` that is none, or that stands beside another encoder.
+
+    Raises:
+        ConfigError: It is so.
+    """
+    name, _, encoder = text.partition("=")
+    if not name or not encoder:
+        raise ConfigError(
+            f"column must be NAME or NAME=ENCODER, got {text!r}; write for instance "
+            "dino=dinov2:PATH"
+        )
+    if "encoder" in given:
+        raise ConfigError(
+            f"an encoder must be given once, got --encoder and --column {text}; give every column "
+            "its own: --column NAME=ENCODER"
         )
 
 

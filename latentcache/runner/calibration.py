@@ -21,11 +21,14 @@ from latentcache.runner.decode.decode_tasks import (
     rows_per_task,
 )
 from latentcache.runner.encode.actor_pool import ActorPool
-from latentcache.runner.encode.column_run import choose_run_device
-from latentcache.runner.messages.actor_setup import ActorSetup
+from latentcache.runner.encode.loaded_pool import choose_run_device
+from latentcache.runner.messages.actor_setup import ActorSetup, ColumnSetup
 from latentcache.runner.messages.calls import Workers
 from latentcache.runner.run_options import EncodeOptions, Resources
 from latentcache.storage import Folder
+
+_MEASURED = "measured"
+"""Name of the column that nothing is stored of."""
 
 BytesOf = Callable[[Bucket], int | None]
 """What one sample of a bucket takes in a tar, or None where the encoder does not take it."""
@@ -161,7 +164,7 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="latentcache-estimate-") as nowhere:
         setup = ActorSetup(
             store_url=nowhere,
-            encode=encode.for_workers(),
+            columns=(ColumnSetup(column=_MEASURED, encode=encode.for_workers()),),
             device=device,
             threads=resources.threads,
             budget_bytes=facts.budget_bytes(1),
@@ -173,11 +176,13 @@ def calibrate(
             pool.start()
             pool.wait_until_loaded()
             runs = planned.runs
-            description = pool.describe({str(each.bucket): each.is_long for each in runs})
+            description = pool.describe(
+                _MEASURED, {str(each.bucket): each.is_long for each in runs}
+            )
             worker = pool.actors[0].handle
             fitting = [run for run in runs if str(run.bucket) not in description.refusals]
             asked = [str(run.bucket) for run in fitting]
-            num_bytes: dict[str, int] = workers.get(worker.call("bytes_in_tar", asked))
+            num_bytes: dict[str, int] = workers.get(worker.call("bytes_in_tar", _MEASURED, asked))
             name = str(description.spec["name"])
             cost = encoder_estimate(name, runs, lambda bucket: num_bytes.get(str(bucket)))
             if not fitting or description.spec["modality"] == "text":
@@ -188,7 +193,9 @@ def calibrate(
                 for is_clip, run in _largest_runs(fitting).items()
             }
             largest = max(decoded.values(), key=lambda each: _num_pixels(each.run))
-            encode_s: float = workers.get(worker.call("seconds_per_sample", largest.rows))
+            encode_s: float = workers.get(
+                worker.call("seconds_per_sample", _MEASURED, largest.rows)
+            )
         finally:
             pool.stop()
     calibration = Calibration(

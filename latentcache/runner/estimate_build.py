@@ -80,12 +80,12 @@ def estimate(request: PlanRequest, encode: EncodeOptions | None, *, reporter: Re
         check_encoder(encode.encoder)  # a wrong name must not cost a scan
     # A few samples are encoded, however large the corpus is.
     size = RunSize(num_samples=min(listed_size(request).num_samples, resources.without_ray))
-    encoder = encode.encoder if encode else ""
+    encoders = [encode.encoder] if encode else []
     with ExitStack() as stack:
         stack.enter_context(stopping())
         workers = None
         if encode is not None or resources.address != "local":
-            asked = run_workers(resources, size, encoder=encoder, reporter=reporter)
+            asked = run_workers(resources, size, encoders=encoders, reporter=reporter)
             workers = stack.enter_context(asked)
         drafting = drafted_plan(request, workers=workers, reporter=reporter)
         drafted = stack.enter_context(drafting)

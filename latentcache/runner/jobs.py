@@ -4,8 +4,11 @@ What can be refused is refused before anything starts: options, paths, the encod
 weights, the store's plan, in this order.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from latentcache.core.errors import ConfigError
+from latentcache.core.units import BucketRun
 from latentcache.encoders import check_encoder
 from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.pinning import declared_admission
@@ -13,8 +16,9 @@ from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.mask_grid import with_mask_grid
+from latentcache.runner.messages.calls import Workers
 from latentcache.runner.plan_request import PlanRequest, check_plan, with_planned_options
-from latentcache.runner.planning import PlanResult, plan_into
+from latentcache.runner.planning import Admit, PlanResult, plan_into
 from latentcache.runner.roles.role_table import RoleTable
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.settled import is_served, settled_column
@@ -22,7 +26,14 @@ from latentcache.runner.text.text_source import TextSource
 from latentcache.runner.workers.starting import RunSize, RunStoppedError, run_workers, stopping
 from latentcache.store import Generation, Store
 
-__all__ = ["RunStoppedError", "build", "encode_column", "plan_corpus"]
+__all__ = [
+    "RunStoppedError",
+    "build",
+    "build_columns",
+    "encode_column",
+    "encode_columns",
+    "plan_corpus",
+]
 
 
 def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> PlanResult:
@@ -34,76 +45,184 @@ def plan_corpus(store_url: str, request: PlanRequest, *, reporter: Reporter) -> 
         if request.resources.address == "local" or check_plan(store, request) is not None:
             return plan_into(store, request, workers=None, reporter=reporter)
     size = RunSize(num_samples=request.resources.without_ray + 1)
-    with run_workers(request.resources, size, encoder="", reporter=reporter) as workers:
+    with run_workers(request.resources, size, encoders=[], reporter=reporter) as workers:
         return plan_into(store, request, workers=workers, reporter=reporter)
 
 
 def encode_column(store_url: str, request: EncodeRequest, *, reporter: Reporter) -> EncodeResult:
     """Encode one column of a planned store and publish it; see ``encode_into``."""
-    with stopping():
-        request = _with_name(request, reporter)
-        check_encoder(request.encode.encoder)
-        store = Store.open(store_url)
-        request = _with_kept(store, request, reporter)
-        settled = settled_column(store, request, reporter=reporter)
-        if settled is not None:
-            return settled
-        TextSource.newest(store, request.encode.input)  # an annotation that is not there
-        RoleTable.newest(store, request.encode.input)
-    from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
+    (result,) = encode_columns(store_url, [request], reporter=reporter)
+    return result
 
-    size = _planned_size(store.generations())
-    with (
-        run_workers(
-            request.resources, size, encoder=request.encode.encoder, reporter=reporter
-        ) as workers,
-        loaded_pool(store, request, workers) as pool,
-    ):
-        return encode_into(store, request, pool=pool, reporter=reporter)
+
+def encode_columns(
+    store_url: str, requests: Sequence[EncodeRequest], *, reporter: Reporter
+) -> list[EncodeResult]:
+    """Encode columns of a planned store, in one pass over pixels that are the same, and publish.
+
+    Each column becomes what it would be by itself.
+
+    Args:
+        store_url: Of the store.
+        requests: One a column, with the same resources.
+        reporter: Shows the run.
+
+    Raises:
+        LatentCacheError: As ``encode_pass_into`` raises it.
+    """
+    with stopping():
+        requests = _named(requests, reporter)
+        store = Store.open(store_url)
+        requests = [_with_kept(store, each, reporter) for each in requests]
+        results = _settled(store, requests, reporter)
+        left = [each for each in requests if each.column not in results]
+        for each in left:
+            TextSource.newest(store, each.encode.input)  # an annotation that is not there
+            RoleTable.newest(store, each.encode.input)
+    size = _planned_size(store.generations()) if left else RunSize(num_samples=0)
+    results |= _encoded(store, left, size, reporter)
+    return [results[each.column] for each in requests]
 
 
 def build(
     store_url: str, plan: PlanRequest, encode: EncodeRequest, *, reporter: Reporter
 ) -> tuple[PlanResult, EncodeResult]:
+    """Plan, encode and publish one column; see ``build_columns``."""
+    planned, (result,) = build_columns(store_url, plan, [encode], reporter=reporter)
+    return planned, result
+
+
+def build_columns(
+    store_url: str, plan: PlanRequest, requests: Sequence[EncodeRequest], *, reporter: Reporter
+) -> tuple[PlanResult, list[EncodeResult]]:
     """Plan, encode and publish: the main job. What is there already is not done again.
 
-    On a cluster the encoder is loaded before the scan: a wrong one must not cost it. Nothing of a
-    plan or an update is written before the encoder is known to take it.
+    On a cluster the encoders are loaded before the scan: a wrong one must not cost it. Nothing of
+    a plan or an update is written before the encoders are known to take it.
+
+    Args:
+        store_url: Of the store, which may not be there yet.
+        plan: What is planned.
+        requests: One a column, with the same resources; see ``encode_columns``.
+        reporter: Shows the run.
+
+    Raises:
+        LatentCacheError: As ``plan_into`` and ``encode_pass_into`` raise it.
     """
     with stopping():
         # A wrong path or name leaves no empty store, and waits for no cluster.
         _look_into(plan)
-        encode = _with_name(encode, reporter)
-        check_encoder(encode.encode.encoder)
+        requests = _named(requests, reporter)
         store = Store.open_or_create(store_url)
-        encode = _with_kept(store, encode, reporter)
+        requests = [_with_kept(store, each, reporter) for each in requests]
         plan = with_planned_options(store, plan, reporter)
         found = check_plan(store, plan)
         planned: PlanResult | None = None
-        if found is not None and plan.update and is_served(store, encode):
-            admit = declared_admission(encode)
+        results: dict[str, EncodeResult] = {}
+        if found is not None and plan.update and all(is_served(store, each) for each in requests):
+            admit = _all_of([declared_admission(each) for each in requests])
             planned = plan_into(store, plan, workers=None, reporter=reporter, admit=admit)
         if found is not None and (planned is not None or not plan.update):
-            settled = settled_column(store, encode, reporter=reporter)
-            if settled is not None:
-                planned = planned or plan_into(store, plan, workers=None, reporter=reporter)
-                return planned, settled
+            results = _settled(store, requests, reporter)
+        left = [each for each in requests if each.column not in results]
+        if planned is None and not left:
+            planned = plan_into(store, plan, workers=None, reporter=reporter)
         if planned is not None:
-            size = _missing_size(store, encode.column)
+            size = RunSize.largest([_missing_size(store, each.column) for each in requests])
         else:
             size = _planned_size(store.generations()) if found else listed_size(plan)
-    from latentcache.runner.encode.asking import loaded_admission  # noqa: PLC0415
-    from latentcache.runner.encode.column_run import encode_into, loaded_pool  # noqa: PLC0415
+    told: list[PlanResult] = []
 
-    with (
-        run_workers(
-            encode.resources, size, encoder=encode.encode.encoder, reporter=reporter
-        ) as workers,
-        loaded_pool(store, encode, workers) as pool,
-    ):
-        admit = loaded_admission(store, encode, pool)
-        planned = planned or plan_into(store, plan, workers=workers, reporter=reporter, admit=admit)
-        return planned, encode_into(store, encode, pool=pool, reporter=reporter)
+    def plan_first(workers: Workers, admit: Admit) -> None:
+        told.append(plan_into(store, plan, workers=workers, reporter=reporter, admit=admit))
+
+    results |= _encoded(store, left, size, reporter, None if planned else plan_first)
+    return planned or told[0], [results[each.column] for each in requests]
+
+
+def _encoded(
+    store: Store,
+    requests: Sequence[EncodeRequest],
+    size: RunSize,
+    reporter: Reporter,
+    plan_first: Callable[[Workers, Admit], None] | None = None,
+) -> dict[str, EncodeResult]:
+    """Return what was encoded, by column.
+
+    Args:
+        store: Where columns go.
+        requests: One a column, none of which is settled.
+        size: Of the run.
+        reporter: Shows the run.
+        plan_first: Makes the plan, once the encoders of the first pass are loaded.
+    """
+    results: dict[str, EncodeResult] = {}
+    if not requests:
+        return results
+    from latentcache.runner.encode.asking import loaded_admission  # noqa: PLC0415
+    from latentcache.runner.encode.column_run import encode_into  # noqa: PLC0415
+    from latentcache.runner.encode.loaded_pool import loaded_pool  # noqa: PLC0415
+    from latentcache.runner.encode.one_pass import encode_pass_into, in_passes  # noqa: PLC0415
+
+    waiting = in_passes(requests, reporter)
+    while waiting:
+        together = waiting.pop(0)
+        resources = together[0].resources
+        encoders = [each.encode.encoder for each in together]
+        with (
+            run_workers(resources, size, encoders=encoders, reporter=reporter) as workers,
+            loaded_pool(store, together, workers) as pool,
+        ):
+            if plan_first is not None:
+                of_loaded = [loaded_admission(store, each, pool) for each in together]
+                others = [declared_admission(each) for group in waiting for each in group]
+                plan_first(workers, _all_of([*of_loaded, *others]))
+                plan_first, size = None, _planned_size(store.generations())
+            if len(together) == 1:
+                (request,) = together
+                result = encode_into(store, request, pool=pool, reporter=reporter)
+                results[request.column] = result
+                continue
+            done = encode_pass_into(store, together, pool=pool, reporter=reporter)
+            results |= done.results
+        waiting[:0] = [[each] for each in done.alone]
+    return results
+
+
+def _all_of(admissions: Sequence[Admit]) -> Admit:
+    """Return what refuses runs that one of ``admissions`` refuses."""
+
+    def admit(runs: Sequence[BucketRun]) -> None:
+        for each in admissions:
+            each(runs)
+
+    return admit
+
+
+def _settled(
+    store: Store, requests: Sequence[EncodeRequest], reporter: Reporter
+) -> dict[str, EncodeResult]:
+    """Return the results of columns that have nothing to do; see ``settled_column``."""
+    found = {each.column: settled_column(store, each, reporter=reporter) for each in requests}
+    return {column: result for column, result in found.items() if result is not None}
+
+
+def _named(requests: Sequence[EncodeRequest], reporter: Reporter) -> list[EncodeRequest]:
+    """Return requests with encoders that are known by name.
+
+    Raises:
+        ConfigError: There is no such encoder, or two requests are of one column.
+    """
+    columns = [each.column for each in requests]
+    if len({*columns}) < len(columns):
+        raise ConfigError(
+            f"columns of one run must have different names, got {', '.join(columns)}; give each "
+            "its own: --column NAME=ENCODER"
+        )
+    named = [_with_name(each, reporter) for each in requests]
+    for each in named:
+        check_encoder(each.encode.encoder)
+    return named
 
 
 def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:

@@ -12,6 +12,7 @@ from latentcache.cli.flags import (
     recipe_of,
     was_given,
 )
+from latentcache.cli.recipe import recipe_text
 from latentcache.core.errors import ConfigError
 from latentcache.plan.plan_options import PlanOptions
 from latentcache.runner.build_recipe import Recipe, read_recipe
@@ -165,6 +166,47 @@ def test_a_recipe_asks_the_runner_for_what_it_says() -> None:
     plan, encode = made.plan_request(), made.encode_request()
     assert (plan.corpus_url, plan.corpus_kind, plan.options) == ("c", "folder", made.plan)
     assert (encode.column, encode.allow_partial, encode.encode) == ("x", True, made.encode)
+
+
+def test_several_columns_have_their_encoders_in_flags_and_in_a_recipe(tmp_path: Path) -> None:
+    flags = ("--column", "latents=flux:a=b", "--column", "dino=dinov2:x", "--seed", "3")
+    made = recipe("c", "s", *flags)
+    asked = made.encode_requests()
+    assert [(each.column, each.encode.encoder) for each in asked] == [
+        ("latents", "flux:a=b"),
+        ("dino", "dinov2:x"),
+    ]
+    assert all(each.encode.seed == 3 and "encoder" in (each.given or ()) for each in asked)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_text(made, Recipe()))
+    again = recipe("--config", str(path))
+    assert (again.column, again.encode_requests()) == (made.column, asked)
+
+
+def test_a_column_without_an_encoder_leaves_it_to_the_flag_or_to_what_serves_it() -> None:
+    (one,) = recipe("c", "s", "--column", "x", "--encoder", "dct").encode_requests()
+    assert (one.column, one.encode.encoder, one.given) == ("x", "dct", frozenset({"encoder"}))
+    both = recipe("c", "s", "--column", "x", "--column", "y=dct").encode_requests()
+    assert [each.given for each in both] == [frozenset(), frozenset({"encoder"})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param("--column a=dct --encoder dct", "an encoder must be given once", id="twice"),
+        pytest.param("--column a= --column b=dct", "column must be NAME or NAME=ENC", id="empty"),
+        pytest.param("--column =dct", "column must be NAME or NAME=ENCODER", id="nameless"),
+    ],
+)
+def test_columns_that_are_not_clear_are_refused(arguments: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe("c", "s", *arguments.split()).encode_requests()
+
+
+def test_a_command_of_one_column_refuses_several() -> None:
+    made = recipe("c", "s", "--column", "a=dct", "--column", "b=tiny:x")
+    with pytest.raises(ConfigError, match="column must be one here, got a=dct, b=tiny:x"):
+        made.encode_request()
 
 
 def test_a_flag_and_its_key_are_one_word() -> None:

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from latentcache.cli.build import build
-from latentcache.cli.results import print_encode_result
+from latentcache.cli.results import print_encode_results
 from latentcache.runner import EncodeResult
 
 
@@ -30,7 +30,7 @@ def result(**changes: object) -> EncodeResult:
 
 def test_a_run_ends_with_the_sum_that_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     with click.Context(build) as context:
-        print_encode_result(context, result(), as_json=False)
+        print_encode_results(context, [result()], as_json=False)
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "latents: 990 encoded + 10 quarantined = 1,000 planned, 5 MB"
     assert shown[1] == "this run: 500 samples in 50 s, 10 samples/s with 2 encoders on cpu"
@@ -40,7 +40,9 @@ def test_a_run_ends_with_the_sum_that_adds_up(capsys: pytest.CaptureFixture[str]
 
 def test_what_is_missing_is_part_of_the_sum(capsys: pytest.CaptureFixture[str]) -> None:
     with click.Context(build) as context:
-        print_encode_result(context, result(encoded=900, missing=90, snapshot=None), as_json=False)
+        print_encode_results(
+            context, [result(encoded=900, missing=90, snapshot=None)], as_json=False
+        )
     shown = capsys.readouterr().out
     assert "900 encoded + 10 quarantined + 90 missing = 1,000 planned" in shown
     assert "serves it" not in shown
@@ -52,7 +54,7 @@ def test_too_large_a_quarantine_leaves_with_3_after_telling_the_result(
 ) -> None:
     over = result(limit_sentence="quarantine must be at most 5 %, got 40 %")
     with click.Context(build) as context, pytest.raises(click.exceptions.Exit) as left:
-        print_encode_result(context, over, as_json=as_json)
+        print_encode_results(context, [over], as_json=as_json)
     assert left.value.exit_code == 3
     streams = capsys.readouterr()
     assert streams.err == "error: quarantine must be at most 5 %, got 40 %\n"

@@ -9,9 +9,17 @@ FAKES = "latentcache.testing.fakes"
 
 
 def start_build(corpus: Path, store: Path, encoder: str, *options: str) -> "subprocess.Popen[str]":
-    """Return a running build of small pictures; what it says goes to pipes."""
+    """Return a running build of small pictures; what it says goes to pipes.
+
+    Args:
+        corpus: Of the pictures.
+        store: Where it goes.
+        encoder: As typed; "" where ``options`` say it.
+        options: Further flags.
+    """
     command = [sys.executable, "-m", "latentcache", "build", str(corpus), str(store)]
-    command += ["--encoder", encoder, "--resolution", "64", "--rows-per-shard", "16"]
+    command += ["--encoder", encoder] if encoder else []
+    command += ["--resolution", "64", "--rows-per-shard", "16"]
     return subprocess.Popen(
         [*command, *options],
         stdout=subprocess.PIPE,

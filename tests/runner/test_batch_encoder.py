@@ -17,6 +17,7 @@ from latentcache.runner.forward.batch_encoder import (
     EncoderBrokenError,
     EncoderOutOfMemoryError,
 )
+from latentcache.runner.forward.encode_thread import encode_thread
 from latentcache.testing.drawn import marked_picture
 
 _SIZE_PX = 32
@@ -33,7 +34,7 @@ def _loaded(fake: str, *, dtype: str | None = None) -> BatchEncoder:
         policy=lambda spec: EncodePolicy(
             fields=stored_fields(spec, "moments", None), policy="moments", seed=0
         ),
-        threads=1,
+        thread=encode_thread(1),
     )
 
 

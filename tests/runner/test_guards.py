@@ -17,8 +17,8 @@ from latentcache.runner import (
     SilentReporter,
     encode_column,
 )
-from latentcache.runner.encode.dispatch import DispatchResult, QuarantineLimit
 from latentcache.runner.encode.guards import other_pixels
+from latentcache.runner.encode.limits import DispatchResult, QuarantineLimit
 from latentcache.store import EncodingRecord, Store
 from latentcache.testing.drawn import marked_picture
 from tests.golden.make_format1 import record_of

@@ -34,7 +34,12 @@ from latentcache.runner.decode.decode_tasks import (
     DecodeSettings,
     decode_rows,
 )
-from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
+from latentcache.runner.forward.batch_encoder import (
+    BatchEncoder,
+    EncodeBatch,
+    EncodePolicy,
+)
+from latentcache.runner.forward.encode_thread import encode_thread
 from latentcache.storage import Folder
 from tests.decode.clips import encode_clip, read_number
 
@@ -83,7 +88,7 @@ def test_zeros_are_the_encoders_own(tmp_path: Path) -> None:
     encoder = BatchEncoder(
         lambda _: load_encoder(text, options),
         policy=lambda _: EncodePolicy(fields=fields, policy="mode", seed=0),
-        threads=1,
+        thread=encode_thread(1),
     )
     batch = EncodeBatch(pixels_BTHWC=frames, keys=("a", "b"), num_zero_frames=8)
     found = encoder.submit(batch).result()
@@ -199,7 +204,7 @@ def test_zeros_lie_between_a_first_and_a_last_frame(tmp_path: Path) -> None:
         policy=lambda spec: EncodePolicy(
             fields=stored_fields(spec, "mode", "float32"), policy="mode", seed=0
         ),
-        threads=1,
+        thread=encode_thread(1),
     )
     batch = EncodeBatch(pixels_BTHWC=frames, keys=("a",), num_zero_frames=7)
     found = encoder.submit(batch).result()

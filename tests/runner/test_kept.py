@@ -15,7 +15,7 @@ from latentcache.cli.entry import run as latentcache
 from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitId, UnitRange
-from latentcache.runner.encode.column_run import remove_if_empty
+from latentcache.runner.encode.loaded_pool import remove_if_empty
 from latentcache.runner.forward.encoded_rows import Rows
 from latentcache.runner.kept.batch_log import BatchLog, KeptBatch
 from latentcache.runner.kept.pieces import num_rows, split_last_units
@@ -108,12 +108,15 @@ def test_pieces_hold_every_batch_once_and_none_is_long(
                 first_row=0,
                 num_rows=count,
             ),
+            column="latents",
             corpus_url="c",
             generation_digest="g",
         )
         for index, count in enumerate(sorted(rows, reverse=True))
     ]
-    split = split_last_units(orders, num_actors=num_actors, batch_size=lambda _: size)
+    whole = [(order,) for order in orders]
+    passes = split_last_units(whole, num_actors=num_actors, batch_size=lambda _: size)
+    split = [order for each in passes for order in each]
     assert sum(num_rows(each, size) for each in split) == sum(rows)
     for order in orders:
         mine = [each for each in split if each.unit == order.unit]

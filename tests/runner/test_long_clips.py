@@ -30,10 +30,11 @@ from latentcache.runner import (
     encode_column,
     plan_corpus,
 )
-from latentcache.runner.actor.encode_actor import ActorSetup, EncodeWorker
+from latentcache.runner.actor.column_worker import ColumnWorker, SharedTools
 from latentcache.runner.decode.pixel_stream import UnitCancelledError
 from latentcache.runner.encode.pinning import encoding_record, planned_buckets, planned_runs
 from latentcache.runner.forward.encoded_rows import scaled_pixels
+from latentcache.runner.messages.actor_setup import ActorSetup, ColumnSetup
 from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
 from latentcache.runner.workers.ray_workers import Ledger, RayActorCalls
 from latentcache.stats import ColumnStatistics, merge_arrays
@@ -109,7 +110,7 @@ class OneActor:
         self, store: Path, encoder: str, *, column: str = "latents", **encode: object
     ) -> None:
         options = EncodeOptions(encoder=encoder, **encode)  # type: ignore[arg-type]  # shorthand
-        self.worker = worker_of(options, str(store))
+        self.worker = worker_of(options, str(store), column)
         self._store = Store.open(store)
         generations = self._store.generations()
         description = self.worker.describe(planned_buckets(planned_runs(generations)))
@@ -121,6 +122,7 @@ class OneActor:
         self.orders = [
             UnitOrder(
                 unit=unit,
+                column=column,
                 corpus_url=generation.corpus_url,
                 generation_digest=generation.digest,
             )
@@ -135,20 +137,19 @@ class OneActor:
         return outcomes
 
 
-def worker_of(options: EncodeOptions, store_url: str) -> EncodeWorker:
-    return EncodeWorker(
-        ActorSetup(
-            store_url=store_url,
-            encode=options,
-            device="cpu",
-            threads=1,
-            budget_bytes=2**28,
-            limits=ImageLimits(),
-            time_limit_s=30.0,
-            kept_url=store_url,
-        ),
-        RayActorCalls(Ledger.remote()),  # type: ignore[attr-defined]  # added by ray.remote
+def worker_of(options: EncodeOptions, store_url: str, column: str = "latents") -> ColumnWorker:
+    own = ColumnSetup(column=column, encode=options, kept_url=store_url)
+    setup = ActorSetup(
+        store_url=store_url,
+        columns=(own,),
+        device="cpu",
+        threads=1,
+        budget_bytes=2**28,
+        limits=ImageLimits(),
+        time_limit_s=30.0,
     )
+    calls = RayActorCalls(Ledger.remote())  # type: ignore[attr-defined]  # added by ray.remote
+    return ColumnWorker(setup, own, SharedTools.of(setup, calls))
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +350,7 @@ def test_a_stopped_clip_leaves_nothing_and_is_taken_up_from_its_start(
         while not actor.worker.progress().under_way:
             threading.Event().wait(0.01)
             assert not running.done(), "the clip was over before it was stopped"
-        actor.worker.cancel()
+        actor.worker._shared.cancelled.set()
         with pytest.raises(UnitCancelledError):
             running.result()
     assert actor.worker.progress().under_way == 0

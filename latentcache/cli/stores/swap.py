@@ -15,7 +15,7 @@ from latentcache.cli.flags import (
     run_flags,
     seed_flag,
 )
-from latentcache.cli.results import leave_if_incomplete, print_encode_result
+from latentcache.cli.results import leave_if_incomplete, print_encode_results
 from latentcache.cli.run_reporting import run_reporting
 from latentcache.terminal import (
     bytes_text,
@@ -47,7 +47,7 @@ def swap(context: click.Context, store: str | None, estimate: bool, as_json: boo
     it is given up by name; the last line says how.
     """
     recipe = recipe_of(context, store=store)
-    if not recipe.given:
+    if not recipe.encode_request().given:
         raise click.UsageError(
             "a swap must be told what is to be another: give --encoder, or an option like "
             "--storage-dtype"
@@ -68,7 +68,7 @@ def swap(context: click.Context, store: str | None, estimate: bool, as_json: boo
         leave_if_incomplete(context, [result.encoded.limit_sentence])
         return
     old = old_sentence(result, recipe.store)
-    print_encode_result(context, result.encoded, as_json=False, last=old)
+    print_encode_results(context, [result.encoded], as_json=False, last=old)
 
 
 def old_sentence(result: "SwapResult", store: str) -> str:

@@ -1,1 +1,1 @@
-"""The encode actor: owner of an encoder, of units and of decode calls."""
+"""The encode actor: owner of encoders, of units and of decode calls."""

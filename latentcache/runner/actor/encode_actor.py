@@ -1,75 +1,32 @@
-"""The encode actor: one per GPU, owner of its units, its encoder and its decode tasks.
+"""The encode actor: one per GPU, owner of its units, its encoders and its decode tasks.
 
-Three kinds of threads: ``units`` carry one unit each, ``control`` answers the driver at
-any time, and the encoder's own thread is the only one that touches the module.
+Three kinds of threads: ``units`` carry one pass over units each, ``control`` answers the driver
+at any time, and one thread is the only one that touches an encoder, whichever column's.
 """
 
-import json
 import logging
-import tempfile
-import threading
-from dataclasses import asdict
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
 
-from latentcache.core.errors import EncoderError, LatentCacheError
-from latentcache.core.fingerprint import canonical_json
-from latentcache.core.inputs import encoded_bucket, parse_input
-from latentcache.core.media import Bucket
-from latentcache.core.units import UnitRange
-from latentcache.decode import MediaTransform
-from latentcache.encoders import (
-    Encoder,
-    EncoderOptions,
-    EncoderSpec,
-    encoding_identity,
-    load_encoder,
-    member_bytes,
-    stored_fields,
-)
-from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
-from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
-from latentcache.runner.decode.byte_budget import ByteBudget
-from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings
-from latentcache.runner.forward.batch_encoder import BatchEncoder, EncodeBatch, EncodePolicy
-from latentcache.runner.forward.device import (
-    CPU_PIXELS_PER_BATCH,
-    device_name,
-    fitting_pixels,
-    software_facts,
-)
-from latentcache.runner.forward.encoder_probe import ProbeResult, check_same_probe, probe
+from latentcache.runner.actor.column_worker import ColumnWorker, SharedTools
+from latentcache.runner.actor.pass_run import PassRun
+from latentcache.runner.decode.decode_tasks import DecodedRows
 from latentcache.runner.messages.actor_setup import (
     ActorProgress,
     ActorSetup,
     EncoderDescription,
 )
 from latentcache.runner.messages.calls import ActorCalls
-from latentcache.runner.messages.stage_times import DECODE, ActorTimes
-from latentcache.runner.messages.unit_orders import UnitCounters, UnitOrder, UnitOutcome
-from latentcache.runner.roles.role_buckets import role_buckets
-from latentcache.runner.roles.role_rows import role_rows
-from latentcache.runner.text.named_texts import TEXTS_PER_BATCH, encoded_texts, measured_text
-from latentcache.runner.text.text_run import TextRun
-from latentcache.runner.text.text_source import text_identity
-from latentcache.runner.units.unit_rows import UnitRows
-from latentcache.runner.units.unit_run import UnitRun
-from latentcache.runner.units.unit_tools import UnitTools
-from latentcache.storage import Folder, num_retries
-from latentcache.store import EncodingRecord, Store
-from latentcache.store.units import remove_dead_scratch
-
-logger = logging.getLogger(__name__)
-
-_CALIBRATION_ROWS = 8
-_CALIBRATION_S = 0.5
+from latentcache.runner.messages.stage_times import ActorTimes
+from latentcache.runner.messages.unit_orders import UnitAnswer, UnitPass
+from latentcache.storage import num_retries
+from latentcache.store import EncodingRecord
 
 
 class EncodeWorker:
     """What the actor does; a plain class so that it can be read and tested without Ray."""
 
     def __init__(self, setup: ActorSetup, calls: ActorCalls, name: str = "") -> None:
-        """Keep what is given; the encoder is loaded by the first call that needs it.
+        """Keep what is given; encoders are loaded by the first call that needs them.
 
         An error raised here would reach the driver as text only (Ray keeps no cause).
 
@@ -79,258 +36,63 @@ class EncodeWorker:
             name: Of this actor in the ledger.
         """
         logging.getLogger("latentcache").setLevel(logging.WARNING)
-        self._setup = setup
-        self._calls = calls
-        self._name = name
-        self._cancelled = threading.Event()
-        self._counters = UnitCounters()
-        self._budget = ByteBudget(setup.budget_bytes)
-        self._begun = threading.Event()
-        self._begin_error: LatentCacheError | None = None
-
-    @cached_property
-    def _transform(self) -> MediaTransform:
-        takes_clips = self._encoder.encoder.spec.modality == "video"
-        return self._setup.encode.transform(takes_clips=takes_clips)
-
-    @cached_property
-    def _encoder(self) -> BatchEncoder:
-        return BatchEncoder(
-            self._make_encoder,
-            policy=self._policy,
-            threads=self._setup.threads,
-            asked=self._setup.encode.input,
-        )
-
-    @cached_property
-    def _measured(self) -> ProbeResult:
-        """What the encoder makes of fixed pictures or texts."""
-        return measured_text(self._encoder) if self._is_of_text else probe(self._encoder)
+        self._shared = SharedTools.of(setup, calls, name)
+        self._columns = {
+            each.column: ColumnWorker(setup, each, self._shared) for each in setup.columns
+        }
+        self._has_begun = False
 
     def load(self) -> None:
-        """Load the encoder.
+        """Load the encoders.
 
         Raises:
-            EncoderError: It cannot be loaded.
+            EncoderError: One cannot be loaded.
         """
-        assert self._encoder is not None
+        for column in self._columns.values():
+            column.load()
 
-    def describe(self, buckets: dict[str, bool]) -> EncoderDescription:
-        """Return what the loaded encoder is, does with the probe, and refuses of ``buckets``.
+    def describe(self, column: str, buckets: dict[str, bool]) -> EncoderDescription:
+        """Return what a column's encoder is; see ``ColumnWorker.describe``."""
+        return self._columns[column].describe(buckets)
 
-        Args:
-            buckets: As text, and whether their clips are long.
+    def bytes_in_tar(self, column: str, buckets: list[str]) -> dict[str, int]:
+        """Return what a sample of each bucket takes; see ``ColumnWorker.bytes_in_tar``."""
+        return self._columns[column].bytes_in_tar(buckets)
 
-        Raises:
-            EncoderError: Its probe shows that it is not usable.
-        """
-        spec = self._encoder.encoder.spec
-        encode = self._setup.encode
-        measured = self._measured
-        if self._is_of_text:
-            return self._described(measured, {}, buckets=[])
-        if (rule := encode.role_rule()) is not None:
-            buckets = role_buckets(buckets, rule, spec)
-        seen = {text: encoded_bucket(Bucket.parse(text), encode.input) for text in buckets}
-        refusals = {
-            text: spec.refusal(bucket)
-            or long_clip_refusal(spec, bucket, bytes_per_pixel=measured.bytes_per_pixel)
-            for text, bucket in seen.items()
-        }
-        batched = [
-            bucket for text, bucket in seen.items() if refusals[text] is None and not buckets[text]
-        ]
-        return self._described(measured, refusals, buckets=batched)
+    def seconds_per_sample(self, column: str, decoded: DecodedRows) -> float:
+        """Return what one sample costs in a column's encoder."""
+        return self._columns[column].seconds_per_sample(decoded)
 
-    def _described(
-        self, measured: ProbeResult, refusals: dict[str, str | None], *, buckets: list[Bucket]
-    ) -> EncoderDescription:
-        spec, encode = self._encoder.encoder.spec, self._setup.encode
-        transform = text_identity(encode.input) if self._is_of_text else self._transform.identity()
-        max_batch = 1 if spec.is_batch_coupled else spec.max_batch
-        if self._is_of_text and not encode.batch_size:
-            max_batch = min(max_batch or TEXTS_PER_BATCH, TEXTS_PER_BATCH)
-        return EncoderDescription(
-            identity=encoding_identity(
-                spec,
-                policy=encode.policy,
-                storage_dtype=self._storage_dtype,
-                transform_identity=transform,
-                seed=encode.seed,
-                batch={"size": encode.batch_size} if encode.batch_size else {},
-            ),
-            spec=json.loads(canonical_json(spec)),
-            fields=self._encoder.policy.fields,
-            normalizer=None if spec.normalizer is None else asdict(spec.normalizer),
-            transform=transform,
-            probe=measured.values,
-            bytes_per_pixel=measured.bytes_per_pixel,
-            max_batch=max_batch,
-            pixels_per_batch=self._pixels_per_batch(buckets),
-            refusals={name: reason for name, reason in refusals.items() if reason},
-            device_type=self._encoder.encoder.device.type,
-            device_name=device_name(self._encoder.encoder.device),
-            former_digests=spec.former_digests,
-            bytes_per_sample=measured.bytes_per_sample,
-        )
+    def begin(self, records: Sequence[EncodingRecord]) -> None:
+        """Take the encodings that later units belong to; see ``ColumnWorker.begin``."""
+        for record in records:
+            self._columns[record.column].begin(record)
+        self._has_begun = True
 
-    def bytes_in_tar(self, buckets: list[str]) -> dict[str, int]:
-        """Return what a sample of each of some buckets that fit takes; a text at its longest.
+    def run_units(self, orders: UnitPass) -> tuple[UnitAnswer, ...]:
+        """Return what became of each unit of a pass; see ``PassRun``."""
+        return PassRun(orders, self._columns, self._shared).run()
 
-        Args:
-            buckets: As text.
-        """
-        spec, fields = self._encoder.encoder.spec, self._encoder.policy.fields
-        measured, asked = self._measured, self._setup.encode.input
-        if measured.bytes_per_sample is not None:
-            return dict.fromkeys(buckets, measured.bytes_per_sample)
-        found = {}
-        for text in buckets:
-            bucket = encoded_bucket(Bucket.parse(text), asked)
-            try:
-                found[text] = member_bytes(spec, fields, bucket)
-            except EncoderError:  # how many tokens a picture gives, pixels tell
-                found[text] = round(measured.bytes_per_pixel * bucket.num_pixels)
-        return found
-
-    def seconds_per_sample(self, decoded: DecodedRows) -> float:
-        """Return what one sample costs in the encoder, at the batch size a CPU run would use."""
-        size = min(len(decoded.rows), _CALIBRATION_ROWS)
-        keys = tuple(f"calibration {index}" for index in range(size))
-        batch = EncodeBatch(pixels_BTHWC=decoded.pixels_NTHWC[:size].copy(), keys=keys)
-        self._encoder.submit(batch).result()  # the first call allocates
-        before_s, num_done = self._encoder.busy_s, 0
-        while num_done == 0 or self._encoder.busy_s - before_s < _CALIBRATION_S:
-            self._encoder.submit(batch).result()
-            num_done += size
-        return (self._encoder.busy_s - before_s) / num_done
-
-    def begin(self, record: EncodingRecord) -> None:
-        """Take the encoding that all later units belong to, and check that this is its encoder.
-
-        An error is kept for the units, whose outcome the driver waits for.
-        """
-        try:
-            dtype = self._encoder.encoder.spec.compute_dtype
-            check_same_probe(record.probe, self._measured.values, dtype=dtype)
-            self._store = Store.open(self._setup.store_url)
-            self._tools = self._make_tools(record)
-            self._take_scratch()
-            self._encoder.stages.restart()
-        except LatentCacheError as error:
-            self._begin_error = error
-        finally:
-            self._begun.set()
-
-    def _take_scratch(self) -> None:
-        """Remove what killed runs of this host left where this one writes."""
-        folder = self._setup.scratch or self._store.folder.local_path() or tempfile.gettempdir()
-        if num_bytes := remove_dead_scratch(Path(folder)):
-            logger.info("removed %d bytes of unfinished tars of runs that are gone", num_bytes)
-
-    def run_unit(self, order: UnitOrder) -> UnitOutcome:
-        """Encode and commit one unit; see ``UnitRun.run`` and ``ClipRun.run``."""
-        self._begun.wait()
-        if self._begin_error is not None:
-            raise self._begin_error
-        with self._encoder.stages.during(DECODE):
-            return self._run_unit(order)
-
-    def _run_unit(self, order: UnitOrder) -> UnitOutcome:
-        table = self._store.read_rows(order.unit, columns=list(PLAN_COLUMNS))
-        if self._is_of_text:
-            generation = self._store.generations()[order.unit.generation]
-            return TextRun(order, table, generation, self._tools).run()
-        if parse_input(self._setup.encode.input).role:
-            generation = self._store.generations()[order.unit.generation]
-            rows = role_rows(order, table, generation, self._tools)
-            return UnitRun(order, rows, self._tools).run()
-        seen = encoded_bucket(order.unit.bucket, self._setup.encode.input)
-        is_streamed = order.unit.is_long and seen.num_frames > 1
-        if is_streamed and can_stream(self._encoder.encoder.spec):
-            from latentcache.runner.clips.clip_run import ClipRun  # noqa: PLC0415  loads Ray
-
-            return ClipRun(order, table, self._tools).run()
-        return UnitRun(order, UnitRows.planned(order, table), self._tools).run()
-
-    def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
-        """Return what texts give as tensor files, each as a row of that text would be stored."""
-        return encoded_texts(self._encoder, texts, size=self._tools.record.batch.max)
+    def encode_texts(self, column: str, texts: tuple[str, ...]) -> list[bytes]:
+        """Return what texts give; see ``ColumnWorker.encode_texts``."""
+        return self._columns[column].encode_texts(texts)
 
     def progress(self) -> ActorProgress:
-        """Return the running totals."""
-        counters, has_begun = self._counters, self._begun.is_set() and self._begin_error is None
+        """Return the running totals of all columns."""
+        told = [column.progress() for column in self._columns.values()]
         return ActorProgress(
-            rows_worked=counters.rows_worked,
-            rows_taken_up=counters.rows_taken_up,
-            rows_kept=sum(list(counters.kept.values())),
-            under_way=sum(list(counters.under_way.values())),
-            source_bytes=counters.source_bytes,
-            decode_busy_s=counters.decode_busy_s,
-            tasks_pending=counters.tasks_pending,
-            budget_used_bytes=self._budget.used_bytes,
-            batch_age_s=self._encoder.batch_age_s if has_begun else 0.0,
-            times=self._encoder.stages.times(num_retries()) if has_begun else ActorTimes(),
+            rows_worked=sum(each.rows_worked for each in told),
+            rows_taken_up=sum(each.rows_taken_up for each in told),
+            rows_kept=sum(each.rows_kept for each in told),
+            under_way=sum(each.under_way for each in told),
+            source_bytes=sum(each.source_bytes for each in told),
+            decode_busy_s=sum(each.decode_busy_s for each in told),
+            tasks_pending=sum(each.tasks_pending for each in told),
+            budget_used_bytes=self._shared.budget.used_bytes,
+            batch_age_s=max(each.batch_age_s for each in told),
+            times=self._shared.stages.times(num_retries()) if self._has_begun else ActorTimes(),
         )
 
     def cancel(self) -> None:
         """Abandon all units under way: none is committed, what is encoded is kept."""
-        self._cancelled.set()
-
-    def _make_tools(self, record: EncodingRecord) -> UnitTools:
-        return UnitTools(
-            store=self._store.folder,
-            record=record,
-            encoder=self._encoder,
-            settings=None if self._is_of_text else self._settings(),
-            budget=self._budget,
-            cancelled=self._cancelled,
-            counters=self._counters,
-            note=self._note,
-            calls=self._calls,
-            software=software_facts(self._encoder.encoder.device, self._setup.threads),
-            scratch=Path(self._setup.scratch) if self._setup.scratch else None,
-            kept=Folder.open(self._setup.kept_url),
-            keep_every_s=self._setup.keep_every_s,
-        )
-
-    def _settings(self) -> DecodeSettings:
-        return DecodeSettings(
-            transform=self._transform,
-            limits=self._setup.limits,
-            time_limit_s=self._setup.time_limit_s,
-        )
-
-    @cached_property
-    def _is_of_text(self) -> bool:
-        return parse_input(self._setup.encode.input).modality == "text"
-
-    def _note(self, unit: UnitRange, place: str) -> None:
-        """Say what runs next, and wait until it is known; that nothing runs need not be."""
-        self._calls.note(self._name, str(unit.unit), place)
-
-    def _make_encoder(self, dtype: str | None) -> Encoder:
-        encode = self._setup.encode
-        return load_encoder(
-            encode.encoder,
-            EncoderOptions(
-                device=self._setup.device,
-                dtype=dtype or (None if encode.dtype == "auto" else encode.dtype),
-                is_offline=encode.is_offline,
-            ),
-        )
-
-    @property
-    def _storage_dtype(self) -> str | None:
-        asked = self._setup.encode.storage_dtype
-        return None if asked == "auto" else asked
-
-    def _policy(self, spec: EncoderSpec) -> EncodePolicy:
-        encode = self._setup.encode
-        fields = stored_fields(spec, encode.policy, self._storage_dtype)
-        return EncodePolicy(fields=fields, policy=encode.policy, seed=encode.seed)
-
-    def _pixels_per_batch(self, buckets: list[Bucket]) -> int:
-        if self._encoder.encoder.device.type == "cpu" or not buckets:
-            return CPU_PIXELS_PER_BATCH
-        return fitting_pixels(self._encoder, max(buckets, key=lambda each: each.num_pixels))
+        self._shared.cancelled.set()

@@ -7,7 +7,7 @@ kills and cancels are no strikes: the same task is simply run again.
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,7 +77,7 @@ class PixelStream:
         """Tasks launched and not yet taken."""
         return len(self._launched)
 
-    def __iter__(self) -> Iterator[DecodedRows]:
+    def __iter__(self) -> Generator[DecodedRows]:
         """Yield each task's rows; its bytes go back to the budget when the next is asked for."""
         try:
             while self._runs or self._launched:

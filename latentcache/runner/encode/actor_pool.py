@@ -2,13 +2,14 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from latentcache.core.errors import RunError
 from latentcache.core.seeds import new_write_id
 from latentcache.runner.messages.actor_setup import ActorProgress, ActorSetup, EncoderDescription
 from latentcache.runner.messages.calls import Actor, NotDoneError, Ref, WorkerLostError, Workers
-from latentcache.runner.messages.unit_orders import UnitOrder
+from latentcache.runner.messages.unit_orders import UnitOrder, UnitPass
 from latentcache.runner.run_options import Resources
 from latentcache.store import EncodingRecord
 
@@ -30,7 +31,7 @@ class PooledActor:
         handle: Of its process.
         loading: Done once it has loaded its encoder, or failed to.
         beginning: Done once it has taken the encoding; None before it was told.
-        in_flight: Orders by the reference of their outcome.
+        in_flight: Passes by the reference of their answers.
         last: Its newest answer; kept after it died, so that totals never shrink.
     """
 
@@ -39,7 +40,7 @@ class PooledActor:
     loading: Ref
     beginning: Ref | None = None
     is_ready: bool = False
-    in_flight: dict[Ref, UnitOrder] = field(default_factory=dict)
+    in_flight: dict[Ref, UnitPass] = field(default_factory=dict)
     last: ActorProgress | None = None
     asked: Ref | None = None
 
@@ -52,7 +53,7 @@ class ActorPool:
         self._setup = setup
         self._resources = resources
         self.workers = workers
-        self._record: EncodingRecord | None = None
+        self._records: tuple[EncodingRecord, ...] = ()
         self._gone: list[ActorProgress] = []
         self._last_look_s = time.monotonic()
         self.actors: list[PooledActor] = []
@@ -99,10 +100,11 @@ class ActorPool:
                     ) from None
                 self.actors[loading.index(first)] = self._new_actor()
 
-    def describe(self, buckets: dict[str, bool]) -> EncoderDescription:
-        """Return what the loaded encoder is and which of ``buckets`` it refuses.
+    def describe(self, column: str, buckets: dict[str, bool]) -> EncoderDescription:
+        """Return what a column's loaded encoder is and which of ``buckets`` it refuses.
 
         Args:
+            column: Its name.
             buckets: As text, and whether their clips are long.
 
         Raises:
@@ -111,15 +113,15 @@ class ActorPool:
         loading = [actor.loading for actor in self.actors]
         first, *_ = self.workers.wait(loading)
         handle = self.actors[loading.index(first)].handle
-        description: EncoderDescription = self.workers.get(handle.call("describe", buckets))
+        description: EncoderDescription = self.workers.get(handle.call("describe", column, buckets))
         return description
 
-    def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
+    def encode_texts(self, column: str, texts: tuple[str, ...]) -> list[bytes]:
         """Return the fields of some texts as tensor files, from an actor that has its encoding."""
         while not self.ready():
             self.wait_until_ready(timeout_s=1.0)
         handle = self.ready()[0].handle
-        found: list[bytes] = self.workers.get(handle.call("encode_texts", texts))
+        found: list[bytes] = self.workers.get(handle.call("encode_texts", column, texts))
         return found
 
     def use_threads(self, threads: int) -> None:
@@ -130,13 +132,13 @@ class ActorPool:
         self.start()
         self.wait_until_loaded()
 
-    def begin(self, record: EncodingRecord) -> None:
-        """Give every actor the encoding to work on; see ``ready``."""
-        if self._record is record:
+    def begin(self, *records: EncodingRecord) -> None:
+        """Give every actor the encodings to work on, if they are not begun; see ``ready``."""
+        if all(record in self._records for record in records):
             return
-        self._record = record
+        self._records = records
         for actor in self.actors:
-            actor.beginning = actor.handle.call("begin", record)
+            actor.beginning = actor.handle.call("begin", records)
 
     def ready(self) -> list[PooledActor]:
         """Return the actors that can be given units.
@@ -171,35 +173,29 @@ class ActorPool:
             self._add()
         return max(0, missing)
 
-    def submit(self, actor: PooledActor, order: UnitOrder) -> None:
-        """Ask ``actor`` to run ``order``."""
-        ref = actor.handle.call("run_unit", order, group="units")
-        actor.in_flight[ref] = order
+    def submit(self, actor: PooledActor, orders: UnitPass) -> None:
+        """Ask ``actor`` to run a pass."""
+        ref = actor.handle.call("run_units", orders, group="units")
+        actor.in_flight[ref] = orders
 
     def replace_dead(
-        self, dead: PooledActor, *, is_strike: bool = True, failed: tuple[UnitOrder, ...] = ()
-    ) -> list[UnitOrder]:
-        """Start another actor for ``dead``; return its orders, to be run again.
+        self, dead: PooledActor, *, is_strike: bool = True, failed: Sequence[UnitPass] = ()
+    ) -> list[UnitPass]:
+        """Start another actor for ``dead``; return its passes, to be run again.
 
         Args:
             dead: Gone, or to be ended.
             is_strike: A sample may be to blame: the orders come back careful.
-            failed: Orders that it has already given back, to be run again with the others.
+            failed: Passes that it has already given back, to be run again with the others.
         """
-        orders = []
-        unit, place = self.workers.taken_note(dead.name)
-        for order in (*failed, *dead.in_flight.values()):
-            if not is_strike:
-                orders.append(order)
-                continue
-            deaths = defaultdict(int, order.deaths)
-            if place and str(order.unit.unit) == unit:
-                deaths[place] += 1
-            orders.append(replace(order, is_careful=True, deaths=dict(deaths)))
+        suspect = self.workers.taken_note(dead.name)
+        passes = [*failed, *dead.in_flight.values()]
+        if is_strike:
+            passes = [tuple(_careful(order, *suspect) for order in each) for each in passes]
         dead.in_flight.clear()
         self.discard(dead)
         self._add()
-        return orders
+        return passes
 
     def discard(self, actor: PooledActor) -> None:
         """Forget ``actor`` and end it; what it did stays counted."""
@@ -265,11 +261,25 @@ class ActorPool:
 
     def _add(self) -> None:
         actor = self._new_actor()
-        if self._record is not None:
-            actor.beginning = actor.handle.call("begin", self._record)
+        if self._records:
+            actor.beginning = actor.handle.call("begin", self._records)
         self.actors.append(actor)
 
     def _new_actor(self) -> PooledActor:
         name = new_write_id()
         handle = self.workers.start_encoder(self._setup, name, needs_gpu=self.uses_gpus)
         return PooledActor(name=name, handle=handle, loading=handle.call("load"))
+
+
+def _careful(order: UnitOrder, suspect: str, place: str) -> UnitOrder:
+    """Return an order that was in flight when its actor died.
+
+    Args:
+        order: As it was given.
+        suspect: Name of the order whose batch was noted last.
+        place: In it; "" for none.
+    """
+    deaths = defaultdict(int, order.deaths)
+    if place and order.name == suspect:
+        deaths[place] += 1
+    return replace(order, is_careful=True, deaths=dict(deaths))

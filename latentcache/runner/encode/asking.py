@@ -39,7 +39,7 @@ def asked_record(
         StoreError: It is another encoding than the one that must be worked on.
     """
     pool.wait_until_loaded()
-    description = pool.describe(planned_buckets(runs))
+    description = pool.describe(request.column, planned_buckets(runs))
     for note in description.spec["notes"]:
         tell(f"{request.encode.encoder}: {note}")
     check_buckets(description, request.encode)

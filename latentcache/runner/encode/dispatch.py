@@ -1,31 +1,35 @@
-"""The driver's loop: which unit goes to which actor, until none is missing.
+"""The driver's loop: which units go to which actor, until none is missing.
 
-The driver holds no state worth keeping: what is missing is read from the commits, so a
-killed driver costs the units in flight and another may work on the same store.
+What is given out is a pass: a unit, or units of several columns over the same rows. The driver
+holds no state worth keeping: what is missing is read from the commits, so a killed driver costs
+the units in flight and another may work on the same store.
 """
 
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from latentcache.core.errors import LatentCacheError, QuarantineLimitError, RunError, first_line
-from latentcache.core.inputs import encoded_bucket, recorded_input
-from latentcache.core.units import UnitId
-from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
-from latentcache.runner.encode.limits import (
-    FINISHES_ANYWAY_ROWS,
-    DispatchResult,
-    QuarantineLimit,
+from latentcache.core.errors import (
+    EncoderError,
+    LatentCacheError,
+    QuarantineLimitError,
+    RunError,
+    first_line,
 )
-from latentcache.runner.kept.pieces import num_rows, split_last_units
+from latentcache.core.inputs import encoded_bucket, recorded_input
+from latentcache.runner.encode.actor_pool import ActorPool, PooledActor
+from latentcache.runner.encode.committed import committed_outcome
+from latentcache.runner.encode.limits import FINISHES_ANYWAY_ROWS, ColumnWork
+from latentcache.runner.kept.pieces import cost_of, num_rows, passes_of, split_last_units
 from latentcache.runner.messages.actor_setup import ActorProgress
 from latentcache.runner.messages.calls import Ref, WorkerLostError
 from latentcache.runner.messages.run_errors import EncoderBrokenError, EncoderOutOfMemoryError
 from latentcache.runner.messages.run_times import RunTimes
-from latentcache.runner.messages.unit_orders import UnitOrder, UnitOutcome
+from latentcache.runner.messages.unit_orders import UnitAnswer, UnitOrder, UnitOutcome, UnitPass
 from latentcache.runner.run_progress import Reporter, encode_progress
-from latentcache.store import EncodingRecord, Store
+from latentcache.store import Store
 
 _TICK_S = 0.5
 _LIST_COMMITS_S = 30.0
@@ -46,57 +50,60 @@ class Dispatcher:
     def __init__(
         self,
         store: Store,
-        record: EncodingRecord,
+        columns: Sequence[ColumnWork],
         pool: ActorPool,
         *,
         units_in_flight: int,
-        limit: QuarantineLimit,
         reporter: Reporter,
     ) -> None:
         """Keep the parts; ``run`` does the work.
 
         Args:
             store: Where units go.
-            record: Their encoding.
+            columns: That they are of; what is done is counted there.
             pool: Of actors.
             units_in_flight: Per actor.
-            limit: Of the quarantine.
             reporter: Shows the run.
         """
-        self._pieces: Counter[UnitId] = Counter()
-        self._kept_rows: Counter[UnitId] = Counter()
         self._store = store
-        self._record = record
+        self._columns = {each.record.column: each for each in columns}
         self._pool = pool
         self._units_in_flight = units_in_flight
-        self._limit = limit
         self._reporter = reporter
-        self._queue: deque[UnitOrder] = deque()
-        self._result = DispatchResult()
-        self._deaths = self._all_deaths = 0
+        self._queue: deque[UnitPass] = deque()
+        self._total = 0
+        # By the names of orders.
+        self._pieces: Counter[str] = Counter()
+        self._kept_rows: Counter[str] = Counter()
+        self._out_of_memory: Counter[str] = Counter()
+        # By column: what the other columns get done is no progress of a broken one.
+        self._deaths: Counter[str] = Counter()
         self.elapsed_s = 0.0
         self.times = RunTimes()
-        self._out_of_memory: Counter[UnitId] = Counter()
+        self._all_deaths = 0
 
-    def run(self, orders: list[UnitOrder], *, can_split: bool) -> DispatchResult:
-        """Return once every order is committed, here or by another driver.
+    def run(self, orders: list[UnitOrder], *, can_split: bool) -> None:
+        """Return once every order is committed, here or by another driver, or its column given up.
 
         Args:
             orders: What is missing.
             can_split: All actors see the batches that one keeps.
 
         Raises:
-            QuarantineLimitError: Too many samples are rejected; all commits are kept.
+            QuarantineLimitError: Too many samples of the only column are rejected; all commits
+                are kept.
             RunError: Actors keep dying, or the device has no room for a batch.
         """
-        queue = _longest_first(orders)
+        queue = self._longest_first(passes_of(orders))
         if can_split:
             queue = split_last_units(
                 queue, num_actors=self._pool.wanted(), batch_size=self._batch_size
             )
-        self._pieces.update(each.unit.unit for each in queue if each.batches is not None)
+        self._pieces.update(
+            order.name for each in queue for order in each if order.batches is not None
+        )
         self._queue = deque(queue)
-        total = sum(order.unit.num_rows for order in orders)
+        self._total = sum(order.unit.num_rows for order in orders)
         while not self._pool.ready():
             self._pool.wait_until_ready(timeout_s=_TICK_S)
         started_s = listed_s = time.monotonic()
@@ -105,32 +112,34 @@ class Dispatcher:
             self._feed()
             self._collect()
             self.elapsed_s = time.monotonic() - started_s
-            self._report(total, self._pool.progress())
+            self._report(self._pool.progress())
             if self._pool.end_hanging():
                 self._reporter.message("an encoder call took too long; its actor was ended")
-            self._judge_limit()
+            self._judge_limits()
             if time.monotonic() - listed_s > _LIST_COMMITS_S:
                 listed_s = time.monotonic()
                 self._drop_committed()
         answers = self._pool.final_progress()
         self.times = RunTimes.of(answers)
-        self._report(total, answers)
+        self._report(answers)
         if num_taken_up := sum(each.rows_taken_up for each in answers):
             self._reporter.message(
-                f"{self._record.column}: {num_taken_up:,} of these samples had been encoded by a "
-                "run that was stopped; they were taken up, not encoded again"
+                f"{' and '.join(self._columns)}: {num_taken_up:,} of these samples had been "
+                "encoded by a run that was stopped; they were taken up, not encoded again"
             )
-        return self._result
 
-    def _report(self, total: int, answers: list[ActorProgress]) -> None:
-        done = self._result
+    def _report(self, answers: list[ActorProgress]) -> None:
+        done = [each.result for each in self._columns.values()]
+        num_quarantined = sum(each.num_quarantined for each in done)
         progress = encode_progress(
             answers,
-            total=total,
+            total=self._total,
             elapsed_s=self.elapsed_s,
-            num_safe=done.num_encoded + done.num_quarantined + self._kept_rows.total(),
-            num_quarantined=done.num_quarantined,
-            column=self._record.column,
+            num_safe=sum(each.num_encoded for each in done)
+            + num_quarantined
+            + self._kept_rows.total(),
+            num_quarantined=num_quarantined,
+            column=", ".join(self._columns),
             num_deaths=self._all_deaths,
         )
         self._reporter.update(progress)
@@ -161,49 +170,73 @@ class Dispatcher:
 
     def _take(self, actor: PooledActor, ref: Ref) -> None:
         try:
-            outcome: UnitOutcome = self._pool.workers.get(ref)
+            answers: tuple[UnitAnswer, ...] = self._pool.workers.get(ref)
         except WorkerLostError as error:
             self._handle_death(actor, error, is_strike=error.is_strike)
-        except Exception as error:  # noqa: BLE001  whatever the unit raised
-            order = actor.in_flight.pop(ref)
-            self._handle_error(actor, order, error)
+            return
+        except Exception as error:  # noqa: BLE001  it answers for what its units raise
+            orders = actor.in_flight.pop(ref)
+            answers = tuple(error for _ in orders)
         else:
-            order = actor.in_flight.pop(ref)
-            self._deaths = 0
-            if order.batches is None:
-                self._kept_rows.pop(order.unit.unit, None)
-                self._result.add(outcome)
-            else:
-                self._take_piece(order)
+            orders = actor.in_flight.pop(ref)
+        answered = list(zip(orders, answers, strict=True))
+        for order, answer in answered:
+            if isinstance(answer, UnitOutcome):
+                self._take_outcome(order, answer)
+        left = [order for order, answer in answered if answer is None]
+        if left:  # an earlier unit of the same column failed
+            self._again(passes_of(left))
+        for order, answer in answered:
+            if isinstance(answer, Exception):
+                self._handle_error(actor, order, answer)
+
+    def _take_outcome(self, order: UnitOrder, outcome: UnitOutcome) -> None:
+        self._deaths.pop(order.column, None)
+        if order.batches is None:
+            self._kept_rows.pop(order.name, None)
+            self._columns[order.column].result.add(outcome)
+        else:
+            self._take_piece(order)
 
     def _take_piece(self, order: UnitOrder) -> None:
         """Count a kept piece; the last one of its unit has the unit joined and committed."""
-        unit = order.unit.unit
-        if unit not in self._pieces:  # committed by another driver meanwhile
+        if order.name not in self._pieces:  # committed by another driver meanwhile
             return
-        self._kept_rows[unit] += num_rows(order, self._batch_size(order))
-        self._pieces[unit] -= 1
-        if not self._pieces[unit]:
-            del self._pieces[unit]
+        self._kept_rows[order.name] += num_rows(order, self._batch_size(order))
+        self._pieces[order.name] -= 1
+        if not self._pieces[order.name]:
+            del self._pieces[order.name]
             whole = replace(order, batches=None, is_joining=True, is_careful=False, deaths={})
-            self._queue.appendleft(whole)
+            self._again([(whole,)])
+
+    def _again(self, passes: Sequence[UnitPass]) -> None:
+        """Have passes run next, without the columns that were given up."""
+        given_up = {name for name, each in self._columns.items() if each.failure is not None}
+        for each in passes:
+            if left := tuple(order for order in each if order.column not in given_up):
+                self._queue.appendleft(left)
 
     def _batch_size(self, order: UnitOrder) -> int:
-        seen = encoded_bucket(order.unit.bucket, recorded_input(self._record.transform))
-        return 1 if order.unit.is_long else self._record.batch_size(seen)
+        record = self._columns[order.column].record
+        seen = encoded_bucket(order.unit.bucket, recorded_input(record.transform))
+        return 1 if order.unit.is_long else record.batch_size(seen)
 
     def _handle_error(self, actor: PooledActor, order: UnitOrder, cause: Exception) -> None:
         if isinstance(cause, EncoderBrokenError):
-            self._handle_death(actor, cause, is_strike=True, failed=(order,))
+            self._handle_death(actor, cause, is_strike=True, failed=order)
             return
         if isinstance(cause, EncoderOutOfMemoryError):
-            self._out_of_memory[order.unit.unit] += 1
-            if self._out_of_memory[order.unit.unit] == 1:
+            self._out_of_memory[order.name] += 1
+            if self._out_of_memory[order.name] == 1:
                 # The actor may hold fragmented memory: a fresh one gets the same batch once more.
-                self._queue.extendleft(self._pool.replace_dead(actor))
-                self._queue.appendleft(order)
+                self._replace(actor)
+                self._again([(order,)])
                 return
-            raise RunError(self._does_not_fit(order))
+            self._give_up(order.column, RunError(self._does_not_fit(order)))
+            return
+        if isinstance(cause, EncoderError):
+            self._give_up(order.column, cause)
+            return
         if isinstance(cause, (LatentCacheError, OSError)):
             raise cause
         raise RunError(
@@ -227,43 +260,98 @@ class Dispatcher:
         error: Exception,
         *,
         is_strike: bool,
-        failed: tuple[UnitOrder, ...] = (),
+        failed: UnitOrder | None = None,
     ) -> None:
-        self._deaths += 1
         self._all_deaths += 1
-        if self._deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
-            raise RunError(
-                f"encode actors must live, got {self._deaths} deaths in a row without a unit "
+        columns = [failed.column] if failed else [*self._columns]
+        self._deaths.update(columns)
+        deaths = min(self._deaths[name] for name in columns)
+        if deaths >= _MAX_DEATHS_WITHOUT_PROGRESS:
+            sentence = (
+                f"encode actors must live, got {deaths} deaths in a row without a unit "
                 f"done ({first_line(error)}); look at the machine's memory and Ray's logs"
             )
+            if failed is None:
+                raise RunError(sentence)
+            self._give_up(failed.column, RunError(sentence))
         self._reporter.message("an encode actor died; its units run again on a new one")
-        orders = self._pool.replace_dead(actor, is_strike=is_strike, failed=failed)
-        self._queue.extendleft(orders)
-
-    def _judge_limit(self) -> None:
-        sentence = self._limit.passed(self._result)
-        if sentence is None:
+        if failed is not None and actor not in self._pool.actors:
+            self._again([(replace(failed, is_careful=True),)])
             return
-        left = sum(num_rows(order, self._batch_size(order)) for order in self._queue)
-        if left > FINISHES_ANYWAY_ROWS:
-            raise QuarantineLimitError(sentence)
+        self._replace(actor, is_strike=is_strike, failed=[] if failed is None else [(failed,)])
+
+    def _replace(
+        self, actor: PooledActor, *, is_strike: bool = True, failed: Sequence[UnitPass] = ()
+    ) -> None:
+        """Have another actor do what one that is dead, or to be ended, has in flight."""
+        if actor not in self._pool.actors:
+            return
+        passes = self._pool.replace_dead(actor, is_strike=is_strike, failed=failed)
+        if any(len(each) > 1 for each in passes):  # some units of a pass may be done
+            passes = self._without_committed(passes, is_counted=True)
+        self._again(passes)
+
+    def _judge_limits(self) -> None:
+        for name, column in self._columns.items():
+            sentence = column.limit.passed(column.result)
+            if sentence is None or column.failure is not None:
+                continue
+            queued = (order for each in self._queue for order in each if order.column == name)
+            left = sum(num_rows(order, self._batch_size(order)) for order in queued)
+            if left > FINISHES_ANYWAY_ROWS:
+                self._give_up(name, QuarantineLimitError(sentence))
+
+    def _give_up(self, column: str, failure: LatentCacheError) -> None:
+        """Go on with the other columns, if there are any; what is committed is kept.
+
+        Raises:
+            LatentCacheError: ``failure``, where no other column is left.
+        """
+        if self._columns[column].failure is not None:  # its other units tell the same
+            return
+        self._columns[column].failure = failure
+        if all(each.failure is not None for each in self._columns.values()):
+            raise failure
+        self._reporter.message(f"{column}: given up, the other columns go on: {failure}")
+        queue, self._queue = self._queue, deque()
+        self._again([*reversed(queue)])
+        self._total -= sum(
+            order.unit.num_rows for each in queue for order in each if order.column == column
+        )
 
     def _drop_committed(self) -> None:
         """Forget queued units that another driver has committed meanwhile."""
-        committed = self._store.commits(self._record)
-        queue: deque[UnitOrder] = deque()
-        for order in self._queue:
-            unit = order.unit.unit
-            if unit not in committed or committed[unit].rev < order.rev:
-                queue.append(order)
-            else:
-                self._pieces.pop(unit, None)
-                self._kept_rows.pop(unit, None)
-        self._queue = queue
+        self._queue = deque(self._without_committed(self._queue))
 
+    def _without_committed(
+        self, passes: Iterable[UnitPass], *, is_counted: bool = False
+    ) -> list[UnitPass]:
+        """Return passes without the units that are committed.
 
-def _longest_first(orders: list[UnitOrder]) -> list[UnitOrder]:
-    """Return ``orders`` by size; equals in this driver's own random order, so that two drivers
-    on one store rarely do the same unit."""
-    shuffled = random.sample(orders, len(orders))
-    return sorted(shuffled, key=lambda order: -order.unit.num_rows * order.unit.bucket.num_pixels)
+        Args:
+            passes: Queued, or given back by an actor that died.
+            is_counted: What is committed is this run's work.
+        """
+        committed = {name: self._store.commits(each.record) for name, each in self._columns.items()}
+        found: list[UnitPass] = []
+        for given in passes:
+            left = []
+            for order in given:
+                ref = committed[order.column].get(order.unit.unit)
+                if ref is None or ref.rev < order.rev:
+                    left.append(order)
+                    continue
+                self._pieces.pop(order.name, None)
+                self._kept_rows.pop(order.name, None)
+                if is_counted:
+                    outcome = committed_outcome(self._store, order.unit, ref)
+                    self._columns[order.column].result.add(outcome)
+            if left:
+                found.append(tuple(left))
+        return found
+
+    def _longest_first(self, passes: list[UnitPass]) -> list[UnitPass]:
+        """Return ``passes`` by size; equals in this driver's own random order, so that two drivers
+        on one store rarely do the same unit."""
+        shuffled = random.sample(passes, len(passes))
+        return sorted(shuffled, key=lambda each: -cost_of(each, self._batch_size))

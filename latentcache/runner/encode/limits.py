@@ -4,10 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from latentcache.core.errors import LatentCacheError
 from latentcache.core.rejects import RejectCode
 
 if TYPE_CHECKING:
     from latentcache.runner.messages.unit_orders import UnitOutcome
+    from latentcache.store import EncodingRecord
 
 LIMIT_JUDGED_AFTER = 200
 FINISHES_ANYWAY_ROWS = 2_000
@@ -53,6 +55,23 @@ class DispatchResult:
         self.num_by_option += outcome.num_by_option
         self.rejects.update(outcome.rejects)
         self.num_cut += outcome.num_cut
+
+
+@dataclass(slots=True, kw_only=True)
+class ColumnWork:
+    """One column of a run, as its dispatcher sees it.
+
+    Attributes:
+        record: Its encoding.
+        limit: Of its quarantine.
+        result: What the run has done of it.
+        failure: Why the run has given it up, other columns being there to go on with; or None.
+    """
+
+    record: "EncodingRecord"
+    limit: "QuarantineLimit"
+    result: DispatchResult = field(default_factory=DispatchResult)
+    failure: LatentCacheError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

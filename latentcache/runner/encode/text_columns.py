@@ -116,7 +116,7 @@ class TextColumn:
         ]
         if lacking:
             pool.begin(record)
-            found = pool.encode_texts(tuple(asked[name] for name in lacking))
+            found = pool.encode_texts(record.column, tuple(asked[name] for name in lacking))
             for name, data in zip(lacking, found, strict=True):
                 there[name] = self._written(record, name, asked[name], data)
         return tuple(there[name] for name in sorted(there))

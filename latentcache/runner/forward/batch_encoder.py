@@ -1,4 +1,4 @@
-"""The one thread that touches the encoder: fixed-shape batches in, stored fields out.
+"""An encoder on the one thread of its actor: fixed-shape batches in, stored fields out.
 
 A batch always has its bucket's pinned shape, whatever rows are missing from it: batch
 shape and thread count change last bits, neighbours and position do not.
@@ -139,7 +139,7 @@ class EncodePolicy:
 
 
 class BatchEncoder:
-    """Owns an encoder and the only thread that may touch it.
+    """Owns an encoder, which only the encode thread may touch.
 
     Attributes:
         busy_s: Seconds spent encoding so far.
@@ -151,27 +151,26 @@ class BatchEncoder:
         make_encoder: Callable[[str | None], Encoder],
         *,
         policy: Callable[[EncoderSpec], EncodePolicy],
-        threads: int,
+        thread: ThreadPoolExecutor,
         asked: str = ALL_PIXELS,
+        stages: StageClock | None = None,
     ) -> None:
         """Load the encoder on its thread.
 
         Args:
             make_encoder: Takes a compute dtype, or None for the asked one.
             policy: Of a loaded encoder.
-            threads: Torch threads on a CPU.
+            thread: Of ``encode_thread``; encoders that share one never work at the same time.
             asked: The input that the encoder will be given.
+            stages: Of its actor; a clock of its own where it is alone.
         """
         self._make_encoder = make_encoder
-        # Torch keeps its thread count per calling thread, so it is set on the encode thread.
-        self._thread = ThreadPoolExecutor(
-            1, thread_name_prefix="encode", initializer=torch.set_num_threads, initargs=(threads,)
-        )
+        self._thread = thread
         self.encoder = self._thread.submit(make_encoder, None).result()
         check_can_feed(self.encoder.spec, asked)
         self.policy = policy(self.encoder.spec)
         self.busy_s = 0.0
-        self.stages = StageClock()
+        self.stages = stages or StageClock()
         self._batch_started_s: float | None = None
         self._broken = ""
         self._fp32_encoder: Encoder | None = None

@@ -12,31 +12,44 @@ MAX_UNIT_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSetup:
+    """What an actor is given of one column.
+
+    Attributes:
+        column: Its name.
+        encode: What is asked of its encoder.
+        kept_url: Where encoded batches of its open units are kept.
+    """
+
+    column: str
+    encode: EncodeOptions
+    kept_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActorSetup:
     """All that an actor is given; small, because a large one could not be restarted (ray#53727).
 
     Attributes:
         store_url: Where units go.
-        encode: What is asked of the encoder.
+        columns: What it encodes, in one pass over the pixels where there are several.
         device: ``cpu`` or ``cuda``.
         threads: Torch threads on a CPU.
         budget_bytes: Decoded pixels in flight.
         limits: Images beyond them are refused.
         time_limit_s: Per sample, decode.
         scratch: Folder for tars under way; "" for the system's.
-        kept_url: Where encoded batches of open units are kept.
-        keep_every_s: How often.
+        keep_every_s: How often encoded batches of open units are kept.
     """
 
     store_url: str
-    encode: EncodeOptions
+    columns: tuple[ColumnSetup, ...]
     device: str
     threads: int
     budget_bytes: int
     limits: ImageLimits
     time_limit_s: float
     scratch: str = ""
-    kept_url: str = ""
     keep_every_s: float = 30.0
 
 

@@ -1,4 +1,6 @@
-"""How a unit may fail without a sample being to blame."""
+"""How a unit may fail without a sample being to blame, and how what it raised is sent."""
+
+import pickle
 
 from latentcache.core.errors import EncoderError, RunError
 
@@ -13,3 +15,12 @@ class EncoderOutOfMemoryError(EncoderError):
 
 class EncoderBrokenError(EncoderError):
     """The encoder fails on plain grey too, as a CUDA device does after an illegal access."""
+
+
+def sendable(error: Exception) -> Exception:
+    """Return ``error``, or its sentence where its class does not survive being sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  a class of somebody else's
+        return RunError(f"{type(error).__name__}: {error}")
+    return error

@@ -22,6 +22,7 @@ class UnitOrder:
     """What the driver asks of an actor.
 
     Attributes:
+        column: Whose unit it is.
         corpus_url: Root of the generation's sources.
         generation_digest: Of the plan generation's record.
         rev: 0, or one more than the commit that a repair or retry replaces.
@@ -38,6 +39,7 @@ class UnitOrder:
     """
 
     unit: UnitRange
+    column: str
     corpus_url: str
     generation_digest: str
     rev: int = 0
@@ -51,9 +53,18 @@ class UnitOrder:
     retired: frozenset[int] = frozenset()
 
     @property
+    def name(self) -> str:
+        """Its column and unit, as notes of careful batches have it."""
+        return f"{self.column}/{self.unit.unit}"
+
+    @property
     def log_name(self) -> str:
         """Name of its unit's kept batches."""
         return f"{self.unit.unit}.r{self.rev}"
+
+
+UnitPass = tuple[UnitOrder, ...]
+"""Units of one or several columns over the same rows, which are decoded once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,10 @@ class UnitOutcome:
     rejects: dict[str, int]
     is_committed: bool = True
     num_cut: int = 0
+
+
+UnitAnswer = UnitOutcome | Exception | None
+"""What became of one unit of a pass: the outcome, what it raised, or None if it was not begun."""
 
 
 @dataclass(slots=True)

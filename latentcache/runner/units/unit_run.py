@@ -16,8 +16,8 @@ import torch
 from latentcache.core.inputs import decoded_bucket, encoded_bucket, frame_numbers, num_zero_frames
 from latentcache.core.media import Bucket
 from latentcache.runner.decode.batch_collector import BatchCollector, UnitBatch
-from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder
-from latentcache.runner.decode.pixel_stream import PixelStream
+from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeOrder, DecodeRow
+from latentcache.runner.decode.shared_pixels import DecodedStream
 from latentcache.runner.forward.batch_encoder import EncodeBatch
 from latentcache.runner.forward.encoded_rows import EncodedBatch, Rows
 from latentcache.runner.forward.stored_batch import float32_of, row_payloads
@@ -31,7 +31,7 @@ from latentcache.runner.messages.unit_orders import (
     UnitOutcome,
 )
 from latentcache.runner.units.unit_rows import RowOrder, UnitRows
-from latentcache.runner.units.unit_tools import UnitTally, UnitTools
+from latentcache.runner.units.unit_tools import Decoded, UnitTally, UnitTools
 from latentcache.storage import Folder
 from latentcache.store import UnitWriter
 
@@ -61,17 +61,42 @@ class UnitRun:
         self._statistics = tools.statistics(order.unit.bucket)
         self._tally = UnitTally(tools, order)
         self._log = tools.log(order, cut=rows.cut if order.annotation else "")
-        self._kept: dict[int, KeptBatch] = {}
+        self._kept: dict[int, KeptBatch] | None = None
+        self._decoded: Decoded = tools.decoded
 
-    def run(self) -> UnitOutcome:
+    @property
+    def order(self) -> UnitOrder:
+        """Which unit it is."""
+        return self._order
+
+    def take_up(self) -> None:
+        """Read what is kept of the unit; once."""
+        if self._kept is None:
+            self._kept = self._log.kept()
+
+    def needed_rows(self) -> list[DecodeRow]:
+        """Return the rows that have to be decoded, in the order in which they will be asked for."""
+        self.take_up()
+        return [
+            row
+            for index in self._asked_batches()
+            if index not in self._taken
+            for row in self._cut[index].rows
+        ]
+
+    def run(self, decoded: Decoded | None = None) -> UnitOutcome:
         """Return the outcome once the unit is committed, or the piece that was asked for kept.
+
+        Args:
+            decoded: Gives the pixels of rows; by default they are decoded for this unit alone.
 
         Raises:
             UnitCancelledError: The run was stopped; nothing was committed, what was encoded
                 is kept.
             EncoderOutOfMemoryError: The device has no room for the pinned batch.
         """
-        self._kept = self._log.kept()
+        self.take_up()
+        self._decoded = decoded or self._tools.decoded
         waiting: deque[UnitBatch] = deque()
         try:
             with self._tools.writer(self._order) as writer:
@@ -112,18 +137,17 @@ class UnitRun:
             future = batch.future
             if future is None or not future.done() or future.exception() is not None:
                 break
-            if batch.index not in self._kept:
+            if batch.index not in self._taken:
                 self._log.add(self._keepable(batch, future.result()))
         self._log.flush()
 
     def _batches(self) -> Iterator[UnitBatch]:
         """Yield the batches asked for, kept or submitted; the plan fixes which rows share one."""
-        first, last = self._order.batches or (0, len(self._cut))
 
         def kind(index: int) -> tuple[int, bool]:
-            return self._cut[index].group, index in self._kept
+            return self._cut[index].group, index in self._taken
 
-        for (_, is_kept), indices in groupby(range(first, min(last, len(self._cut))), key=kind):
+        for (_, is_kept), indices in groupby(self._asked_batches(), key=kind):
             run = list(indices)
             if not is_kept:
                 yield from self._encoding(run)
@@ -133,8 +157,18 @@ class UnitRun:
                 if self._order.batches is None:
                     yield self._taken_up(index)
 
+    def _asked_batches(self) -> range:
+        first, last = self._order.batches or (0, len(self._cut))
+        return range(first, min(last, len(self._cut)))
+
+    @property
+    def _taken(self) -> dict[int, KeptBatch]:
+        """What was kept of the unit, by batch."""
+        assert self._kept is not None, "it is read first"
+        return self._kept
+
     def _taken_up(self, index: int) -> UnitBatch:
-        kept = self._kept[index]
+        kept = self._taken[index]
         batch = UnitBatch(index=index, rows=self._cut[index].rows)
         batch.rejects.update(kept.rejects)
         batch.digests.update(kept.digests)
@@ -148,24 +182,10 @@ class UnitRun:
         """Yield batches of one group that follow each other, submitted."""
         rows = [row for index in indices for row in self._cut[index].rows]
         group = self._cut[indices[0]].group
-        planned = self._given.groups[group].bucket
-        bucket = decoded_bucket(planned, self._input)
-        template = DecodeOrder(
-            corpus=Folder.open(self._order.corpus_url),
-            bucket=bucket,
-            rows=(),
-            settings=self._tools.pixels,
-            frame_numbers=frame_numbers(planned, self._input),
-        )
-        stream = PixelStream(
-            template,
-            rows,
-            calls=self._tools.calls,
-            budget=self._tools.budget,
-            cancelled=self._tools.cancelled,
-        )
+        template = self.template(group)
+        stream = self._decoded(template, rows)
         index = indices[0]
-        collector = BatchCollector(rows, bucket, self._sizes[group])
+        collector = BatchCollector(rows, template.bucket, self._sizes[group])
         for decoded in stream:
             self._count(decoded, stream)
             for batch, pixels in collector.add(decoded):
@@ -174,7 +194,18 @@ class UnitRun:
                 self._submit(batch, pixels)
                 yield batch
 
-    def _count(self, decoded: DecodedRows, stream: PixelStream) -> None:
+    def template(self, group: int = 0) -> DecodeOrder:
+        """Return how the pixels of a group are made, of no rows yet."""
+        planned = self._given.groups[group].bucket
+        return DecodeOrder(
+            corpus=Folder.open(self._order.corpus_url),
+            bucket=decoded_bucket(planned, self._input),
+            rows=(),
+            settings=self._tools.pixels,
+            frame_numbers=frame_numbers(planned, self._input),
+        )
+
+    def _count(self, decoded: DecodedRows, stream: DecodedStream) -> None:
         counters = self._tools.counters
         counters.source_bytes += decoded.source_bytes
         counters.decode_busy_s += decoded.busy_s
@@ -231,7 +262,7 @@ class UnitRun:
 
     def _take(self, batch: UnitBatch, encoded: EncodedBatch, writer: UnitWriter) -> None:
         keepable = self._keepable(batch, encoded)
-        is_new = batch.index not in self._kept
+        is_new = batch.index not in self._taken
         if self._order.batches is None:
             self._write(batch, encoded, writer)
         self._tally.encoded(len(encoded.positions))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ from latentcache.core.media import Bucket
 from latentcache.core.rejects import Reject
 from latentcache.core.units import UnitRange
 from latentcache.runner.decode.byte_budget import ByteBudget
-from latentcache.runner.decode.decode_tasks import DecodeSettings
+from latentcache.runner.decode.decode_tasks import DecodeOrder, DecodeRow, DecodeSettings
+from latentcache.runner.decode.pixel_stream import PixelStream
+from latentcache.runner.decode.shared_pixels import DecodedStream
 from latentcache.runner.kept.batch_log import BatchLog
 from latentcache.runner.messages.run_errors import UnitCancelledError
 from latentcache.runner.messages.stage_times import COMMIT, StageClock
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from latentcache.runner.messages.calls import Calls
 
 ResultT = TypeVar("ResultT")
+
+Decoded = Callable[[DecodeOrder, Sequence[DecodeRow]], DecodedStream]
+"""Gives the decoded tasks of rows that follow each other."""
 
 MADE_OF = "annotation"
 """Of a commit's ``software``: the file of the annotation that was encoded, or says which media."""
@@ -68,6 +73,17 @@ class UnitTools:
     def stages(self) -> StageClock:
         """Where the actor's time goes."""
         return self.encoder.stages
+
+    def decoded(self, template: DecodeOrder, rows: Sequence[DecodeRow]) -> DecodedStream:
+        """Return the decoded tasks of rows, for one unit alone.
+
+        Args:
+            template: How pixels are made.
+            rows: In order.
+        """
+        return PixelStream(
+            template, rows, calls=self.calls, budget=self.budget, cancelled=self.cancelled
+        )
 
     def log(self, order: UnitOrder, *, cut: str = "") -> BatchLog:
         """Return the kept batches of the unit of ``order``.

@@ -23,21 +23,21 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from latentcache.core.errors import RunError
 from latentcache.core.log_lines import log_to_stderr, logs_are_json
 from latentcache.runner.messages.actor_setup import MAX_UNIT_THREADS, ActorSetup
 from latentcache.runner.messages.calls import NotDoneError, WorkerLostError
+from latentcache.runner.messages.run_errors import sendable
 
 PID = struct.Struct("!q")
 
 
-def run_template(control_fd: int, modules: Sequence[str], encoder: str) -> None:
-    """Import ``modules`` and what ``encoder`` needs, then fork a child per request for ever.
+def run_template(control_fd: int, modules: Sequence[str], encoders: Sequence[str]) -> None:
+    """Import ``modules`` and what ``encoders`` need, then fork a child per request for ever.
 
     Args:
         control_fd: Socket on which each request brings the child's own socket.
         modules: By name.
-        encoder: As on the command line, or "" for none.
+        encoders: As on the command line.
     """
     # Ctrl-C reaches the whole foreground group; the driver decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,10 +47,11 @@ def run_template(control_fd: int, modules: Sequence[str], encoder: str) -> None:
     with suppress(Exception):
         for module in modules:
             importlib.import_module(module)
-        if encoder:
+        if encoders:
             from latentcache.encoders import warm_up  # noqa: PLC0415  loads torch
 
-            warm_up(encoder)
+            for encoder in encoders:
+                warm_up(encoder)
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not request:
@@ -103,7 +104,7 @@ def reply_of(function: Callable[..., Any], *arguments: Any) -> bytes:
     try:
         answer = (True, function(*arguments))
     except Exception as error:  # noqa: BLE001  whoever asked decides what it means
-        answer = (False, _sendable(error))
+        answer = (False, sendable(error))
     return pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -117,15 +118,6 @@ def answer_in(reply: bytes) -> Any:
     if is_answer:
         return value
     raise value
-
-
-def _sendable(error: Exception) -> Exception:
-    """Return ``error``, or its sentence where its class does not survive being sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001  a class of somebody else's
-        return RunError(f"{type(error).__name__}: {error}")
-    return error
 
 
 class _ActorProcess:

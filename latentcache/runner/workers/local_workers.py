@@ -30,9 +30,9 @@ _BUDGET_BYTES = 2**30
 """Of decoded pixels of all actors: in memory here, three times while they travel."""
 
 _PROGRAM = (
-    "import json, sys; fd, path, modules, encoder = json.loads(sys.argv[1]); sys.path[:] = path; "
+    "import json, sys; fd, path, modules, encoders = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from latentcache.runner.workers.local_process import run_template; "
-    "run_template(fd, modules, encoder)"
+    "run_template(fd, modules, encoders)"
 )
 SCAN_MODULES = (
     "latentcache.runner.scan",
@@ -72,10 +72,10 @@ class _Child:
 class _Template:
     """Forks children that have everything imported; see ``local_process.run_template``."""
 
-    def __init__(self, modules: Sequence[str], encoder: str = "") -> None:
+    def __init__(self, modules: Sequence[str], encoders: Sequence[str] = ()) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
-        arguments = json.dumps([theirs.fileno(), sys.path, list(modules), encoder])
+        arguments = json.dumps([theirs.fileno(), sys.path, list(modules), list(encoders)])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, arguments],
@@ -297,14 +297,14 @@ class LocalWorkers(LocalCalls):
 
     waits_for_encoder = False
 
-    def __init__(self, num_cpus: int, *, encoder: str = "") -> None:
+    def __init__(self, num_cpus: int, *, encoders: Sequence[str] = ()) -> None:
         """Start importing, in another process.
 
         Args:
             num_cpus: Calls at a time.
-            encoder: As on the command line: what it needs is imported too.
+            encoders: As on the command line: what they need is imported too.
         """
-        self._template = _Template(ENCODE_MODULES, encoder)
+        self._template = _Template(ENCODE_MODULES, encoders)
         super().__init__(num_cpus, self._template)
         self._notes: dict[str, tuple[str, str]] = {}
         self._num_cpus = num_cpus

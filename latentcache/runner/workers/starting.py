@@ -5,7 +5,7 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +39,18 @@ class RunSize:
     num_samples: int
     has_long_clips: bool = False
 
+    @classmethod
+    def largest(cls, sizes: "Sequence[RunSize]") -> "RunSize":
+        """Return the size of a run that is as large as the largest of ``sizes``."""
+        return cls(
+            num_samples=max(each.num_samples for each in sizes),
+            has_long_clips=any(each.has_long_clips for each in sizes),
+        )
+
 
 @contextmanager
 def run_workers(
-    resources: Resources, size: RunSize, *, encoder: str, reporter: Reporter
+    resources: Resources, size: RunSize, *, encoders: Sequence[str], reporter: Reporter
 ) -> Iterator[Workers]:
     """Yield workers: processes of this machine for a small local run, else Ray's.
 
@@ -51,12 +59,12 @@ def run_workers(
     Args:
         resources: Where the run happens.
         size: How much there is to do.
-        encoder: As on the command line; what it needs is imported meanwhile.
+        encoders: As on the command line; what they need is imported meanwhile.
         reporter: Told what is waited for.
     """
     with stopping():
         if is_small(resources, size):
-            local = LocalWorkers(num_local_cpus(), encoder=encoder)
+            local = LocalWorkers(num_local_cpus(), encoders=encoders)
             try:
                 yield local
             finally:
