@@ -141,8 +141,10 @@ def print_encode_results(
             found["update"] = planned.update.as_dict() if planned.update else None
         print_json(found)
     else:
-        for each in results:
-            _print_sum(each)
+        for place, each in enumerate(results):
+            # Columns of one pass have its times in common.
+            is_last_of_pass = each.times not in [other.times for other in results[place + 1 :]]
+            _print_sum(each, with_times=is_last_of_pass)
         if last:
             click.echo(last)
     for each in results if logs_are_json() else ():
@@ -168,7 +170,7 @@ def _print_times(result: "EncodeResult") -> None:
         click.echo(times.advice)
 
 
-def _print_sum(result: "EncodeResult") -> None:
+def _print_sum(result: "EncodeResult", *, with_times: bool) -> None:
     missing = f" + {result.absent:,} absent" if result.absent else ""
     missing += f" + {result.missing:,} missing" if result.missing else ""
     click.echo(
@@ -183,7 +185,8 @@ def _print_sum(result: "EncodeResult") -> None:
             f"{rate:.4g} samples/s with {count_text(result.num_actors, 'encoder')} "
             f"on {result.device_type}"
         )
-        _print_times(result)
+        if with_times:
+            _print_times(result)
     if result.snapshot is not None:
         click.echo(f"snapshot {result.snapshot} serves it (encoding {result.encoding})")
     if result.quarantined:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from latentcache.core.errors import ConfigError
+from latentcache.core.inputs import parse_input
 from latentcache.core.units import BucketRun
-from latentcache.encoders import check_encoder
+from latentcache.encoders import check_encoder, declared_facts
 from latentcache.plan import Listing, look_into, open_corpus
 from latentcache.runner.encode.pinning import declared_admission
 from latentcache.runner.encode.result import EncodeResult
@@ -73,7 +74,7 @@ def encode_columns(
     with stopping():
         requests = _named(requests, reporter)
         store = Store.open(store_url)
-        requests = [_with_kept(store, each, reporter) for each in requests]
+        requests = _with_kept(store, requests, reporter)
         results = _settled(store, requests, reporter)
         left = [each for each in requests if each.column not in results]
         for each in left:
@@ -114,7 +115,7 @@ def build_columns(
         _look_into(plan)
         requests = _named(requests, reporter)
         store = Store.open_or_create(store_url)
-        requests = [_with_kept(store, each, reporter) for each in requests]
+        requests = _with_kept(store, requests, reporter)
         plan = with_planned_options(store, plan, reporter)
         found = check_plan(store, plan)
         planned: PlanResult | None = None
@@ -225,11 +226,40 @@ def _named(requests: Sequence[EncodeRequest], reporter: Reporter) -> list[Encode
     return named
 
 
-def _with_kept(store: Store, request: EncodeRequest, reporter: Reporter) -> EncodeRequest:
-    """Return ``request`` with what the column has where nothing was given; see ``keep_served``."""
-    kept = keep_served(store, with_mask_grid(store, request), reporter)
-    check_encoder(kept.encode.encoder, kept.encode.input)
+def _with_kept(
+    store: Store, requests: Sequence[EncodeRequest], reporter: Reporter
+) -> list[EncodeRequest]:
+    """Return requests with what their columns have where nothing was given; see ``keep_served``.
+
+    Raises:
+        ConfigError: An encoder of texts stands beside one of pixels, and one input was given.
+        EncoderError: An encoder's weights are not there, or it takes another input.
+    """
+    kept = [keep_served(store, with_mask_grid(store, each), reporter) for each in requests]
+    if len(kept) > 1:
+        _check_input(kept)
+    for each in kept:
+        check_encoder(each.encode.encoder, each.encode.input)
     return kept
+
+
+def _check_input(requests: Sequence[EncodeRequest]) -> None:
+    """Refuse an input that not all encoders of a run take.
+
+    Raises:
+        ConfigError: Which one does not, and how its column is encoded.
+    """
+    for each in requests:
+        name, encoder, asked = each.column, each.encode.encoder, each.encode.input
+        facts = declared_facts(encoder)
+        is_of_text = facts is not None and facts.spec.modality == "text"
+        if facts is not None and is_of_text != (parse_input(asked).modality == "text"):
+            flags = f"--column {name}={encoder}{' --input text:caption' if is_of_text else ''}"
+            raise ConfigError(
+                f"columns of one run must be of one input, got {asked}, which {facts.spec.name} of "
+                f"column {name} does not take; encode {name} by a run of its own: latentcache "
+                f"encode STORE {flags}"
+            )
 
 
 def _with_name(request: EncodeRequest, reporter: Reporter) -> EncodeRequest:

@@ -36,7 +36,7 @@ from tests.runner.runs import FAKES, start_build
 
 GAUSSIAN, REFUSING = f"{FAKES}:GaussianEncoder", f"{FAKES}:RefusingEncoder"
 BOTH = {"latents": GAUSSIAN, "other": REFUSING}
-_MAX_TAR_BYTES = 21_000
+MAX_TAR_BYTES = 21_000
 """So little that the two encoders have units of different sizes."""
 
 
@@ -81,9 +81,17 @@ def run(
 
 def served(store: Path, column: str) -> dict[str, Any]:
     """Return all that a snapshot says of a column but where it lies."""
-    view = Store.open(store).snapshot().columns[column]
+    opened = Store.open(store)
+    view = opened.snapshot().columns[column]
+    record = view.record
+    commits = [opened.read_commit(ref) for ref in opened.commits(record).values()]
     return {
-        "fingerprint": view.record.fingerprint,
+        "fingerprint": record.fingerprint,
+        "record": (record.rows_per_unit, record.batch, record.threads, record.fields, record.probe),
+        "commits": sorted(
+            (each.unit, each.rev, each.num_present, each.num_rejected, str(each.software))
+            for each in commits
+        ),
         "units": [
             (str(each.unit.unit), each.rev, each.tar and each.tar.sha256, each.meta.sha256)
             for each in view.units()
@@ -96,7 +104,7 @@ def served(store: Path, column: str) -> dict[str, Any]:
 @pytest.fixture(scope="module", autouse=True)
 def _units_are_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentcache.runner.encode.pinning.MAX_TAR_BYTES", _MAX_TAR_BYTES)
+        patch.setattr("latentcache.runner.encode.pinning.MAX_TAR_BYTES", MAX_TAR_BYTES)
         yield
 
 

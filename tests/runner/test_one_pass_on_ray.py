@@ -4,19 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.runner.test_one_pass import BOTH, Heard, run, served
+from tests.runner.test_one_pass import BOTH, MAX_TAR_BYTES, Heard, run, served
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_columns_of_one_pass_on_ray_are_those_of_runs_of_their_own(
-    local_ray: None, drawn_corpus: Path, tmp_path: Path
+    local_ray: None, marked_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("latentcache.runner.encode.pinning.MAX_TAR_BYTES", MAX_TAR_BYTES)
     heard = Heard()
-    run(drawn_corpus, tmp_path / "one", BOTH, heard)
+    results = run(marked_corpus, tmp_path / "one", BOTH, heard)
+    assert [(each.encoded, each.quarantined) for each in results.values()] == [(121, 0), (120, 1)]
     for name, encoder in BOTH.items():
-        run(drawn_corpus, tmp_path / "two", {name: encoder}, Heard())
+        run(marked_corpus, tmp_path / "two", {name: encoder}, Heard())
     for column in BOTH:
         assert served(tmp_path / "one", column) == served(tmp_path / "two", column)
-    pictures = [path for path in drawn_corpus.rglob("*") if path.suffix in (".png", ".jpg")]
+    pictures = [path for path in marked_corpus.rglob("*") if path.suffix in (".png", ".jpg")]
     assert heard.source_bytes == sum(path.stat().st_size for path in pictures)
