@@ -16,10 +16,11 @@ from latentcache.runner.encode.pinning import declared_admission
 from latentcache.runner.encode.result import EncodeResult
 from latentcache.runner.encode.served import keep_served
 from latentcache.runner.encode_request import EncodeRequest
+from latentcache.runner.growth.added_placements import Admit
 from latentcache.runner.mask_grid import with_mask_grid
 from latentcache.runner.messages.calls import Workers
 from latentcache.runner.plan_request import PlanRequest, check_plan, with_planned_options
-from latentcache.runner.planning import Admit, PlanResult, plan_into
+from latentcache.runner.planning import PlanResult, plan_into
 from latentcache.runner.roles.role_table import RoleTable
 from latentcache.runner.run_progress import Reporter
 from latentcache.runner.settled import is_served, settled_column
