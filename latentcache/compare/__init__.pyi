@@ -6,6 +6,7 @@ from .comparison_page import comparison_page as comparison_page
 from .figures import FIGURES as FIGURES
 from .figures import SECTIONS as SECTIONS
 from .figures import Figure as Figure
+from .measure import OnProgress as OnProgress
 from .measured import Measured as Measured
 from .metrics.interval import Difference as Difference
 from .metrics.interval import Estimate as Estimate
@@ -27,6 +28,7 @@ __all__ = [
     "Figure",
     "LoadOptions",
     "Measured",
+    "OnProgress",
     "ProbeOptions",
     "Remembered",
     "Row",

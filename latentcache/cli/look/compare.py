@@ -3,15 +3,19 @@
 import errno
 import math
 import os
+import sys
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from latentcache.cli.flags import json_flag, note
 from latentcache.core.errors import ConfigError
+from latentcache.core.log_lines import say
 from latentcache.terminal import count_text, counting, print_json, print_table, say_first
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
         CompareOptions,
         Comparison,
         Estimate,
+        OnProgress,
         Remembered,
         Row,
         Space,
@@ -121,20 +126,41 @@ def compare(
         print_comparison(found)
 
 
+_SECONDS_A_LINE = 10.0
+
+
 def _run(
     spaces: "list[Space]", options: "CompareOptions", keep: Path | None, keys: Sequence[str]
 ) -> "Comparison":
-    from contextlib import ExitStack
-
     from latentcache.compare import run_comparison
 
     with ExitStack() as bars:
 
-        def on_space(name: str) -> Any:
+        def on_space(name: str) -> "OnProgress":
             bars.close()
-            return bars.enter_context(counting(name))
+            say(f"measuring {name}", event="compare", space=name)
+            return _told(name, bars, bars.enter_context(counting(name)), has_probe)
 
+        has_probe = options.probe is not None and "modelability" in options.sections
         return run_comparison(spaces, options, keep=keep, keys=keys, on_space=on_space)
+
+
+def _told(name: str, bars: ExitStack, on_bar: "OnProgress", has_probe: bool) -> "OnProgress":
+    """Return what shows samples as they are measured: a bar, or a line every few seconds."""
+    last_s = time.monotonic()
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last_s
+        on_bar(done, total)
+        if done == total:
+            bars.close()
+            rest = "now the probe trains" if has_probe else "summing up"
+            say(f"{name}: {done:,}/{total:,} samples; {rest}", event="compare", space=name)
+        elif not sys.stderr.isatty() and time.monotonic() - last_s > _SECONDS_A_LINE:
+            last_s = time.monotonic()
+            say(f"{name}: {done:,}/{total:,} samples", event="compare", space=name)
+
+    return on_progress
 
 
 def print_comparison(found: "Comparison") -> None:
