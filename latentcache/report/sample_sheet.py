@@ -12,29 +12,35 @@ _VIEW_PX, _GAP_PX, _LINE_PX, _FONT_PX = 168, 8, 17, 13
 _ACROSS = 2
 _PAPER, _INK, _SOFT = (251, 250, 247), (29, 33, 41), (93, 101, 112)
 _VIEWS = ("original", "decoded", "latent")
-_ITEM_PX = (len(_VIEWS) * (_VIEW_PX + _GAP_PX) + 2 * _GAP_PX, _VIEW_PX + 3 * _LINE_PX + 2 * _GAP_PX)
+_ITEM_HEIGHT_PX = _VIEW_PX + 3 * _LINE_PX + 2 * _GAP_PX
 
 
 def samples_png(items: Sequence[GalleryItem], column: str) -> bytes:
     """Return a PNG of ``items``, two in a line; of clips the frame in the middle.
 
+    What none of them has, as codes and clips have no latent to look at, takes no room.
+
     Args:
         items: In reading order.
         column: Said at the top.
     """
+    views = [name for name in _VIEWS if any(getattr(item, name) is not None for item in items)]
+    width_px = len(views) * (_VIEW_PX + _GAP_PX) + 2 * _GAP_PX
     num_lines = -(-len(items) // _ACROSS)
-    across = min(_ACROSS, len(items))
-    canvas = Image.new("RGB", (across * _ITEM_PX[0], num_lines * _ITEM_PX[1] + _LINE_PX), _PAPER)
+    size = (min(_ACROSS, len(items)) * width_px, num_lines * _ITEM_HEIGHT_PX + _LINE_PX)
+    canvas = Image.new("RGB", size, _PAPER)
     font = ImageFont.load_default(size=_FONT_PX)
     drawing = ImageDraw.Draw(canvas)
-    head = f"{column}: each {', '.join(_VIEWS)} (three channels as colours)"
+    colours = " (three channels as colours)" if "latent" in views else ""
+    head = f"{column}: each {', '.join(views)}{colours}"
     drawing.text((_GAP_PX, 2), head, fill=_SOFT, font=font)
     for place, item in enumerate(items):
         line, at = divmod(place, _ACROSS)
-        left, top = at * _ITEM_PX[0] + _GAP_PX, line * _ITEM_PX[1] + _LINE_PX + _GAP_PX
-        for index, pixels in enumerate((item.original, item.decoded, item.latent)):
+        left, top = at * width_px + _GAP_PX, line * _ITEM_HEIGHT_PX + _LINE_PX + _GAP_PX
+        for index, name in enumerate(views):
+            pixels = getattr(item, name)
             if pixels is not None:
-                view = _fitted(_still(pixels), is_latent=index == 2)
+                view = _fitted(_still(pixels), is_latent=name == "latent")
                 x = left + index * (_VIEW_PX + _GAP_PX) + (_VIEW_PX - view.width) // 2
                 canvas.paste(view, (x, top + (_VIEW_PX - view.height) // 2))
         words = (
@@ -44,7 +50,7 @@ def samples_png(items: Sequence[GalleryItem], column: str) -> bytes:
         )
         for row, (text, ink) in enumerate(words):
             y = top + _VIEW_PX + 4 + row * _LINE_PX
-            room_px = _ITEM_PX[0] - 2 * _GAP_PX
+            room_px = width_px - 2 * _GAP_PX
             drawing.text((left, y), shortened(text, drawing, font, room_px), fill=ink, font=font)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
