@@ -275,23 +275,23 @@ def _choosable(
 def _superseded_annotations(
     store: Store, kept: Sequence[SnapshotRecord], named: Collection[str]
 ) -> Iterator[str]:
-    """Yield annotation files that no kept snapshot names, of a lower revision than one that the
-    newest names for the same rows."""
-    if not kept:
+    """Yield annotation files that no kept snapshot names and no later one can: of a lower revision
+    than one that the newest names for the same rows, or of a draft that never became the plan."""
+    generations = store.generations()
+    if not generations:
         return
-    newest = max(kept, key=lambda record: record.number)
+    newest = max(kept, key=lambda record: record.number, default=None)
     revs = {
         (name, entry.generation): file.rev
-        for name, entries in newest.annotations.items()
+        for name, entries in (newest.annotations.items() if newest else ())
         for entry in entries
         if (file := AnnotationFile.parse(entry.name)) is not None
     }
-    generations = store.generations()
     for file in list_annotations(store.folder):
         if file.name in named:
             continue
         found = open_file(store.folder, generations, file)
-        if found is not None and file.rev < revs.get((file.annotation, found.generation), -1):
+        if found is None or file.rev < revs.get((file.annotation, found.generation), -1):
             yield file.name
 
 

@@ -3,8 +3,10 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +16,11 @@ from latentcache.store.format.object_names import parse_snapshot_name, parse_uni
 from latentcache.store.format.records import EncodingRecord
 from latentcache.store.free_encoding import free_encoding
 from latentcache.store.garbage import GRACE_S, GcReport, collect_garbage
+from latentcache.store.rows.annotations import list_annotations, write_annotations
 from latentcache.store.snapshots.column_tables import ColumnChange
 from latentcache.store.snapshots.snapshot import Snapshot
 from latentcache.store.store import Store
+from tests.store.drivers import first_plan
 from tests.store.small_store import build, count, encoding_record, make_store, write_unit
 from tests.store.stopping import StoppedError, stopping
 
@@ -69,6 +73,21 @@ def test_a_store_without_garbage_loses_nothing(store: Store) -> None:
     assert len(report.waiting) == 0
     assert report.num_kept == len(before)
     assert names(store) == before
+
+
+def test_captions_of_a_draft_that_never_became_the_plan_go(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    generation = store.write_generation(first_plan())
+    store.write_generation(first_plan())  # drafted by another run meanwhile
+    values = pa.table({"shard": [0], "row": [0], "value": ["never named"]})
+    killed = replace(generation, number=1, parent=generation.digest)
+    write_annotations(store.folder, killed, "caption", [values])
+    write_annotations(store.folder, generation, "caption", [values.set_column(2, "value", [["x"]])])
+    assert [file.rev for file in list_annotations(store.folder)] == [0, 1, 2, 3]
+    collect(store, now_s=store.folder.now_s())
+    assert len(list_annotations(store.folder)) == 4
+    collect(store)
+    assert [file.rev for file in list_annotations(store.folder)] == [0, 3]
 
 
 def test_a_dry_run_is_the_default_and_touches_nothing(store: Store) -> None:
