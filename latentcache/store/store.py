@@ -168,7 +168,9 @@ class Store:
         """
         from latentcache.store.rows.plan_draft import write_draft  # noqa: PLC0415  loads pyarrow
 
-        before = self.generations()
+        # A first plan is held against the one that another run wrote while ours was drafted.
+        is_first = bool(draft.runs) and draft.runs[0].first_shard == 0
+        before = [] if is_first else self.generations()
         number = len(before)
         next_shard = sum(generation.num_shards for generation in before)
         if draft.runs and draft.runs[0].first_shard != next_shard:
