@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Hundreds of processes start in the tests; without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-fast test-oldest-ray check check-static docs format clean
+.PHONY: install demo test test-fast test-failure test-oldest-ray check check-static docs format clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,13 @@ test: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(PYTEST) -m $(FAST)
+
+# Runs are killed at every storage operation and at random; KILLS=200 counts them, KILLS=900s is a
+# limit of time, KILLS_SEED=2 draws others. See docs/failure.md.
+KILLS ?= 600s
+KILLS_SEED ?= 1
+test-failure: $(INSTALLED)
+	$(BIN)/python -m tests.failure.kills $(KILLS) $(KILLS_SEED)
 
 # The oldest Ray we support, over the packages of .venv: the main job and the kill tests.
 OLDEST_RAY ?= 2.52.1

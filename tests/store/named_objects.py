@@ -56,6 +56,7 @@ def names_of_snapshot(memory: Memory, record: SnapshotRecord) -> Iterator[Object
         yield from (_plain(entry) for entry in entries)
     for entry in record.columns.values():
         yield from (_plain(table) for table in (entry.units, entry.quarantine, entry.statistics))
+        yield from (_plain(text.fields) for text in entry.texts)
         units = memory.objects.get(entry.units.name)
         for _, tar, meta in _units(units.data) if units else ():
             yield meta
@@ -89,7 +90,7 @@ def _kept_by(memory: Memory, name: str, data: bytes, served: dict[str, int]) -> 
     if name.startswith("plan/") and name.count("/") == 1:
         yield name
         generation = Generation.parse(data, where=name)
-        tables = (generation.rejects, generation.retired)
+        tables = (generation.rejects, generation.retired, generation.beside)
         yield from (part.name for part in generation.parts)
         yield from (table.name for table in tables if table)
     written = parse_unit_object(name)
