@@ -104,3 +104,17 @@ def reference_store(
     store = tmp_path_factory.mktemp("reference") / "store"
     build_store(drawn_corpus, store, "latentcache.testing.fakes:FakeEncoder")
     return store
+
+
+@pytest.fixture
+def corpus(pristine: Path) -> Path:
+    """The corpus in ``now`` of a module's ``pristine``, as it is in ``then``: tests change it."""
+    shutil.rmtree(pristine / "now")
+    shutil.copytree(pristine / "then", pristine / "now")
+    return pristine / "now" / "corpus"
+
+
+@pytest.fixture
+def store(corpus: Path) -> Path:
+    """The store beside ``corpus``, put back with it."""
+    return corpus.parent / "store"

@@ -110,18 +110,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def corpus(pristine: Path) -> Path:
-    shutil.rmtree(pristine / "now")
-    shutil.copytree(pristine / "then", pristine / "now")
-    return pristine / "now" / "corpus"
-
-
-@pytest.fixture
-def store(corpus: Path) -> Path:
-    return corpus.parent / "store"
-
-
 def test_a_flipped_row_is_the_encoding_of_the_mirrored_picture(corpus: Path, store: Path) -> None:
     loader = LatentLoader(
         Source(store=str(store), filter='resolution_px == 64 and startswith(path, "square")'),

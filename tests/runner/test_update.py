@@ -113,18 +113,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def corpus(pristine: Path) -> Path:
-    shutil.rmtree(pristine / "now")
-    shutil.copytree(pristine / "then", pristine / "now")
-    return pristine / "now" / "corpus"
-
-
-@pytest.fixture
-def store(corpus: Path) -> Path:
-    return corpus.parent / "store"
-
-
 def test_update_encodes_what_is_new_or_changed_and_equals_a_fresh_build(
     corpus: Path, store: Path, tmp_path: Path
 ) -> None:
