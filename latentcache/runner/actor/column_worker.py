@@ -26,7 +26,7 @@ from latentcache.encoders import (
     member_bytes,
     stored_fields,
 )
-from latentcache.runner.clips.clip_encoding import can_stream, long_clip_refusal
+from latentcache.runner.clips.long_clips import can_stream, long_clip_refusal
 from latentcache.runner.decode.batch_collector import PLAN_COLUMNS
 from latentcache.runner.decode.byte_budget import ByteBudget
 from latentcache.runner.decode.decode_tasks import DecodedRows, DecodeSettings

@@ -23,6 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from latentcache.core.log_lines import log_to_stderr, logs_are_json
 from latentcache.runner.messages.actor_setup import MAX_UNIT_THREADS, ActorSetup
 from latentcache.runner.messages.calls import NotDoneError, WorkerLostError
@@ -52,6 +54,8 @@ def run_template(control_fd: int, modules: Sequence[str], encoders: Sequence[str
 
             for encoder in encoders:
                 warm_up(encoder)
+            # The first conversion imports pandas, where there is one.
+            pa.array([], pa.int8())
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not request:
