@@ -10,20 +10,16 @@ first byte on either stream. Medians, with the smallest and the largest beside t
 """
 
 import argparse
-import os
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.benchmarks.commands import Run, median, run_command, spread
 
 NUM_PHOTOS = 24
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_CPU_GROUPS = Path("/sys/fs/cgroup/cpuacct")
 _DIFFUSERS = """
 import sys, torch
 from diffusers import AutoencoderKL
@@ -42,16 +38,6 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         latents = vae.encode(batch).latent_dist.mean
     torch.save(latents, Path(sys.argv[2]) / f"{path.stem}.pt")
 """
-
-
-@dataclass(frozen=True)
-class Run:
-    """One command's run: wall and CPU seconds, seconds to its first byte, and exit code."""
-
-    wall_s: float
-    cpu_s: float
-    first_word_s: float
-    code: int
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not asked.only or title in asked.only:
                 print(_row(title, commands, asked.old, asked.rounds), flush=True)
         plain = [
-            _run([sys.executable, "-c", _DIFFUSERS, str(photos), _empty(folder / "pt")], Path.cwd())
+            run_command(
+                [sys.executable, "-c", _DIFFUSERS, str(photos), _empty(folder / "pt")], Path.cwd()
+            )
             for _ in range(asked.rounds)
         ]
         print(
-            f"\nA plain diffusers script over the same photos: {_spread(plain, 'wall_s')} s wall, "
-            f"{_spread(plain, 'cpu_s')} s CPU, first word after {_spread(plain, 'first_word_s')} s."
+            f"\nA plain diffusers script over the same photos: {spread(plain, 'wall_s')} s wall, "
+            f"{spread(plain, 'cpu_s')} s CPU, first word after {spread(plain, 'first_word_s')} s."
         )
 
 
@@ -123,61 +111,22 @@ def _row(title: str, command: Callable[[str], list[str]], old: Path, rounds: int
     for number in range(rounds + 1):
         for side, tree in (("old", old), ("now", Path.cwd())):
             arguments = [sys.executable, "-m", "latentcache", *command(side)]
-            runs[side].append(_run(arguments, tree))
+            runs[side].append(run_command(arguments, tree))
         if not number:  # it wrote bytecode and filled the file cache
             runs = {"old": [], "now": []}
     cells = [title]
     for figure in ("wall_s", "cpu_s"):
-        before, after = (_median(runs[side], figure) for side in ("old", "now"))
-        cells += [_spread(runs["old"], figure), _spread(runs["now"], figure)]
+        before, after = (median(runs[side], figure) for side in ("old", "now"))
+        cells += [spread(runs["old"], figure), spread(runs["now"], figure)]
         cells.append(f"**{after / before:.2f}**")
-    cells += [_spread(runs[side], "first_word_s") for side in ("old", "now")]
+    cells += [spread(runs[side], "first_word_s") for side in ("old", "now")]
     cells.append("/".join(str(runs[side][-1].code) for side in ("old", "now")))
     return "| " + " | ".join(cells) + " |"
-
-
-def _run(command: Sequence[str], tree: Path) -> Run:
-    environment = dict(os.environ, PYTHONPATH=str(tree))
-    for name in ("RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"):  # a newcomer's Python keeps bytecode
-        environment.pop(name, None)
-    group = Path(tempfile.mkdtemp(dir=_CPU_GROUPS))
-    begin = time.perf_counter()
-    read, write = os.pipe()
-    process = subprocess.Popen(
-        ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command],
-        cwd=tree,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=write,
-        stderr=write,
-    )
-    os.close(write)
-    first = os.read(read, 1)
-    first_word_s = time.perf_counter() - begin if first else float("nan")
-    while os.read(read, 1 << 16):
-        pass
-    code = process.wait()
-    wall_s = time.perf_counter() - begin
-    os.close(read)
-    while (group / "cgroup.procs").read_text():  # daemons that end a little later
-        time.sleep(0.05)
-    cpu_s = int((group / "cpuacct.usage").read_text()) / 1e9
-    group.rmdir()
-    return Run(wall_s, cpu_s, first_word_s, code)
 
 
 def _empty(folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     return str(folder)
-
-
-def _median(runs: Sequence[Run], figure: str) -> float:
-    return statistics.median(getattr(run, figure) for run in runs)
-
-
-def _spread(runs: Sequence[Run], figure: str) -> str:
-    values = [getattr(run, figure) for run in runs]
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ keep key, shard and row.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class PlacedBefore:
 
     def __iter__(self) -> Iterator[list[ScannedMedia]]:
         """Yield each live sample once, a row group at a time."""
-        seen: set[int] = set()
+        seen: set[bytes] = set()
         for generation in self._generations:
             opened = {name: self._store.annotation(generation, name) for name in self._names}
             known = {name: each for name, each in opened.items() if each is not None}
@@ -125,7 +126,7 @@ class PlacedBefore:
                 places = numbers(table["shard"]), numbers(table["row"])
                 live = table.filter(pa.array(self._view.are_live(*places)))
                 if self._has_several:
-                    samples = [hash(each) for each in _samples(live)]
+                    samples = [_digest(each) for each in _samples(live)]
                     first = [at for at, each in enumerate(samples) if _is_new(each, seen)]
                     live = live.take(pa.array(first, pa.int64()))
                 if len(live):
@@ -201,7 +202,12 @@ def _samples(table: pa.Table) -> list[_Sample]:
     return list(zip(*columns, strict=True))
 
 
-def _is_new(sample: int, seen: set[int]) -> bool:
+def _digest(sample: _Sample) -> bytes:
+    # Not hash(): of a hundred million samples two might share 64 bits, and one would be dropped.
+    return blake2b(repr(sample).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_new(sample: bytes, seen: set[bytes]) -> bool:
     if sample in seen:
         return False
     seen.add(sample)
