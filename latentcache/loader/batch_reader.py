@@ -55,6 +55,7 @@ class Recipe:
         seed: Of all draws.
         order_version: Draws are keyed by the stream and the replaced row since 2.
         device: Where tensors go; None leaves them where they are.
+        dtype: Of what is drawn or normalized: computed in float32, rounded once.
         window_frames: Latent frames taken of each clip that has as many; 0 takes all.
     """
 
@@ -65,6 +66,7 @@ class Recipe:
     posterior: Posterior
     seed: int
     device: torch.device | None
+    dtype: torch.dtype = torch.float32
     window_frames: int = 0
     order_version: int = ORDER_VERSION
 
@@ -185,8 +187,8 @@ class BatchReader:
                     _usable(one if self._is_here else one.to(device), kind) for one in samples
                 ]
                 if name in self._recipe.others:
-                    apply = self._recipe.others[name].apply
-                    values[name] = [apply(one[None])[0] for one in values[name]]
+                    apply, dtype = self._recipe.others[name].apply, self._recipe.dtype
+                    values[name] = [apply(one[None])[0].to(dtype) for one in values[name]]
             elif name in self._recipe.others:
                 values[name] = self._normalized(column, places)
             elif name == self._recipe.latents:
@@ -219,16 +221,16 @@ class BatchReader:
         elif not self._recipe.normalizer.ops:
             return latents
         fused = self._fused(column.view.name, tuple(latents.shape[1:]))
-        out = latents.new_empty((len(latents), *fused.shape), dtype=torch.float32)
+        out = latents.new_empty((len(latents), *fused.shape), dtype=self._recipe.dtype)
         starts = None if places.starts is None else places.starts.to(latents.device)
         return fused.write(latents, out, starts)
 
     def _normalized(self, column: StreamColumn, places: Places) -> torch.Tensor:
-        """Return a further column's field by its own figures, float32."""
+        """Return a further column's field by its own figures."""
         name = column.view.name
         stored = self._field(column, places, primary_field(column.view).name)
         fused = self._fused(name, tuple(stored.shape[1:]))
-        out = stored.new_empty((len(stored), *fused.shape), dtype=torch.float32)
+        out = stored.new_empty((len(stored), *fused.shape), dtype=self._recipe.dtype)
         starts = None if places.starts is None else places.starts.to(stored.device)
         return fused.write(stored, out, starts)
 
@@ -239,7 +241,7 @@ class BatchReader:
         stored = column.field(primary_field(column.view).name)
         fused = self._fused(column.view.name, stored.shape)
         shape = (len(places), *fused.shape)
-        out = self._buffers.take(column.view.name, shape, torch.float32)
+        out = self._buffers.take(column.view.name, shape, self._recipe.dtype)
         row_bytes = stored.stop - stored.start
         step = max(1, _CHUNK_BYTES // row_bytes)
 

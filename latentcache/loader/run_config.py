@@ -30,7 +30,7 @@ from latentcache.loader.streams.stream_column import share_maps
 from latentcache.loader.text.text_columns import TextColumns, text_columns
 from latentcache.loader.transform.column_modes import Mode, latents_mode, resolve_others
 from latentcache.loader.transform.normalizer import Normalizer, primary_field, resolve_normalizer
-from latentcache.store import Pin
+from latentcache.store import ColumnView, Pin
 
 logger = logging.getLogger(__name__)
 
@@ -210,24 +210,28 @@ class RunConfig:
         }
         views = beside[latents]
         fields = [field.name for field in views[0].record.fields]
+        posterior = request.options.posterior
         is_float = "float" in primary_field(views[0]).dtype
         found = resolve_normalizer(
             views,
             latents_mode(request.normalize, latents) if is_float else "none",
-            is_sampled=is_sampled(fields, request.options.posterior),
+            is_sampled=is_sampled(fields, posterior),
             warn=self._warnings.append,
         )
         others = resolve_others(beside, request.normalize, latents, warn=self._warnings.append)
         if state is not None:
             others = _kept_others(state.get("normalizers_beside", {}), others)
+        if not (found.ops or is_sampled(fields, posterior)):
+            _check_dtype(request.options.dtype, views[0])
         return Recipe(
             columns=request.columns,
             latents=latents,
             normalizer=found if state is None else _kept_normalizer(state["normalizer"], found),
             others=others,
-            posterior=request.options.posterior,
+            posterior=posterior,
             seed=request.rule.seed,
             device=request.device,
+            dtype=getattr(torch, request.options.dtype),
             window_frames=request.options.window_frames,
             order_version=request.rule.version,
         )
@@ -341,6 +345,16 @@ def _source_json(one: OpenSource) -> dict[str, Any]:
         "weight": source.weight,
         "repeats": source.repeats,
     }
+
+
+def _check_dtype(dtype: str, view: ColumnView) -> None:
+    """Refuse a dtype for latents that are given as stored, in another one."""
+    stored = primary_field(view).dtype
+    if dtype not in (LoaderOptions().dtype, stored):
+        raise ConfigError(
+            f"dtype must be left out where {view.name} is given as stored, in {stored}, got "
+            f'{dtype!r}; convert them in the training: batch["{view.name}"].to(torch.{dtype})'
+        )
 
 
 def _kept_normalizer(state: Mapping[str, Any], ours: Normalizer) -> Normalizer:

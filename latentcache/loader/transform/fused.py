@@ -106,10 +106,13 @@ class FusedTransform:
 
         Args:
             latents: As stored, [B, *shape] of any dtype; not written to.
-            out: float32 [B, *shape], contiguous.
+            out: [B, *shape], contiguous; if it is not float32, each value is rounded once more.
             first_frames: The latent frame that each sample begins with, int64 [B], where it is
                 a part of a clip; None where all begin with the first.
         """
+        if out.dtype != torch.float32:
+            exact = torch.empty(out.shape, dtype=torch.float32, device=out.device)
+            return out.copy_(self.write(latents, exact, first_frames))
         current, is_ours = latents, False
         for step in self.first:
             if isinstance(step, Arrangement):

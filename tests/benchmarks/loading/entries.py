@@ -88,6 +88,7 @@ ENTRIES = [
     _ours("raw, many shards", option="raw", module="ours_many", warm="a"),
     _ours("raw + captions", option="captions", warm="a"),
     _ours("normalized float32", option="float32"),
+    _ours("normalized bfloat16", option="bfloat16"),
     _ours("raw, window", option="window", order="window", cold="abc"),
     *_both("MosaicML streaming py1e", "mosaicml", "window", option="py1e", cold="abc"),
     _peer("MosaicML streaming naive w0", "mosaicml", "global", option="naive", cold="a"),

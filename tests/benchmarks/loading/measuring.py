@@ -69,8 +69,8 @@ def main() -> None:
     open_s = time.perf_counter() - before
     measured = _cold(passes, spec) if spec.is_cold else _warm(passes, spec)
     first = measured.pop("first")
-    if spec.option == "float32":
-        first = module.raw_of_float32(job, first)
+    if spec.option in ("float32", "bfloat16"):
+        first = module.raw_of_normalized(job, first)
     facts = {} if spec.module == "limits" else _checked(first, job, spec.digests)
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(MARK + json.dumps({"open_s": open_s, **measured, **facts, "peak_rss_kib": kib}))

@@ -1,8 +1,8 @@
 """latentcache: ``LatentLoader`` over a store made by the real writers.
 
-Options: ``raw`` (fields as stored, global permutation), ``float32`` (normalized), ``captions``
-(raw, and a caption per sample), ``window`` (raw, whole shards in shuffled order, rows shuffled
-among ``window_shards`` of them).
+Options: ``raw`` (fields as stored, global permutation), ``float32`` and ``bfloat16``
+(normalized), ``captions`` (raw, and a caption per sample), ``window`` (raw, whole shards in
+shuffled order, rows shuffled among ``window_shards`` of them).
 Large rows are copied by threads of its own, one a core.
 """
 
@@ -50,8 +50,10 @@ def make_loader(job: Job, option: str) -> LatentLoader:
         global_batch_size=job.case.batch_size,
         rank=0,
         world_size=1,
-        normalize=option == "float32",
-        options=LoaderOptions(window_shards=window),
+        normalize=option in ("float32", "bfloat16"),
+        options=LoaderOptions(
+            window_shards=window, dtype="bfloat16" if option == "bfloat16" else "float32"
+        ),
     )
 
 
@@ -69,11 +71,12 @@ def open_passes(job: Job) -> Callable[[], Batches]:
     return one_pass
 
 
-def raw_of_float32(job: Job, normalized: torch.Tensor) -> torch.Tensor:
+def raw_of_normalized(job: Job, normalized: torch.Tensor) -> torch.Tensor:
     """Return the raw latents of the first batch, which ``normalized`` must have come from."""
     raw: torch.Tensor = next(iter(make_loader(job, "raw")))["latents"]
     expected = make_loader(job, "float32").normalizer.apply(raw)
-    assert torch.allclose(normalized, expected, rtol=1e-5, atol=1e-6), "normalized otherwise"
+    rounding = 2**-8 if normalized.dtype == torch.bfloat16 else 1e-5
+    assert torch.allclose(normalized.float(), expected, rounding, 1e-6), "normalized otherwise"
     return raw
 
 
