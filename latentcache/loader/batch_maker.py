@@ -68,7 +68,7 @@ class BatchMaker:
         if micro + 1 < ranks.micro_batches:
             after = Position(cursor, micro + 1)
         else:
-            after = Position(mixture.after(cursor), 0)
+            after = Position(mixture.after(cursor, draw), 0)
         facts = BatchFacts(
             step=cursor.step,
             micro=micro,

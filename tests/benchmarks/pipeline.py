@@ -237,14 +237,19 @@ def _encode_cpu_s(encoder: object, bucket: Bucket, size: int) -> float:
     return statistics.median(costs[1:])
 
 
-def measure(case: Case, media: list[Path], *, resolution_px: int) -> Measured:
+def measure(case: Case, media: list[Path], *, resolution_px: int, is_local: bool) -> Measured:
     """Return one run of ``case``."""
     with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch:
         corpus, store = Path(scratch) / "corpus", Path(scratch) / "store"
         corpus.mkdir()
         repeated_corpus(media, corpus, case.num_samples)
         # Some real videos are cut short or have no picture at all.
-        resources = Resources(num_actors=CORES, threads=1, max_quarantine=1.0)
+        resources = Resources(
+            num_actors=CORES,
+            threads=1,
+            max_quarantine=1.0,
+            without_ray=10**9 if is_local else Resources().without_ray,
+        )
         plan = case.plan(resolution_px)
         with Watcher() as watcher:
             _, result = build(
@@ -300,6 +305,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4, help="times each video is taken")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--without-ray", action="store_true", help="processes of this machine")
     options = parser.parse_args()
     photos, videos = files_in(options.photos, PHOTOS), files_in(options.videos, VIDEOS)
     given = [*(["dct", "balanced", "tiny"] if photos else []), *(["wan"] if videos else [])]
@@ -339,7 +345,12 @@ def main() -> None:
         media = videos if cases[name].frames else photos
         done = 0
         while done < options.runs:
-            each = measure(cases[name], media, resolution_px=options.resolution)
+            each = measure(
+                cases[name],
+                media,
+                resolution_px=options.resolution,
+                is_local=options.without_ray,
+            )
             is_kept = each.foreign_share <= FOREIGN_LIMIT
             done += is_kept
             print(

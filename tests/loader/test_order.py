@@ -129,7 +129,7 @@ def steps_of(mixture: Mixture, cursor: Cursor, count: int) -> tuple[list[list[in
         draw = mixture.draw_at(cursor)
         rows = mixture.rows(draw, slice(0, draw.count)).rows.tolist()
         found.append([draw.member, *rows])
-        cursor = mixture.after(cursor)
+        cursor = mixture.after(cursor, draw)
     return found, cursor
 
 

@@ -87,7 +87,7 @@ def test_every_sample_comes_once_an_epoch_of_its_family_whatever_batches_are(
         mine = drawn.setdefault(bucket.family, [])
         mine += [sample_of(runs, bucket, row) for row in rows.tolist()]
         assert mine[-draw.count :] == [sample_of(runs, bucket, row) for row in firsts.tolist()]
-        cursor = mixture.after(cursor)
+        cursor = mixture.after(cursor, draw)
     known = Counter(bucket.family for bucket in buckets)
     of_families = {bucket.family: bucket.selection.num_rows for bucket in buckets}
     assert sum(of_families.values()) == len({one for run in runs for one in run.samples.tolist()})

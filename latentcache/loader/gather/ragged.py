@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from latentcache.loader.gather.buffers import Octets
 from latentcache.loader.gather.unit_gather import FindTar, Places, map_tar, whole_file
 from latentcache.loader.index.column_units import RunUnits
 from latentcache.loader.index.unit_index import Slots, UnitIndex
@@ -30,9 +32,21 @@ from latentcache.store.units import Array, member_ranges, read_unit_meta
 _MAX_OPEN = 1024
 
 
+class Payload(NamedTuple):
+    """A field of one sample as it lies in its tar.
+
+    Attributes:
+        octets: Its bytes; a view of a file's map, at any address.
+        entry: Its dtype and shape.
+    """
+
+    octets: Octets
+    entry: TensorEntry
+
+
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    tar: torch.Tensor
+    tar: Octets
     ranges: Array  # int64 [present, 2]: start and size of each member's tensor file
 
 
@@ -80,11 +94,11 @@ class VaryingGather:
 
     def samples(self, places: Places, name: str) -> list[torch.Tensor]:
         """Return one field of some samples as fresh tensors, in order."""
-        return [each[name] for each in self.fields(places, [name])]
+        return [_copied(each[name]) for each in self.payloads(places, [name])]
 
-    def fields(self, places: Places, names: Sequence[str]) -> list[dict[str, torch.Tensor]]:
-        """Return some fields of some samples as fresh tensors, in order."""
-        return [self._sample(*place, names) for place in self._each(places)]
+    def payloads(self, places: Places, names: Sequence[str]) -> list[dict[str, Payload]]:
+        """Return some fields of some samples, in order; copies nothing."""
+        return [self._payloads(*place, names) for place in self._each(places)]
 
     def shapes(self, number: int, name: str) -> tuple[Array, list[tuple[int, ...]]]:
         """Return a number for each sample of a unit, and the shape of a field that each stands for.
@@ -92,7 +106,7 @@ class VaryingGather:
         Reads a few hundred bytes a sample, all at once: samples of one shape have equal headers.
         """
         unit = self._unit(number)
-        tar, starts = unit.tar.numpy(), unit.ranges[:, 0]
+        tar, starts = unit.tar, unit.ranges[:, 0]
         words = tar[starts[:, None] + np.arange(8)]
         lengths = 8 + np.ascontiguousarray(words).view("<u8")[:, 0].astype(np.int64)
         codes: Array = np.zeros(len(starts), np.int64)
@@ -109,27 +123,31 @@ class VaryingGather:
 
     def keys(self, places: Places) -> torch.Tensor:
         """Return the keys of some samples as text, uint8 [B, 20], from their tar headers."""
-        found = torch.empty((len(places), KEY_DIGITS), dtype=torch.uint8)
+        found = np.empty((len(places), KEY_DIGITS), np.uint8)
         for index, (number, slot) in enumerate(self._each(places)):
             unit = self._unit(number)
             start = int(unit.ranges[slot, 0]) - BLOCK_BYTES
             found[index] = unit.tar[start : start + KEY_DIGITS]
-        return found
+        return torch.from_numpy(found)
 
     def _each(self, places: Places) -> list[tuple[int, int]]:
         return list(zip(places.units.tolist(), places.at.tolist(), strict=True))
 
-    def _sample(self, number: int, slot: int, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _payloads(self, number: int, slot: int, names: Sequence[str]) -> dict[str, Payload]:
         unit = self._unit(number)
         start, size = unit.ranges[slot].tolist()
         member = unit.tar[start : start + size]
-        length = 8 + int.from_bytes(member[:8].numpy().tobytes(), "little")
-        header = member[:length].numpy().tobytes()
+        length = 8 + int.from_bytes(member[:8].tobytes(), "little")
+        header = member[:length].tobytes()
         fields = self._headers.get(header)
         if fields is None:  # lengths come again: a header is parsed once for each
             entries = read_header(memoryview(header), where=f"{number}/{slot}").entries
             fields = self._headers[header] = {entry.name: entry for entry in entries}
-        return {name: _copied(member[length:], fields[name]) for name in names}
+        found = {}
+        for name in names:
+            entry = fields[name]
+            found[name] = Payload(member[length + entry.start : length + entry.stop], entry)
+        return found
 
     def _unit(self, number: int) -> _Unit:
         with self._lock:
@@ -146,9 +164,10 @@ class VaryingGather:
         assert entry.tar is not None, "rows without a sample are never gathered"
         size_bytes = entry.tar.size_bytes
         tar = map_tar(entry, self._find_tar, lambda path: whole_file(path, size_bytes))
-        return _Unit(tar, np.asarray(member_ranges(read_unit_meta(self._folder, entry))))
+        ranges = np.asarray(member_ranges(read_unit_meta(self._folder, entry)))
+        return _Unit(tar.numpy(), ranges)
 
 
-def _copied(payloads: torch.Tensor, entry: TensorEntry) -> torch.Tensor:
-    payload = payloads[entry.start : entry.stop].clone()
-    return payload.view(getattr(torch, entry.dtype)).reshape(entry.shape)
+def _copied(payload: Payload) -> torch.Tensor:
+    octets, entry = payload
+    return torch.from_numpy(octets.copy()).view(getattr(torch, entry.dtype)).reshape(entry.shape)

@@ -93,9 +93,8 @@ class Mixture:
         position = sum(cursor.positions.get(name, 0) for name in sharing)
         return StepDraw(member=number, position=position, count=member.batch_size)
 
-    def after(self, cursor: Cursor) -> Cursor:
-        """Return the cursor once its step is done."""
-        draw = self.draw_at(cursor)
+    def after(self, cursor: Cursor, draw: StepDraw) -> Cursor:
+        """Return the cursor once its step is done, whose batch is ``draw``."""
         name = self.members[draw.member].name
         positions = {**cursor.positions, name: cursor.positions.get(name, 0) + draw.count}
         return Cursor(step=cursor.step + 1, positions=positions)

@@ -7,10 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.inputs import parse_input, recorded_input
+from latentcache.loader.gather.buffers import Octets
+from latentcache.loader.gather.ragged import Payload
 from latentcache.loader.gather.unit_gather import Places
 from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.streams.stream import Picked, Stream
@@ -37,6 +40,21 @@ class TextFields:
     states: torch.Tensor
     num_valid: int
     pooled: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One text of one sample, in bytes, as a batch is put together fastest.
+
+    Attributes:
+        states: [N, bytes of a token].
+        num_valid: Tokens of N that are the text's.
+        pooled: Its bytes, or None.
+    """
+
+    states: Octets
+    num_valid: int
+    pooled: Octets | None
 
 
 def is_text(view: ColumnView) -> bool:
@@ -73,6 +91,7 @@ class TextColumns:
         """
         self._views, self._rule, self._drop, self._weights = dict(views), rule, drop, weights
         self._empty: dict[str, TextFields] = {}
+        self._empty_octets: dict[str, _Text] = {}
         for name, view in views.items():
             if drop and not any(text.name == EMPTY for text in view.entry.texts):
                 raise ConfigError(
@@ -112,8 +131,18 @@ class TextColumns:
             fields = {
                 key: _tensor(value) for key, value in self._views[name].text_fields(EMPTY).items()
             }
-            (self._empty[name],) = self._texts(name, fields)
+            states, pooled = fields["z"], fields.get("pooled")
+            self._empty[name] = TextFields(
+                states, int(fields["lengths"][0]), None if pooled is None else pooled[0]
+            )
         return self._empty[name]
+
+    def _empty_text(self, name: str) -> _Text:
+        if name not in self._empty_octets:
+            found = self.empty(name)
+            pooled = None if found.pooled is None else _octets(found.pooled)
+            self._empty_octets[name] = _Text(_octets(found.states), found.num_valid, pooled)
+        return self._empty_octets[name]
 
     def read(
         self, name: str, column: StreamColumn, places: Places, stream: Stream, picked: Picked
@@ -127,7 +156,7 @@ class TextColumns:
         record = self._views[name].record
         annotation = parse_input(recorded_input(record.transform)).annotation
         names = [field for field in _FIELDS if field in column.fields]
-        samples = column.varying.fields(places, names)
+        samples = column.varying.payloads(places, names)
         texts = [self._texts(name, fields) for fields in samples]
         if any(len(each) > 1 for each in texts):
             draws = text_draws(self._rule, "choice", annotation, stream, picked)
@@ -139,43 +168,63 @@ class TextColumns:
             dropped = [each < self._drop * _ODDS for each in odds]
         weights = self._weights.get(annotation, ())
         chosen = [
-            self.empty(name)
+            self._empty_text(name)
             if is_dropped or not each
             else each[chosen_text(draw, len(each), weights)]
             for each, draw, is_dropped in zip(texts, draws, dropped, strict=True)
         ]
-        states, mask = padded(chosen)
-        found: dict[str, Any] = {name: states, f"{name}.mask": mask}
+        states = samples[0]["z"].entry
+        found: dict[str, Any] = {}
+        found[name] = _padded(chosen).view(getattr(torch, states.dtype))
+        found[f"{name}.mask"] = _mask([each.num_valid for each in chosen], found[name].shape[1])
         found[f"{name}.dropped"] = torch.tensor(dropped)
         pooled = [each.pooled for each in chosen if each.pooled is not None]
         if pooled:
-            found[f"{name}.pooled"] = torch.stack(pooled)
+            dtype = getattr(torch, samples[0]["pooled"].entry.dtype)
+            found[f"{name}.pooled"] = torch.from_numpy(np.stack(pooled)).view(dtype)
         return found
 
-    def _texts(self, name: str, fields: Mapping[str, torch.Tensor]) -> list[TextFields]:
+    def _texts(self, name: str, fields: Mapping[str, Payload]) -> list[_Text]:
         """Return the texts that a sample holds, one after the other."""
-        lengths = fields["lengths"].tolist()
-        states, pooled = fields["z"], fields.get("pooled")
+        octets, entry = fields["lengths"]
+        lengths = np.frombuffer(octets.tobytes(), entry.dtype).tolist()
         if not lengths:
             return []
-        sizes = lengths
+        octets, entry = fields["z"]
+        num_tokens, width = entry.shape
+        states = octets.reshape(num_tokens, width * getattr(torch, entry.dtype).itemsize)
+        vectors: Sequence[Octets | None] = [None] * len(lengths)
+        if "pooled" in fields:
+            vectors = list(fields["pooled"].octets.reshape(len(lengths), -1))
         if self._views[name].record.spec["knobs"].get("keep_padding"):
-            sizes = [len(states) // len(lengths)] * len(lengths)
-        parts = torch.split(states, sizes)
-        vectors = [None] * len(lengths) if pooled is None else list(pooled)
-        return [TextFields(*each) for each in zip(parts, lengths, vectors, strict=True)]
+            parts = np.split(states, len(lengths))
+        elif len(lengths) == 1:
+            parts = [states]
+        else:
+            parts = np.split(states, np.cumsum(lengths)[:-1])
+        return [_Text(*each) for each in zip(parts, lengths, vectors, strict=True)]
 
 
-def padded(texts: Sequence[TextFields]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return states [B, L, C] with zeros after them, and which are a text's tokens, bool [B, L]."""
+def _padded(texts: Sequence[_Text]) -> torch.Tensor:
+    """Return states [B, L, bytes of a token] with zeros after them."""
     length = max(len(each.states) for each in texts)
-    first = texts[0].states
-    states = first.new_zeros((len(texts), length, first.shape[1]))
-    mask = torch.zeros((len(texts), length), dtype=torch.bool)
+    width = texts[0].states.shape[1]
+    found = torch.zeros((len(texts), length, width), dtype=torch.uint8)
+    rows = found.numpy()
     for row, each in enumerate(texts):
-        states[row, : len(each.states)] = each.states
-        mask[row, : each.num_valid] = True
-    return states, mask
+        rows[row, : len(each.states)] = each.states
+    return found
+
+
+def _mask(num_valid: Sequence[int], length: int) -> torch.Tensor:
+    """Return which of ``length`` tokens are a text's, bool [B, length]."""
+    return torch.from_numpy(np.arange(length) < np.array(num_valid)[:, None])
+
+
+def _octets(values: torch.Tensor) -> Octets:
+    """Return the bytes of a tensor, its last dimension that many times longer."""
+    octets: Octets = values.contiguous().view(torch.uint8).numpy()
+    return octets
 
 
 def _tensor(value: Any) -> torch.Tensor:

@@ -10,6 +10,7 @@ Dimension letters: B batch, C channels, T latent frames, H height, W width.
 """
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,11 @@ POINTWISE = ("subtract", "divide", "multiply", "add")
 """Operations that work value by value."""
 
 Figures = np.ndarray[Any, np.dtype[np.float64]]
+
+_MOST_SCRATCH = 2**18
+"""Values that a thread keeps memory for."""
+
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,7 @@ class FusedTransform:
                 a part of a clip; None where all begin with the first.
         """
         if out.dtype != torch.float32:
-            exact = torch.empty(out.shape, dtype=torch.float32, device=out.device)
-            return out.copy_(self.write(latents, exact, first_frames))
+            return out.copy_(self.write(latents, _float32_like(out), first_frames))
         current, is_ours = latents, False
         for step in self.first:
             if isinstance(step, Arrangement):
@@ -153,6 +158,20 @@ class FusedTransform:
         return FusedTransform(
             (), None, tuple(step.of_channels(inside) for step in self.then), shape
         )
+
+
+def _float32_like(out: torch.Tensor) -> torch.Tensor:
+    """Return memory in which ``out`` is computed; small pieces share one of their thread's.
+
+    Fresh memory of this size comes from the kernel, whose page faults cost more than the rounding.
+    """
+    count = out.numel()
+    if out.device.type != "cpu" or count > _MOST_SCRATCH:
+        return torch.empty(out.shape, dtype=torch.float32, device=out.device)
+    scratch: torch.Tensor | None = getattr(_THREAD, "scratch", None)
+    if scratch is None:
+        scratch = _THREAD.scratch = torch.empty(_MOST_SCRATCH, dtype=torch.float32)
+    return scratch[:count].view(out.shape)
 
 
 def fuse(
