@@ -7,6 +7,7 @@ import torch
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.media import Bucket
+from latentcache.loader import LoaderOptions
 from latentcache.store import Store
 from latentcache.testing.synthetic import (
     SyntheticColumn,
@@ -14,7 +15,7 @@ from latentcache.testing.synthetic import (
     add_column,
     add_generation,
 )
-from latentcache.train import TrainRecipe
+from latentcache.train import StepFacts, TrainRecipe
 from latentcache.train.recipe_condition import in_recipe_words
 from latentcache.train.train_recipe import BatchOptions
 
@@ -49,6 +50,19 @@ def test_class_folders_are_trained_on_as_they_stand(folders: str) -> None:
     trainer.run(until_step=1)
     more = recipe(folders, condition="label", dit={"num_classes": 10}).make_trainer(CPU)
     assert more.model.num_classes == 10
+
+
+def test_latents_in_bfloat16_are_trained_on_in_float32(folders: str) -> None:
+    def losses(dtype: str) -> list[float]:
+        torch.manual_seed(0)
+        found: list[StepFacts] = []
+        trainer = recipe(folders, loader=LoaderOptions(dtype=dtype)).make_trainer(CPU)
+        trainer.run(until_step=3, on_step=found.append)
+        return [each.loss for each in found]
+
+    exact = losses("float32")
+    assert losses("bfloat16") == pytest.approx(exact, rel=1e-2)
+    assert losses("bfloat16") != exact
 
 
 @pytest.mark.parametrize(
