@@ -6,11 +6,12 @@ from .comparison_page import comparison_page as comparison_page
 from .figures import FIGURES as FIGURES
 from .figures import SECTIONS as SECTIONS
 from .figures import Figure as Figure
-from .measure import OnProgress as OnProgress
 from .measured import Measured as Measured
 from .metrics.interval import Difference as Difference
 from .metrics.interval import Estimate as Estimate
 from .metrics.probe import ProbeOptions as ProbeOptions
+from .pace import Expected as Expected
+from .pace import Step as Step
 from .remembered import Remembered as Remembered
 from .remembered import recall as recall
 from .run import run_comparison as run_comparison
@@ -25,14 +26,15 @@ __all__ = [
     "Comparison",
     "Difference",
     "Estimate",
+    "Expected",
     "Figure",
     "LoadOptions",
     "Measured",
-    "OnProgress",
     "ProbeOptions",
     "Remembered",
     "Row",
     "Space",
+    "Step",
     "compare",
     "comparison_page",
     "open_spaces",

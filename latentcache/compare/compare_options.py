@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from latentcache.compare.figures import SECTIONS, SectionName
+from latentcache.compare.looks.row_values import spread
 from latentcache.compare.metrics.probe import ProbeOptions
 
 
@@ -13,7 +14,9 @@ class CompareOptions:
 
     Attributes:
         num_samples: That all spaces hold, drawn by keyed hash.
-        num_deep: Of these, how many are encoded and decoded again and again: storage limit,
+        num_decoded: Of these, how many are decoded once: errors of pixels. On two cores a decoder
+            of a real autoencoder takes a second of a photo.
+        num_deep: Of these again, how many are encoded and decoded again and again: storage limit,
             encode speed, equivariance, smoothness.
         seed: Of the draws.
         corpus_url: Where the corpus lies now; None as recorded.
@@ -24,7 +27,8 @@ class CompareOptions:
     """
 
     num_samples: int = 500
-    num_deep: int = 32
+    num_decoded: int = 250
+    num_deep: int = 16
     seed: int = 0
     corpus_url: str | None = None
     sections: tuple[SectionName, ...] = field(default=SECTIONS)
@@ -32,9 +36,18 @@ class CompareOptions:
     labels: str = "label"
     probe: ProbeOptions | None = field(default_factory=ProbeOptions)
 
+    def places_decoded(self, num_rows: int) -> tuple[int, ...]:
+        """Return which of so many samples are decoded, spread evenly."""
+        return spread(range(num_rows), self.num_decoded)
+
+    def places_deep(self, num_rows: int) -> tuple[int, ...]:
+        """Return which of the decoded ones are encoded and decoded again."""
+        return spread(self.places_decoded(num_rows), self.num_deep)
+
     def asked(self) -> dict[str, Any]:
         """Return what decides a space's figures, as plain values."""
         return {
+            "num_decoded": self.num_decoded,
             "num_deep": self.num_deep,
             "seed": self.seed,
             "sections": list(self.sections),

@@ -84,6 +84,12 @@ def compare(
             first = next(iter(skipped.values()))
             sentence = f"{len(skipped):,} sources could not be had, for instance {first}"
             notes.setdefault("fidelity", []).append((space.name, sentence))
+    if any(num := space.facts.get("num_decoded", 0) for space in spaces):
+        sentence = (
+            f"errors of pixels are of {num:,} of the {len(spaces[0].keys):,} samples, spread "
+            "evenly and the same ones of every space; --decoded N takes more"
+        )
+        notes.setdefault("fidelity", []).append(("", sentence))
     is_alike = _alike_pixels(spaces, notes)
     rows = [_row(each, spaces, is_alike) for each in FIGURES if each.section in sections]
     num_samples = len(spaces[0].keys)

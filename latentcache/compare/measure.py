@@ -1,6 +1,6 @@
 """One space, measured: sample by sample, so that memory holds one at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -15,11 +15,12 @@ from latentcache.compare.looks.row_values import RowValues
 from latentcache.compare.looks.sample_reading import SampleReader
 from latentcache.compare.looks.seen import Looker, Seen
 from latentcache.compare.measured import Measured
+from latentcache.compare.metrics.probe import OnTrained
+from latentcache.compare.pace import OnStage
 from latentcache.compare.spaces import Space
+from latentcache.compare.unfinished import Unfinished
 from latentcache.core.errors import MediaError, StoreError
 from latentcache.evaluate import PlannedSample
-
-OnProgress = Callable[[int, int], None]
 
 
 def measure_space(
@@ -28,7 +29,8 @@ def measure_space(
     keys: Sequence[str],
     options: CompareOptions,
     *,
-    on_progress: OnProgress = lambda _done, _total: None,
+    on_stage: OnStage = lambda _stage, _done, _total: None,
+    unfinished: Unfinished | None = None,
 ) -> Measured:
     """Return everything that is asked for of one space.
 
@@ -37,7 +39,8 @@ def measure_space(
         samples: Of it, by key; one that it lacks has no values.
         keys: Of those to measure, in order.
         options: What is asked.
-        on_progress: Told after each sample.
+        on_stage: Told after each sample, and after each step of the probe.
+        unfinished: Where a stop leaves what was measured; None keeps nothing.
 
     Raises:
         ShardCorruptError: The store is damaged.
@@ -46,44 +49,95 @@ def measure_space(
     measured = Measured(name=space.name, facts=space_facts(space), keys=tuple(keys))
     for note in space.notes:
         measured.note("modelability", note)
-    lookers, sizes = _lookers(reader, len(keys), options), RowValues(len(keys))
-    skipped: dict[str, str] = {}
-    for place, key in enumerate(keys):
-        if (sample := samples.get(key)) is not None:
-            fields = reader.fields(sample)
-            sizes.put(place, "bytes_per_sample", _num_bytes(fields))
-            pair = None
-            try:
-                pair = reader.pair(sample, fields)
-            except (MediaError, StoreError) as error:
-                skipped[key] = f"{sample.source.label}: {error}"
-            seen = Seen(
-                place=place,
-                sample=sample,
-                fields=fields,
-                latent_CTHW=reader.latent(fields),
-                pair=pair,
-            )
-            for looker in lookers:
-                looker.see(seen)
-        on_progress(place + 1, len(keys))
-    measured.values.update(sizes.values)
-    measured.facts["skipped"] = skipped
-    for looker in lookers:
+    walk = _Walk(reader, keys, options, unfinished or Unfinished(None, ""), on_stage)
+    walk.go(samples, measured)
+    if len(walk.decoded) < len(keys):
+        measured.facts["num_decoded"] = len(walk.decoded)
+    for looker in walk.lookers:
         looker.finish(measured)
     return measured
 
 
-def _lookers(reader: SampleReader, num_rows: int, options: CompareOptions) -> list[Looker]:
-    """Return those that the sections asked for need, in the order in which they speak."""
-    asked, lookers = set(options.sections), list[Looker]()
-    lookers.append(PixelLook(num_rows, num_shown=options.num_shown))
-    if asked & {"fidelity", "modelability", "cost"}:
-        lookers.append(DeepLook(reader, num_rows, num_deep=options.num_deep))
+class _Walk:
+    """Takes every sample past those who look, and keeps what a stop would cost dear."""
+
+    def __init__(
+        self,
+        reader: SampleReader,
+        keys: Sequence[str],
+        options: CompareOptions,
+        unfinished: Unfinished,
+        on_stage: OnStage,
+    ) -> None:
+        self._reader, self._keys, self._unfinished = reader, keys, unfinished
+        self._on_stage = on_stage
+        count = len(keys)
+        self.decoded = set(options.places_decoded(count))
+        pixels = PixelLook(count, sorted(self.decoded), num_shown=options.num_shown)
+        deep = DeepLook(reader, count, options.places_deep(count))
+        self._dear: tuple[PixelLook, DeepLook] = (pixels, deep)
+        has_deep = set(options.sections) & {"fidelity", "modelability", "cost"}
+        self.lookers: list[Looker] = [pixels, *([deep] if has_deep else [])]
+        self.lookers += _cheap_lookers(reader, count, options, on_stage)
+        self._done: set[int] = set()
+        if (before := unfinished.read()) is not None:
+            self._done = set(before.facts["done"])
+            for looker in self._dear:
+                looker.resume(before)
+
+    def go(self, samples: Mapping[str, PlannedSample], measured: Measured) -> None:
+        """See every sample once, in order."""
+        sizes, skipped = RowValues(len(self._keys)), dict[str, str]()
+        try:
+            for place, key in enumerate(self._keys):
+                if (sample := samples.get(key)) is not None:
+                    self._see(place, sample, sizes, skipped)
+                if self._unfinished.is_due:
+                    self._keep()
+                self._on_stage("samples", place + 1, len(self._keys))
+        finally:
+            # Also where it was stopped, and before the probe, which may be.
+            self._keep()
+        measured.values.update(sizes.values)
+        measured.facts["skipped"] = skipped
+
+    def _see(
+        self, place: int, sample: PlannedSample, sizes: RowValues, skipped: dict[str, str]
+    ) -> None:
+        reader = self._reader
+        fields = reader.fields(sample)
+        sizes.put(place, "bytes_per_sample", _num_bytes(fields))
+        is_decoded = place in self.decoded and place not in self._done
+        pair = None
+        try:
+            pair = reader.pair(sample, fields, is_decoded=is_decoded)
+        except (MediaError, StoreError) as error:
+            skipped[sample.key] = f"{sample.source.label}: {error}"
+        latent = reader.latent(fields)
+        seen = Seen(place=place, sample=sample, fields=fields, latent_CTHW=latent, pair=pair)
+        for looker in self.lookers:
+            looker.see(seen)
+        if is_decoded:
+            self._done.add(place)
+
+    def _keep(self) -> None:
+        kept = Measured(name="", facts={"done": sorted(self._done)}, keys=tuple(self._keys))
+        for looker in self._dear:
+            looker.keep(kept)
+        self._unfinished.write(kept)
+
+
+def _cheap_lookers(
+    reader: SampleReader, num_rows: int, options: CompareOptions, on_stage: OnStage
+) -> list[Looker]:
+    """Return those that the sections asked for need beside decodes, in the order they speak."""
+    asked, lookers, probe = set(options.sections), list[Looker](), options.probe
     if "modelability" in asked:
         lookers += [LatentLook(reader, num_rows), BetweenLook(reader)]
-        if options.probe is not None:
-            lookers.append(ProbeLook(reader, options.probe))
+        if probe is not None:
+            total = probe.num_seeds * probe.num_steps
+            on_trained: OnTrained = lambda done: on_stage("probe", done, total)  # noqa: E731
+            lookers.append(ProbeLook(reader, probe, on_trained))
     if "cost" in asked:
         lookers.append(CostLook(reader, num_rows))
     if "semantics" in asked:

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from latentcache.compare.metrics.interval import Floats
 from latentcache.core.fingerprint import fingerprint
 
-VERSION = 1
+VERSION = 2
 """Of what is measured and how; another one is measured anew."""
 _VALUES, _PICTURES, _CURVES = "values.", "pictures.", "curves."
 

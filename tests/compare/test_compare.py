@@ -15,6 +15,7 @@ from latentcache.compare import (
     ProbeOptions,
     Row,
     Space,
+    Step,
     comparison_page,
     open_spaces,
     run_comparison,
@@ -59,13 +60,13 @@ def test_storage_and_a_turn_cost_dct_what_they_must(compared: Comparison) -> Non
 def test_what_is_asked_again_is_read_and_not_measured(two_spaces: Store, tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def on_space(name: str) -> object:
-        asked.append(name)
-        return lambda _done, _total: None
+    def on_step(step: Step) -> None:
+        if step.done == 1:
+            asked.append(step.space)
 
     def run(*names: str) -> Comparison:
         spaces = open_spaces(two_spaces.folder.url, names)
-        return run_comparison(spaces, QUICK, keep=tmp_path, on_space=on_space)  # type: ignore[arg-type]
+        return run_comparison(spaces, QUICK, keep=tmp_path, on_step=on_step)
 
     first = run("latents")
     both = run("latents", "coarse")

@@ -3,10 +3,7 @@
 import errno
 import math
 import os
-import sys
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.cli.flags import json_flag, note
+from latentcache.cli.look.compare_progress import ComparisonProgress, say_expected
 from latentcache.core.errors import ConfigError
 from latentcache.core.log_lines import say
-from latentcache.terminal import count_text, counting, print_json, print_table, say_first
+from latentcache.terminal import count_text, print_json, print_table, say_first
 
 if TYPE_CHECKING:
     from latentcache.compare import (
         CompareOptions,
         Comparison,
         Estimate,
-        OnProgress,
         Remembered,
         Row,
         Space,
@@ -38,6 +35,11 @@ _SECTIONS = ("fidelity", "modelability", "semantics", "cost")
 @click.option(
     "--samples", "num_samples", type=click.IntRange(min=1), default=500, show_default=True,
     metavar="N", help="That all spaces hold, drawn at random.",
+)  # fmt: skip
+@click.option(
+    "--decoded", "num_decoded", type=click.IntRange(min=1), default=250, show_default=True,
+    metavar="N", callback=note("num_decoded"), expose_value=False,
+    help="Of these, how many are decoded: errors of pixels.",
 )  # fmt: skip
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.html",
@@ -114,7 +116,7 @@ def compare(
     page: Path | None = context.meta["page"]
     if page is not None and not page.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(page))
-    found = _run(opened, options, keep, before.keys if before else ())
+    found = _run(context, opened, options, keep, before.keys if before else ())
     if page is not None:
         from latentcache.compare import comparison_page
 
@@ -126,41 +128,36 @@ def compare(
         print_comparison(found)
 
 
-_SECONDS_A_LINE = 10.0
+_STOPPED = 130
 
 
 def _run(
-    spaces: "list[Space]", options: "CompareOptions", keep: Path | None, keys: Sequence[str]
+    context: click.Context,
+    spaces: "list[Space]",
+    options: "CompareOptions",
+    keep: Path | None,
+    keys: Sequence[str],
 ) -> "Comparison":
     from latentcache.compare import run_comparison
 
-    with ExitStack() as bars:
-
-        def on_space(name: str) -> "OnProgress":
-            bars.close()
-            say(f"measuring {name}", event="compare", space=name)
-            return _told(name, bars, bars.enter_context(counting(name)), has_probe)
-
-        has_probe = options.probe is not None and "modelability" in options.sections
-        return run_comparison(spaces, options, keep=keep, keys=keys, on_space=on_space)
-
-
-def _told(name: str, bars: ExitStack, on_bar: "OnProgress", has_probe: bool) -> "OnProgress":
-    """Return what shows samples as they are measured: a bar, or a line every few seconds."""
-    last_s = time.monotonic()
-
-    def on_progress(done: int, total: int) -> None:
-        nonlocal last_s
-        on_bar(done, total)
-        if done == total:
-            bars.close()
-            rest = "now the probe trains" if has_probe else "summing up"
-            say(f"{name}: {done:,}/{total:,} samples; {rest}", event="compare", space=name)
-        elif not sys.stderr.isatty() and time.monotonic() - last_s > _SECONDS_A_LINE:
-            last_s = time.monotonic()
-            say(f"{name}: {done:,}/{total:,} samples", event="compare", space=name)
-
-    return on_progress
+    try:
+        with ComparisonProgress() as progress:
+            return run_comparison(
+                spaces,
+                options,
+                keep=keep,
+                keys=keys,
+                on_expected=say_expected,
+                on_step=progress.step,
+            )
+    except KeyboardInterrupt:
+        way_out = (
+            f"what was measured is in {keep}, and the same command goes on from there"
+            if keep is not None
+            else "nothing was kept; pass --keep FOLDER to go on from where it was stopped"
+        )
+        say(f"stopped; {way_out}", event="stopped", level="warning", exit_code=_STOPPED)
+        context.exit(_STOPPED)
 
 
 def print_comparison(found: "Comparison") -> None:
@@ -255,6 +252,7 @@ def _options(context: click.Context, num_samples: int) -> "CompareOptions":
     only = context.meta["only"]
     return CompareOptions(
         num_samples=num_samples,
+        num_decoded=context.meta["num_decoded"],
         seed=context.meta["seed"],
         corpus_url=context.meta["corpus"],
         sections=tuple(each for each in SECTIONS if not only or each in only),

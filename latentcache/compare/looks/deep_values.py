@@ -36,6 +36,8 @@ from latentcache.evaluate import PlannedSample
 NOISE_LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """In standard deviations of a channel, as trained on."""
 _SHOWN_LEVEL = 2
+SMOOTHNESS_PX = 192
+"""Of the middle of a sample that noisy latents are decoded of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,13 @@ class DeepSample:
         sample: Where it is.
         fields: As stored.
         original_TCHW: float32, 0 to 255, whole.
+        unrounded_TCHW: What the stored fields decode to, as the decoder gives it.
     """
 
     sample: PlannedSample
     fields: Mapping[str, Tensor]
     original_TCHW: Tensor
+    unrounded_TCHW: Tensor
 
 
 def at_shown_level(means_DK: Floats) -> Floats:
@@ -83,10 +87,9 @@ def deep_values(reader: SampleReader, deep: DeepSample, rows: RowValues, place: 
     if (
         latent is not None
         and has_grid(reader.field.axes)
-        and len(deep.original_TCHW) == (bucket.num_frames)
+        and len(deep.original_TCHW) == bucket.num_frames
     ):
-        clean = as_8_bit(decode(encoder, reader.stored_of(latent, deep.fields)))
-        rows.put(place, "smoothness", _smoothness(reader, deep, latent, clean))
+        rows.put(place, "smoothness", _smoothness(reader, deep, _middle(latent, bucket)))
 
 
 def _storage(
@@ -104,7 +107,7 @@ def _storage(
     if any(not each.is_floating_point() for each in deep.fields.values()):
         return
     unrounded = decode(encoder, whole).clamp(0, 255)
-    stored = decode(encoder, deep.fields).clamp(0, 255)
+    stored = deep.unrounded_TCHW.clamp(0, 255)
     whole_db, stored_db = (psnr(deep.original_TCHW, as_8_bit(each)) for each in (unrounded, stored))
     rows.put(place, "storage_loss_db", whole_db - stored_db)
     rows.put(place, "storage_limit_db", psnr(unrounded, stored))
@@ -148,12 +151,23 @@ def _halve(values: Tensor) -> Tensor:
     return F.interpolate(values, scale_factor=0.5, mode="bilinear", antialias=True)
 
 
-def _smoothness(
-    reader: SampleReader, deep: DeepSample, latent: Tensor, clean_TCHW: Tensor
-) -> Floats:
+def _middle(latent_CTHW: Tensor, bucket: Bucket) -> Tensor:
+    """Return the middle of a latent, of up to ``SMOOTHNESS_PX`` pixels a side.
+
+    Noise is the same everywhere: a middle says what the whole says, at a share of its decodes.
+    """
+    for dim, edge_px in ((-2, bucket.height_px), (-1, bucket.width_px)):
+        size = latent_CTHW.shape[dim]
+        kept = min(size, max(1, SMOOTHNESS_PX * size // edge_px))
+        latent_CTHW = latent_CTHW.narrow(dim, (size - kept) // 2, kept)
+    return latent_CTHW.contiguous()
+
+
+def _smoothness(reader: SampleReader, deep: DeepSample, latent: Tensor) -> Floats:
     """Return the PSNR at each noise level against the clean decode."""
     encoder = reader.space.encoder
     assert encoder is not None
+    clean = as_8_bit(decode(encoder, reader.stored_of(latent, deep.fields)))
     generator = torch.Generator().manual_seed(keyed_uint64(1, deep.sample.key) >> 1)
     noise = torch.randn(latent.shape, generator=generator)
     spread = latent.flatten(1).std(dim=1).view(-1, 1, 1, 1) if reader.normalizer is None else 1.0
@@ -161,7 +175,7 @@ def _smoothness(
     for level in NOISE_LEVELS:
         noisy = reader.stored_of(latent + level * spread * noise, deep.fields)
         try:
-            found.append(psnr(clean_TCHW, as_8_bit(decode(encoder, noisy))))
+            found.append(psnr(clean, as_8_bit(decode(encoder, noisy))))
         except EncoderError:
             found.append(math.nan)
     return np.array(found)

@@ -3,6 +3,7 @@
 Dimension letters: T frames, C colours, H height, W width.
 """
 
+from collections.abc import Sequence
 from heapq import nsmallest
 from typing import Any
 
@@ -12,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentcache.compare.looks.deep_values import DeepSample, deep_values
-from latentcache.compare.looks.row_values import RowValues
+from latentcache.compare.looks.row_values import RowValues, spread
 from latentcache.compare.looks.sample_reading import SampleReader
 from latentcache.compare.looks.seen import Seen
 from latentcache.compare.measured import Measured
-from latentcache.compare.metrics.pixel_errors import flicker, ms_ssim, psnr, ssim
+from latentcache.compare.metrics.pixel_errors import flicker, psnr, similarities
 from latentcache.core.errors import EncoderError
 
 Pictures = npt.NDArray[np.uint8]
@@ -29,16 +30,15 @@ _ERROR_GAIN = 4
 class PixelLook:
     """Looks at originals and what they decode to."""
 
-    def __init__(self, num_rows: int, *, num_shown: int) -> None:
-        self._rows = RowValues(num_rows)
-        places = np.linspace(0, num_rows - 1, min(num_shown, num_rows)).round()
-        self._shown = set(places.astype(int).tolist())
+    def __init__(self, num_rows: int, places: Sequence[int], *, num_shown: int) -> None:
+        self._rows, self._num_asked = RowValues(num_rows), len(places)
+        self._shown = set(spread(places, num_shown))
         self._num_worst = num_shown
         self._kept: dict[int, dict[str, Pictures]] = {}
         self._scores: dict[int, float] = {}
         self._titles: dict[int, str] = {}
         self._digests: dict[str, str] = {}
-        self._why: list[str] = []
+        self._why: dict[int, str] = {}
 
     def see(self, seen: Seen) -> None:
         """Score a sample, and keep its pictures if it is to be shown or among the worst."""
@@ -47,12 +47,14 @@ class PixelLook:
         original, decoded = seen.pair.original_TCHW, seen.pair.decoded_TCHW
         self._digests[seen.sample.key] = seen.pair.digest
         if decoded is None:
-            self._why.append(seen.pair.why_not)
+            if seen.pair.why_not:
+                self._why[seen.place] = seen.pair.why_not
             return
         score, place = psnr(original, decoded), seen.place
         self._rows.put(place, "psnr_db", score)
-        self._rows.put(place, "ssim", ssim(original, decoded))
-        self._rows.put(place, "ms_ssim", ms_ssim(original, decoded))
+        structure, of_scales = similarities(original, decoded)
+        self._rows.put(place, "ssim", structure)
+        self._rows.put(place, "ms_ssim", of_scales)
         self._rows.put(place, "decode_ms", 1e3 * seen.pair.decode_s)
         if len(original) > 1:
             self._rows.put(place, "psnr_first_db", psnr(original[:1], decoded[:1]))
@@ -64,10 +66,9 @@ class PixelLook:
         """Put scores, pictures and sentences into ``measured``."""
         measured.values.update(self._rows.values)
         measured.facts["pixels"] = self._digests
-        for number, why in enumerate(dict.fromkeys(self._why)):
-            if number < 1:
-                count = len(self._why)
-                measured.note("fidelity", f"{why} ({count:,} of {self._rows.num_rows:,} samples)")
+        if self._why:
+            why, count = next(iter(self._why.values())), len(self._why)
+            measured.note("fidelity", f"{why} ({count:,} of {self._num_asked:,} samples)")
         for kind, places in (("shown", sorted(self._shown)), ("worst", self._worst())):
             listed: list[dict[str, Any]] = []
             for place in places:
@@ -78,6 +79,30 @@ class PixelLook:
                 for name, picture in self._kept[place].items():
                     measured.pictures[f"{kind}.{number}.{name}"] = picture
             measured.facts[kind] = listed
+
+    def keep(self, unfinished: Measured) -> None:
+        """Put what a later run needs to go on into ``unfinished``."""
+        unfinished.values.update(
+            {f"pixel.{name}": each for name, each in self._rows.values.items()}
+        )
+        unfinished.facts["pixel"] = {
+            "scores": {str(place): each for place, each in self._scores.items()},
+            "titles": {str(place): self._titles[place] for place in self._kept},
+            "why": {str(place): each for place, each in self._why.items()},
+        }
+        for place, shown in self._kept.items():
+            unfinished.pictures.update({f"{place}.{name}": each for name, each in shown.items()})
+
+    def resume(self, unfinished: Measured) -> None:
+        """Go on from what ``keep`` left."""
+        facts = unfinished.facts["pixel"]
+        self._rows.resume(unfinished.values, "pixel.")
+        self._scores = {int(place): each for place, each in facts["scores"].items()}
+        self._titles = {int(place): each for place, each in facts["titles"].items()}
+        self._why = {int(place): each for place, each in facts["why"].items()}
+        for key, shown in unfinished.pictures.items():
+            place, _, name = key.partition(".")
+            self._kept.setdefault(int(place), {})[name] = shown
 
     def _keep(self, seen: Seen, original: Tensor, decoded: Tensor, score: float) -> None:
         self._scores[seen.place] = score
@@ -103,22 +128,21 @@ class PixelLook:
 class DeepLook:
     """Encodes and decodes some samples again; see ``deep_values``."""
 
-    def __init__(self, reader: SampleReader, num_rows: int, *, num_deep: int) -> None:
+    def __init__(self, reader: SampleReader, num_rows: int, places: Sequence[int]) -> None:
         self._reader, self._rows = reader, RowValues(num_rows)
-        places = np.linspace(0, num_rows - 1, min(num_deep, num_rows)).round()
-        self._places = set(places.astype(int).tolist())
-        self._why = ""
+        self._places, self._why = set(places), ""
 
     def see(self, seen: Seen) -> None:
         """Measure a sample if it is one of them; after a failure no more."""
         if seen.place not in self._places or self._why or seen.pair is None:
             return
-        if seen.pair.decoded_TCHW is None:
+        if seen.pair.unrounded_TCHW is None:
             return
         deep = DeepSample(
             sample=seen.sample,
             fields=seen.fields,
             original_TCHW=seen.pair.original_TCHW,
+            unrounded_TCHW=seen.pair.unrounded_TCHW,
         )
         try:
             deep_values(self._reader, deep, self._rows, seen.place)
@@ -130,6 +154,16 @@ class DeepLook:
         measured.values.update(self._rows.values)
         if self._why:
             measured.note("modelability", f"encoding again failed: {self._why}")
+
+    def keep(self, unfinished: Measured) -> None:
+        """Put what a later run needs to go on into ``unfinished``."""
+        unfinished.values.update({f"deep.{name}": each for name, each in self._rows.values.items()})
+        unfinished.facts["deep"] = self._why
+
+    def resume(self, unfinished: Measured) -> None:
+        """Go on from what ``keep`` left."""
+        self._rows.resume(unfinished.values, "deep.")
+        self._why = str(unfinished.facts["deep"])
 
 
 def picture(pixels_CHW: Tensor) -> Pictures:

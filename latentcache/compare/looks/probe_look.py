@@ -11,7 +11,7 @@ from latentcache.compare.looks.sample_reading import SampleReader, decode, has_g
 from latentcache.compare.looks.seen import Seen
 from latentcache.compare.measured import Measured
 from latentcache.compare.metrics.judge import judge_features
-from latentcache.compare.metrics.probe import ProbeOptions, run_probe
+from latentcache.compare.metrics.probe import OnTrained, ProbeOptions, run_probe
 from latentcache.core.errors import EncoderError
 from latentcache.core.seeds import keyed_uint64
 
@@ -22,8 +22,8 @@ _CROPS_OF_A_SAMPLE = 4
 class ProbeLook:
     """Cuts latents and pixels alike, and trains the probe once all have come."""
 
-    def __init__(self, reader: SampleReader, options: ProbeOptions) -> None:
-        self._reader, self._options = reader, options
+    def __init__(self, reader: SampleReader, options: ProbeOptions, on_trained: OnTrained) -> None:
+        self._reader, self._options, self._on_trained = reader, options, on_trained
         self._latents: list[Tensor] = []
         self._features: list[Tensor] = []
         self._patch, self._why = 0, ""
@@ -65,6 +65,7 @@ class ProbeLook:
                 self._patch,
                 self._decoded,
                 self._options,
+                on_trained=self._on_trained,
             )
         except EncoderError as error:
             measured.note("modelability", f"samples of the probe could not be decoded: {error}")

@@ -1,5 +1,7 @@
 """Per-sample values as they come; what a sample lacks stays NaN."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from latentcache.compare.metrics.interval import Floats
@@ -21,3 +23,17 @@ class RowValues:
             self.values[name] = np.full((self.num_rows, *row.shape), np.nan)
         if self.values[name].shape[1:] == row.shape:
             self.values[name][place] = row
+
+    def resume(self, values: Mapping[str, Floats], prefix: str) -> None:
+        """Take over rows that an earlier run has filled, of names with ``prefix``."""
+        for name, rows in values.items():
+            if name.startswith(prefix) and len(rows) == self.num_rows:
+                self.values[name.removeprefix(prefix)] = rows.copy()
+
+
+def spread(places: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return ``count`` of the places, evenly spread; all if there are no more."""
+    if count >= len(places):
+        return tuple(places)
+    last = max(1, count - 1)
+    return tuple(places[round(number * (len(places) - 1) / last)] for number in range(count))

@@ -38,17 +38,23 @@ class PixelPair:
 
     Attributes:
         original_TCHW: float32, 0 to 255.
-        decoded_TCHW: float32, clamped and rounded as 8-bit RGB; None where it cannot be decoded.
-        why_not: A sentence; "" if it was.
+        unrounded_TCHW: What it decodes to, float32, as the decoder gives it; None where it is not
+            decoded.
+        why_not: A sentence; "" if it was decoded or was not to be.
         decode_s: What decoding took.
         digest: Of the original's bytes: two spaces are compared where it is the same.
     """
 
     original_TCHW: Tensor
-    decoded_TCHW: Tensor | None
-    why_not: str
-    decode_s: float
+    unrounded_TCHW: Tensor | None = None
+    why_not: str = ""
+    decode_s: float = 0.0
     digest: str
+
+    @property
+    def decoded_TCHW(self) -> Tensor | None:
+        """The decode as it is shown and scored: clamped and rounded as 8-bit RGB."""
+        return None if self.unrounded_TCHW is None else as_8_bit(self.unrounded_TCHW)
 
 
 class SampleReader:
@@ -104,8 +110,15 @@ class SampleReader:
         frames = pixels if pixels.ndim == 4 else pixels[None]
         return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1).float()
 
-    def pair(self, sample: PlannedSample, fields: Mapping[str, Tensor]) -> PixelPair:
+    def pair(
+        self, sample: PlannedSample, fields: Mapping[str, Tensor], *, is_decoded: bool = True
+    ) -> PixelPair:
         """Return a sample's pixels and what its stored latent decodes to.
+
+        Args:
+            sample: Of this space.
+            fields: As stored.
+            is_decoded: Else the pixels alone, which cost little.
 
         Raises:
             MediaError: The source cannot be had any more, or has changed.
@@ -113,26 +126,21 @@ class SampleReader:
         original = self.original(sample)
         digest = blake2b(original.byte().numpy().tobytes(), digest_size=16).hexdigest()
         encoder = self.space.encoder
-        if encoder is None:
-            return PixelPair(
-                original_TCHW=original,
-                decoded_TCHW=None,
-                why_not=self.space.why_no_encoder,
-                decode_s=0.0,
-                digest=digest,
-            )
+        if encoder is None or not is_decoded:
+            why = self.space.why_no_encoder if is_decoded else ""
+            return PixelPair(original_TCHW=original, why_not=why, digest=digest)
         bucket = self.bucket(sample)
         if len(original) < bucket.num_frames:
             count = encoder.spec.frame_rule.num_latent_frames(len(original))
             fields = first_latent_frames(fields, self.space.view.record.fields, count)
         began = time.perf_counter()
         try:
-            decoded, why = as_8_bit(decode(encoder, fields)), ""
+            decoded, why = decode(encoder, fields), ""
         except EncoderError as error:
             decoded, why = None, str(error)
         return PixelPair(
             original_TCHW=original,
-            decoded_TCHW=decoded,
+            unrounded_TCHW=decoded,
             why_not=why,
             decode_s=time.perf_counter() - began,
             digest=digest,

@@ -8,8 +8,11 @@ show. It is a probe and no forecast: of minutes on crops, without labels.
 Dimension letters: N crops, C channels, H height, W width.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from latentcache.compare.metrics.interval import Floats
 from latentcache.compare.metrics.judge import Judge, judge_features
 from latentcache.train import DiT, DiTConfig, flow_loss, sample_euler
 
+OnTrained = Callable[[int], None]
+"""Told how many steps are done, all seeds together."""
 Decode = Callable[[Tensor], Tensor]
 """Latent crops as trained on [N, C, H, W] to pixels [N, 3, H, W], 0 to 255."""
 
@@ -77,6 +82,7 @@ class ProbeResult:
 
 _NUM_BLOCKS, _HELD_SHARE, _NUM_TIMES = 4, 8, 4
 _RATE, _DECAY, _EULER_STEPS, _NUM_SHOWN = 1e-3, 0.995, 24, 24
+_TRIED = 4
 
 
 def run_probe(
@@ -85,6 +91,8 @@ def run_probe(
     patch: int,
     decode: Decode,
     options: ProbeOptions,
+    *,
+    on_trained: OnTrained = lambda _done: None,
 ) -> ProbeResult:
     """Return what a probe finds of one space.
 
@@ -94,6 +102,7 @@ def run_probe(
         patch: Latent cells along a token's edge.
         decode: Back to pixels.
         options: The same for every space.
+        on_trained: Told after each step of training.
     """
     num_held = max(1, len(crops_NCHW) // _HELD_SHARE)
     train, held = crops_NCHW[:-num_held], crops_NCHW[-num_held:]
@@ -102,11 +111,14 @@ def run_probe(
     losses: list[Floats] = []
     shown: Tensor | None = None
     for seed in range(options.num_seeds):
-        model = _train(train, patch, options, seed)
-        losses.append(_losses(model, gaussian, held, seed))
-        generator = torch.Generator().manual_seed(1000 + seed)
-        noise = torch.randn(options.num_generated, *train.shape[1:], generator=generator)
-        pictures = decode(sample_euler(model, noise, num_steps=_EULER_STEPS))
+        told = partial(_told, on_trained, seed * options.num_steps)
+        with _one_thread():
+            model = _train(train, patch, options, seed, told)
+            losses.append(_losses(model, gaussian, held, seed))
+            generator = torch.Generator().manual_seed(1000 + seed)
+            noise = torch.randn(options.num_generated, *train.shape[1:], generator=generator)
+            drawn = sample_euler(model, noise, num_steps=_EULER_STEPS)
+        pictures = decode(drawn)
         shown = pictures[:_NUM_SHOWN] if shown is None else shown
         features = judge_features(pictures.clamp(0, 255))
         distances += [judge.distance(each) for each in features.chunk(_NUM_BLOCKS)]
@@ -114,7 +126,45 @@ def run_probe(
     return ProbeResult(distance=np.array(distances), loss=np.concatenate(losses), samples=shown)
 
 
-def _train(train_NCHW: Tensor, patch: int, options: ProbeOptions, seed: int) -> DiT:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: the model's operations are too small to share.
+
+    Two threads beside other work waited for each other: 2.2 s a step instead of 0.15 s (2 cores
+    shared with two encoders, torch 2.13, 2026-11).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def probe_seconds(channels: int, patch: int, options: ProbeOptions) -> float:
+    """Return what training and sampling will take here, by a few steps on noise.
+
+    A step of sampling is a third of one of training, which also goes backward.
+    """
+    edge = patch * options.num_tokens
+    crops = torch.randn(options.batch_size, channels, edge, edge)
+    trial = replace(options, num_steps=1)
+    with _one_thread():
+        _train(crops, patch, trial, 0, lambda _step: None)
+        began = time.perf_counter()
+        _train(crops, patch, replace(options, num_steps=_TRIED), 0, lambda _step: None)
+        step_s = (time.perf_counter() - began) / _TRIED
+    sampled = _EULER_STEPS * options.num_generated / options.batch_size / 3
+    return options.num_seeds * step_s * (options.num_steps + sampled)
+
+
+def _told(on_trained: OnTrained, before: int, step: int) -> None:
+    on_trained(before + step)
+
+
+def _train(
+    train_NCHW: Tensor, patch: int, options: ProbeOptions, seed: int, on_step: OnTrained
+) -> DiT:
     """Return the moving average of a model's weights after training."""
     config = DiTConfig(
         channels=train_NCHW.shape[1],
@@ -146,6 +196,7 @@ def _train(train_NCHW: Tensor, patch: int, options: ProbeOptions, seed: int) -> 
         with torch.no_grad():
             for ours, theirs in zip(average, model.parameters(), strict=True):
                 ours.lerp_(theirs, 1 - kept)
+        on_step(step + 1)
     with torch.no_grad():
         for ours, theirs in zip(average, model.parameters(), strict=True):
             theirs.copy_(ours)
