@@ -1,10 +1,13 @@
 """What is asked of a comparison."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from latentcache.compare.figures import SECTIONS, SectionName
 from latentcache.compare.looks.row_values import spread
+from latentcache.compare.metrics.inception import Inception
+from latentcache.compare.metrics.lpips import Lpips
 from latentcache.compare.metrics.probe import ProbeOptions
 
 
@@ -24,6 +27,8 @@ class CompareOptions:
         num_shown: Samples a page shows of each kind.
         labels: Annotation that names classes.
         probe: How the probe is made; None makes none.
+        lpips: Files of its backbone and of its heads, as published; None makes none.
+        rfid: File of InceptionV3's weights, as pytorch-fid publishes them; None makes none.
     """
 
     num_samples: int = 500
@@ -35,6 +40,8 @@ class CompareOptions:
     num_shown: int = 6
     labels: str = "label"
     probe: ProbeOptions | None = field(default_factory=ProbeOptions)
+    lpips: tuple[str, str] | None = None
+    rfid: str | None = None
 
     def places_decoded(self, num_rows: int) -> tuple[int, ...]:
         """Return which of so many samples are decoded, spread evenly."""
@@ -45,8 +52,14 @@ class CompareOptions:
         return spread(self.places_decoded(num_rows), self.num_deep)
 
     def asked(self) -> dict[str, Any]:
-        """Return what decides a space's figures, as plain values."""
+        """Return what decides a space's figures, as plain values.
+
+        Raises:
+            ConfigError: A file of weights is not what it must be.
+        """
+        lpips, inception = load_judges(self)
         return {
+            "judges": [each.digest for each in (lpips, inception) if each is not None],
             "num_decoded": self.num_decoded,
             "num_deep": self.num_deep,
             "seed": self.seed,
@@ -55,3 +68,13 @@ class CompareOptions:
             "labels": self.labels,
             "probe": None if self.probe is None else asdict(self.probe),
         }
+
+
+def load_judges(options: CompareOptions) -> tuple[Lpips | None, Inception | None]:
+    """Return the networks whose weights are given.
+
+    Raises:
+        ConfigError: A file is not what it must be.
+    """
+    lpips = Lpips(*map(Path, options.lpips)) if options.lpips else None
+    return lpips, Inception(Path(options.rfid)) if options.rfid else None

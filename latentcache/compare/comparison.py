@@ -90,6 +90,13 @@ def compare(
             "evenly and the same ones of every space; --decoded N takes more"
         )
         notes.setdefault("fidelity", []).append(("", sentence))
+    if classes := next((c for space in spaces if (c := space.facts.get("classes"))), None):
+        sentence = (
+            f"{classes['classes']:,} classes of {classes['samples']:,} samples "
+            f"({classes['annotation']}); always naming the most frequent one is right in "
+            f"{classes['chance']:.0%}"
+        )
+        notes.setdefault("semantics", []).append(("", sentence))
     is_alike = _alike_pixels(spaces, notes)
     rows = [_row(each, spaces, is_alike) for each in FIGURES if each.section in sections]
     num_samples = len(spaces[0].keys)

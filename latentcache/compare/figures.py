@@ -78,6 +78,16 @@ _FIDELITY = (
         "or missing large shapes.",
     ),
     Figure(
+        name="lpips", section="fidelity", title="LPIPS",
+        meaning="Distance of a network's features, 0 is equal; only where its weights are given. "
+        "Many autoencoders were trained on it, which it then flatters.",
+    ),
+    Figure(
+        name="rfid", section="fidelity", title="rFID", is_paired=False,
+        meaning="Fréchet distance of InceptionV3's features of decodes from those of the same "
+        "samples; only where its weights are given, from 10,000 samples up. It has no interval.",
+    ),
+    Figure(
         name="flicker", section="fidelity", title="flicker", unit="levels",
         meaning="Of clips: how far changes from frame to frame are off, in levels of 255. A "
         "steady error does not count, one that comes and goes does.",

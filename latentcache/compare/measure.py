@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from latentcache.compare.compare_options import CompareOptions
+from latentcache.compare.compare_options import CompareOptions, load_judges
 from latentcache.compare.looks.between_look import BetweenLook
 from latentcache.compare.looks.cost_look import CostLook
+from latentcache.compare.looks.judged_look import LpipsLook, RfidLook
 from latentcache.compare.looks.label_look import LabelLook
 from latentcache.compare.looks.latent_look import LatentLook
 from latentcache.compare.looks.pixel_look import DeepLook, PixelLook
 from latentcache.compare.looks.probe_look import ProbeLook
 from latentcache.compare.looks.row_values import RowValues
 from latentcache.compare.looks.sample_reading import SampleReader
-from latentcache.compare.looks.seen import Looker, Seen
+from latentcache.compare.looks.seen import DearLooker, Looker, Seen
 from latentcache.compare.measured import Measured
 from latentcache.compare.metrics.probe import OnTrained
 from latentcache.compare.pace import OnStage
@@ -73,12 +74,8 @@ class _Walk:
         self._on_stage = on_stage
         count = len(keys)
         self.decoded = set(options.places_decoded(count))
-        pixels = PixelLook(count, sorted(self.decoded), num_shown=options.num_shown)
-        deep = DeepLook(reader, count, options.places_deep(count))
-        self._dear: tuple[PixelLook, DeepLook] = (pixels, deep)
-        has_deep = set(options.sections) & {"fidelity", "modelability", "cost"}
-        self.lookers: list[Looker] = [pixels, *([deep] if has_deep else [])]
-        self.lookers += _cheap_lookers(reader, count, options, on_stage)
+        self._dear = _dear_lookers(reader, count, options)
+        self.lookers = [*self._dear, *_cheap_lookers(reader, count, options, on_stage)]
         self._done: set[int] = set()
         if (before := unfinished.read()) is not None:
             self._done = set(before.facts["done"])
@@ -125,6 +122,21 @@ class _Walk:
         for looker in self._dear:
             looker.keep(kept)
         self._unfinished.write(kept)
+
+
+def _dear_lookers(reader: SampleReader, num_rows: int, options: CompareOptions) -> list[DearLooker]:
+    """Return those that look at decodes; pixels also say which samples are the same."""
+    places, asked = options.places_decoded(num_rows), set(options.sections)
+    lookers: list[DearLooker] = [PixelLook(num_rows, places, num_shown=options.num_shown)]
+    if asked & {"fidelity", "modelability", "cost"}:
+        lookers.append(DeepLook(reader, num_rows, options.places_deep(num_rows)))
+    if "fidelity" in asked:
+        lpips, inception = load_judges(options)
+        if lpips is not None:
+            lookers.append(LpipsLook(lpips, num_rows))
+        if inception is not None:
+            lookers.append(RfidLook(inception, len(places)))
+    return lookers
 
 
 def _cheap_lookers(

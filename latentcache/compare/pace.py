@@ -10,6 +10,7 @@ import torch
 from latentcache.compare.compare_options import CompareOptions
 from latentcache.compare.looks.deep_values import SMOOTHNESS_PX
 from latentcache.compare.looks.pixel_look import PixelLook
+from latentcache.compare.looks.probe_look import CROPS_OF_A_SAMPLE, are_enough_crops
 from latentcache.compare.looks.sample_reading import SampleReader, has_grid
 from latentcache.compare.looks.seen import Seen
 from latentcache.compare.metrics.probe import probe_seconds
@@ -145,7 +146,9 @@ def expected_of(
         samples_s=len(keys) * min(read_s / 2, 0.02)
         + len(decoded) * (decode_s + score_s)
         + len(deep) * deep_s,
-        probe_s=_probe_s(reader, latent, bucket, decode_s, options),
+        probe_s=_probe_s(reader, latent, bucket, decode_s, options)
+        if are_enough_crops(CROPS_OF_A_SAMPLE * len(keys))
+        else 0.0,
         num_decoded=len(decoded),
     )
 

@@ -52,6 +52,7 @@ def recall(folder: Path) -> Remembered:
         probe = options.pop("probe")
         options["probe"] = None if probe is None else ProbeOptions(**probe)
         options["sections"] = tuple(options["sections"])
+        options["lpips"] = tuple(options["lpips"]) if options.get("lpips") else None
         return Remembered(
             spaces=tuple(values["spaces"]),
             keys=tuple(values["keys"]),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from latentcache.cli.look.compare_progress import ComparisonProgress
+from latentcache.compare import Step
 from latentcache.store import Store
 from tests.cli.conftest import Cli
 from tests.evaluate.drawn_store import encode_unit, pin_encoding, publish
@@ -69,3 +71,21 @@ def test_a_folder_without_a_comparison_cannot_be_added_to(
     told = cli("compare", drawn_store.folder.url, "--add", "latents", "--keep", tmp_path)
     assert told.code == 2
     assert "there is none" in told.err
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_stop_is_one_sentence_that_says_what_was_kept(
+    cli: Cli, two_columns: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    def stopped(_progress: ComparisonProgress, step: Step) -> None:
+        if step.done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ComparisonProgress, "step", stopped)
+    kept = ["--keep", tmp_path / "kept"] if is_kept else []
+    told = cli("compare", two_columns.folder.url, "latents", "--no-probe", *kept)
+    assert told.code == 130
+    said = "goes on from there" if is_kept else "nothing was kept; pass --keep"
+    assert said in told.err.splitlines()[-1]
+    assert "Traceback" not in told.err
+    assert (tmp_path / "kept").exists() == is_kept

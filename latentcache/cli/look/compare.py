@@ -59,6 +59,16 @@ _SECTIONS = ("fidelity", "modelability", "semantics", "cost")
     callback=note("only"), expose_value=False, help="Only this section; again for another.",
 )  # fmt: skip
 @click.option(
+    "--lpips", nargs=2, type=click.Path(dir_okay=False), metavar="BACKBONE HEADS", default=None,
+    callback=note("lpips"), expose_value=False,
+    help="Also LPIPS: torchvision's AlexNet or VGG16 and the heads of lpips, as files.",
+)  # fmt: skip
+@click.option(
+    "--rfid", type=click.Path(dir_okay=False), metavar="FILE", default=None,
+    callback=note("rfid"), expose_value=False,
+    help="Also rFID, from 10,000 samples up: the weights of pytorch-fid, as a file.",
+)  # fmt: skip
+@click.option(
     "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
     help="Keep what is measured there; what is there is not measured again.",
 )  # fmt: skip
@@ -257,5 +267,7 @@ def _options(context: click.Context, num_samples: int) -> "CompareOptions":
         corpus_url=context.meta["corpus"],
         sections=tuple(each for each in SECTIONS if not only or each in only),
         labels=context.meta["labels"],
+        lpips=context.meta["lpips"],
+        rfid=context.meta["rfid"],
         probe=None if context.meta["has_no_probe"] else ProbeOptions(),
     )

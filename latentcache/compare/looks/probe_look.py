@@ -16,7 +16,12 @@ from latentcache.core.errors import EncoderError
 from latentcache.core.seeds import keyed_uint64
 
 MIN_CROPS = 64
-_CROPS_OF_A_SAMPLE = 4
+CROPS_OF_A_SAMPLE = 4
+
+
+def are_enough_crops(count: int) -> bool:
+    """Whether so many crops are enough to train a probe on."""
+    return count >= MIN_CROPS
 
 
 class ProbeLook:
@@ -39,7 +44,7 @@ class ProbeLook:
             return
         edge = self._options.crop_px // cell
         rows, columns = (size - edge + 1 for size in latent.shape[-2:])
-        for number in range(min(_CROPS_OF_A_SAMPLE, rows * columns)):
+        for number in range(min(CROPS_OF_A_SAMPLE, rows * columns)):
             at = keyed_uint64(number, seen.sample.key) % (rows * columns)
             top, left = divmod(at, columns)
             self._latents.append(latent[:, 0, top : top + edge, left : left + edge].clone())
@@ -52,7 +57,7 @@ class ProbeLook:
         if self._reader.space.encoder is None or self._reader.field.kind == "indices":
             return
         count = len(self._latents)
-        if count < MIN_CROPS:
+        if not are_enough_crops(count):
             why = (
                 self._why or f"the probe needs {MIN_CROPS} crops, got {count}; compare more samples"
             )

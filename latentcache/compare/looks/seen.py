@@ -40,3 +40,15 @@ class Looker(Protocol):
     def finish(self, measured: Measured) -> None:
         """Put what was found into ``measured``."""
         ...
+
+
+class DearLooker(Looker, Protocol):
+    """One whose part takes decodes: it goes on from where it was stopped."""
+
+    def keep(self, unfinished: Measured) -> None:
+        """Put what a later run needs to go on into ``unfinished``."""
+        ...
+
+    def resume(self, unfinished: Measured) -> None:
+        """Go on from what ``keep`` left."""
+        ...

@@ -86,6 +86,8 @@ def estimate(values: Floats, of_mean: OfMean = mean_itself, *, seed: int = 0) ->
         return Estimate(value=np.nan, low=np.nan, high=np.nan, num_samples=0)
     value = float(of_mean(rows.mean(axis=0)[None])[0])
     low, high = _ends(_drawn(rows, of_mean, seed))
+    # Draws of what cannot be negative, as a root mean square of means near 0, all lie above it.
+    low, high = float(np.minimum(low, value)), float(np.maximum(high, value))
     return Estimate(value=value, low=low, high=high, num_samples=len(rows))
 
 
