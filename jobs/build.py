@@ -22,6 +22,11 @@ from latentcache.cli.run_reporting import run_reporting
 from latentcache.core.errors import ConfigError, LatentCacheError
 from latentcache.core.log_lines import say_error
 from latentcache.runner import Recipe, parse_setting, read_recipe
+from latentcache.storage import (
+    parse_storage_options,
+    refuse_secret_options,
+    use_storage_options,
+)
 
 INCOMPLETE = 3
 
@@ -42,12 +47,17 @@ def main(recipe: Path, settings: tuple[str, ...]) -> None:
 def run(recipe_path: Path, settings: tuple[str, ...]) -> int:
     """Return the exit code of one build."""
     recipe = read_recipe(recipe_path, dict(parse_setting(text) for text in settings))
+    # Ray keeps the command line of a job.
+    refuse_secret_options(recipe.storage_options, where="--set of a job")
     for name in ("corpus", "store"):
         if not getattr(recipe, name):
             raise ConfigError(f"key {name!r} must be given ({recipe_path}); add `{name} = ...`")
     if "RAY_ADDRESS" in os.environ:
         recipe = on_cluster(recipe)
-    with run_reporting(recipe.store, recipe.resources) as reporter:
+    with (
+        use_storage_options(parse_storage_options(recipe.storage_options)),
+        run_reporting(recipe.store, recipe.resources) as reporter,
+    ):
         planned, encoded = runner.build_columns(
             recipe.store, recipe.plan_request(), recipe.encode_requests(), reporter=reporter
         )

@@ -4,10 +4,8 @@ import click
 
 from latentcache.cli.flags import (
     config_flags,
-    corpus_and_store,
     encode_flags,
     json_flag,
-    places_argument,
     plan_flags,
     recipe_of,
     resource_flags,
@@ -15,6 +13,7 @@ from latentcache.cli.flags import (
     seed_flag,
     update_flags,
 )
+from latentcache.cli.places import corpus_and_store, places_argument
 from latentcache.cli.results import print_encode_results, print_plan_result
 from latentcache.cli.run_reporting import run_reporting
 from latentcache.terminal import say_first

@@ -26,6 +26,7 @@ from latentcache.cli.look.status import status
 from latentcache.cli.look.verify import verify
 from latentcache.cli.plan import plan
 from latentcache.cli.recipe import recipe
+from latentcache.cli.storage_flags import storage_flag
 from latentcache.cli.stores.annotate import annotate
 from latentcache.cli.stores.copy import copy
 from latentcache.cli.stores.export import export
@@ -104,6 +105,8 @@ for _command in (
     demo,
 ):
     cli.add_command(_command)
+    if _command not in (demo, encoders):
+        storage_flag(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

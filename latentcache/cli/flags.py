@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from latentcache.cli.storage_flags import STORAGE_HELP, use_options
 from latentcache.cli.values import COLOUR, COUNTS, RESOLUTION, SHARE
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
         overrides = context.meta.setdefault(_OVERRIDES, {})
         overrides.update(dict.fromkeys(parameter.keys, value))
+
+
+def _keep_and_use(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep options of storage; a command that reads no recipe has them too."""
+    _keep(context, parameter, value)
+    if value:
+        use_options(context, value)
 
 
 def _one_or_several(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -301,7 +309,11 @@ def cluster_flags(command: CommandT) -> CommandT:
 
 
 def config_flags(command: CommandT) -> CommandT:
-    """Add ``--config`` and ``--set``, for everything that has no flag."""
+    """Add ``--config`` and ``--set``, for everything that has no flag, and where storage is."""
+    storage = _option(
+        "--storage-options", key="storage_options", multiple=True, metavar="KEY=VALUE",
+        callback=_keep_and_use, help=STORAGE_HELP,
+    )  # fmt: skip
     config = click.option(
         "--config", metavar="FILE.toml", type=click.Path(path_type=Path), expose_value=False,
         callback=note(_CONFIG), help="Read a recipe; flags win over it.",
@@ -310,7 +322,7 @@ def config_flags(command: CommandT) -> CommandT:
         "--set", multiple=True, metavar="SECTION.KEY=VALUE", expose_value=False,
         callback=note(_SETTINGS), help="Set any key of the recipe.",
     )  # fmt: skip
-    return _all(config, setting)(command)
+    return _all(storage, config, setting)(command)
 
 
 def was_given(context: click.Context, key: str) -> bool:
@@ -336,36 +348,6 @@ def note(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
         context.meta[name] = value
 
     return keep
-
-
-def places_argument(command: CommandT) -> CommandT:
-    """Add the arguments CORPUS... STORE, passed on as ``places``; see ``corpus_and_store``."""
-    return click.argument("places", nargs=-1, metavar="[CORPUS]... [STORE]")(command)
-
-
-def corpus_and_store(places: tuple[str, ...]) -> dict[str, Any]:
-    """Return what ``recipe_of`` is given: of several places the last one is the store."""
-    for place in places:
-        if place.endswith(".toml"):
-            raise click.UsageError(
-                f"CORPUS and STORE must be media and a store, got the recipe {place}; "
-                f"write --config {place}"
-            )
-    store = places[-1] if len(places) > 1 else None
-    return {"corpus": _one_or_all(places[:-1] if store else places), "store": store}
-
-
-def corpora_alone(places: tuple[str, ...]) -> dict[str, Any]:
-    """Return as ``corpus_and_store``, where no store is needed: the last place may be a corpus."""
-    last = Path(places[-1]) if places else Path()
-    if len(places) > 1 and last.exists() and not (last / "latentcache.json").exists():
-        return {"corpus": _one_or_all(places)}
-    given = corpus_and_store(places)
-    return {key: value for key, value in given.items() if key == "corpus" or value}
-
-
-def _one_or_all(corpora: tuple[str, ...]) -> str | list[str] | None:
-    return list(corpora) if len(corpora) > 1 else next(iter(corpora), None)
 
 
 def json_flag(command: CommandT) -> CommandT:
@@ -397,4 +379,7 @@ def recipe_written(context: click.Context, **given: str | list[str] | None) -> "
     overrides = dict(parse_setting(text) for text in context.meta.get(_SETTINGS, ()))
     overrides |= context.meta.get(_OVERRIDES, {})
     overrides |= {key: value for key, value in given.items() if value is not None}
-    return read_recipe(context.meta.get(_CONFIG), overrides)
+    recipe = read_recipe(context.meta.get(_CONFIG), overrides)
+    if recipe.storage_options:
+        use_options(context, recipe.storage_options)
+    return recipe

@@ -5,12 +5,9 @@ import click
 from latentcache.cli.estimates import estimate_json, print_estimate
 from latentcache.cli.flags import (
     config_flags,
-    corpora_alone,
-    corpus_and_store,
     encode_flags,
     json_flag,
     note,
-    places_argument,
     plan_flags,
     recipe_of,
     resource_flags,
@@ -18,6 +15,7 @@ from latentcache.cli.flags import (
     update_flags,
     was_given,
 )
+from latentcache.cli.places import corpora_alone, corpus_and_store, places_argument
 from latentcache.cli.results import (
     empty_sentence,
     leave_if_incomplete,

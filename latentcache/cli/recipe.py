@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from latentcache.cli.flags import (
     RecipeOption,
     config_flags,
-    corpus_and_store,
     encode_flags,
     note,
     plan_flags,
@@ -22,6 +21,7 @@ from latentcache.cli.flags import (
     seed_flag,
     update_flags,
 )
+from latentcache.cli.places import corpus_and_store
 from latentcache.cli.recipe_keys import RecipeKey, recipe_keys, toml_of
 from latentcache.core.errors import ConfigError
 
@@ -86,6 +86,7 @@ def recipe(context: click.Context, places: tuple[str, ...], output: Path | None)
     What differs from the defaults is set, every other key stands there as a comment.
     """
     from latentcache.runner import Recipe
+    from latentcache.storage import refuse_secret_options
 
     if context.meta["train"]:
         text = _train_text(context, places)
@@ -93,6 +94,7 @@ def recipe(context: click.Context, places: tuple[str, ...], output: Path | None)
         text = recipe_page(context.command)
     else:
         made = recipe_written(context, **corpus_and_store(places))
+        refuse_secret_options(made.storage_options, where="recipe")
         text = recipe_text(made, Recipe())
     if output is None:
         click.echo(text, nl=False)

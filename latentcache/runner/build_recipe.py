@@ -15,6 +15,7 @@ from latentcache.core.config import config_from_mapping, key_of, read_toml
 from latentcache.core.errors import ConfigError
 from latentcache.plan import PlanOptions
 from latentcache.runner.run_options import EncodeOptions, Resources
+from latentcache.storage import refuse_secret_options
 
 if TYPE_CHECKING:
     from latentcache.runner.encode_request import EncodeRequest
@@ -31,6 +32,10 @@ class Recipe:
     """``folder``, ``webdataset`` or ``manifest``; empty finds out."""
     store: str = ""
     """Folder or URL of the store."""
+    storage_options: tuple[str, ...] = ()
+    """Options of fsspec's file systems for corpus and store, ``KEY=VALUE`` each:
+    ``endpoint_url=http://HOST:PORT``, ``profile=NAME``, ``anon=true``; ``s3.anon=true`` is for URLs
+    of that protocol alone. Secrets are refused in a file."""
     column: str | tuple[str, ...] = "latents"
     """What the encoder computes is served under this name; or a list of ``NAME=ENCODER``: several
     columns in one pass, so that each sample is decoded once."""
@@ -158,6 +163,7 @@ def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     """
     where = str(path) if path else "command line"
     values = read_toml(path) if path else {}
+    _check_written(values, where)
     for key, value in (overrides or {}).items():
         lay_over(values, key, value)
     recipe = config_from_mapping(Recipe, values, where=where)
@@ -165,6 +171,17 @@ def read_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     object.__setattr__(recipe, "given", _given(EncodeOptions, values.get("encode", {})))
     object.__setattr__(recipe, "given_of_plan", _given(PlanOptions, values.get("plan", {})))
     return recipe
+
+
+def _check_written(values: Mapping[str, Any], where: str) -> None:
+    """Refuse a recipe that holds secrets.
+
+    Raises:
+        ConfigError: It does.
+    """
+    written = values.get("storage_options", ())
+    if isinstance(written, list):
+        refuse_secret_options([str(each) for each in written], where=where)
 
 
 def _given(options: type[EncodeOptions | PlanOptions], table: Mapping[str, Any]) -> frozenset[str]:

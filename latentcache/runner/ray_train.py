@@ -8,12 +8,13 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from latentcache.core.errors import ConfigError, LatentCacheError, RunError
 from latentcache.runner.workers.cluster import connected
+from latentcache.storage import process_text, take_over
 from latentcache.train import (
     RunFolder,
     Session,
@@ -57,7 +58,7 @@ def train_on_cluster(
     options = recipe.ray
     trainer = train.torch.TorchTrainer(
         _work,
-        train_loop_config={"recipe": recipe, "draw": draw},
+        train_loop_config={"recipe": recipe, "draw": draw, "storage": _Storage(process_text())},
         scaling_config=train.ScalingConfig(
             num_workers=options.num_workers,
             use_gpu=options.use_gpu,
@@ -99,8 +100,16 @@ def submitted_recipe(recipe: TrainRecipe) -> TrainRecipe:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """Storage options of the driver, which nothing that shows a run's configuration shows."""
+
+    options: str = field(repr=False)
+
+
 def _work(config: dict[str, Any]) -> None:
     """Train one rank's part, in a worker."""
+    take_over(config["storage"].options)
     import ray.train  # noqa: PLC0415  torch and Ray Train take seconds: workers alone need both
     import torch  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """A folder of objects on any storage: the one door through which the package reads and writes.
 
 A ``Folder`` is a URL and nothing else, so it travels to other processes; each process opens
-the storage when it first needs it. Credentials come from the environment or from fsspec's
-configuration files.
+the storage when it first needs it. Credentials come from the environment, from fsspec's
+configuration files, or as options; options are shown and written nowhere.
 """
 
 import os
@@ -10,8 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 from urllib.parse import unquote
@@ -22,11 +21,17 @@ from latentcache.storage.exclusive import (
     create_if_absent,
     probe_create_if_absent,
 )
-from latentcache.storage.local import LocalBackend
 from latentcache.storage.objects import TEMPORARY_PREFIX, Backend, ObjectInfo, checked_name
+from latentcache.storage.opened import forget_backend, is_remote, opened_backend
+from latentcache.storage.options import Options, options_in_force, options_text
 from latentcache.storage.retried_file import RetriedFile
 from latentcache.storage.retry import DEFAULT_POLICY, RetryPolicy, with_retries
-from latentcache.storage.storage_errors import backend_errors, read_failure, write_failure
+from latentcache.storage.storage_errors import (
+    StorageError,
+    backend_errors,
+    read_failure,
+    write_failure,
+)
 from latentcache.storage.url_secrets import secret_in, without_secrets
 from latentcache.storage.waiting import told_when_slow
 
@@ -39,26 +44,34 @@ class Folder:
 
     Attributes:
         url: An absolute local path, or an fsspec URL. May hold a secret: show ``label``.
+        policy: Of retries.
+        options: As ``options_text`` gives them; they come on top of the process's own.
     """
 
     url: str
     policy: RetryPolicy = DEFAULT_POLICY
+    options: str = field(default="", repr=False)
 
     @classmethod
-    def open(cls, url: str | Path) -> "Folder":
+    def open(cls, url: str | Path, options: Options | None = None) -> "Folder":
         """Return the folder at a path or URL; nothing is read or created.
 
+        Args:
+            url: A path, or an fsspec URL.
+            options: Of fsspec's file system, on top of those of the process; they may be secret.
+
         Raises:
-            ConfigError: ``url`` is empty, its protocol is unknown, or it holds a secret.
+            ConfigError: ``url`` is empty, its protocol is unknown, it holds a secret, or the
+                file system has no such option.
         """
         text = os.fspath(url)
         if not text:
             raise ConfigError("url must be a path or an fsspec URL, got ''; name a folder")
         if text.startswith("file://"):
             text = unquote(text.removeprefix("file://"))
-        if "://" not in text and "::" not in text:
+        if not is_remote(text):
             return cls(os.path.abspath(text))  # noqa: PTH100  pathlib keeps the `..` in it
-        from latentcache.storage.remote import check_protocol  # noqa: PLC0415  fsspec takes 0.2 s
+        from latentcache.storage.remote import check_url  # noqa: PLC0415  fsspec takes 0.2 s
 
         if kind := secret_in(text):
             raise ConfigError(
@@ -66,13 +79,14 @@ class Folder:
                 "environment (AWS_*), a profile or fsspec's configuration "
                 "(~/.config/fsspec/conf.json): URLs are written into plans and logs"
             )
-        check_protocol(text)
-        return cls(text.rstrip("/"))
+        own = options_text(options)
+        check_url(text, options_in_force(own))
+        return cls(text.rstrip("/"), options=own)
 
     @property
     def is_local(self) -> bool:
         """Whether the folder is on a file system of this machine."""
-        return "://" not in self.url and "::" not in self.url
+        return not is_remote(self.url)
 
     @property
     def label(self) -> str:
@@ -84,7 +98,7 @@ class Folder:
 
     def child(self, name: str) -> "Folder":
         """Return the folder ``name`` below this one."""
-        return Folder(f"{self.url.rstrip('/')}/{checked_name(name)}", self.policy)
+        return replace(self, url=f"{self.url.rstrip('/')}/{checked_name(name)}")
 
     def local_path(self, name: str = "") -> Path | None:
         """Return where an object lies on this machine, or None on remote storage."""
@@ -208,7 +222,13 @@ class Folder:
         return nullcontext() if self.is_local else told_when_slow(what)
 
     def _backend(self) -> Backend:
-        return _open_backend(self.url, os.getpid())
+        return opened_backend(self.url, self.options)
+
+    def _failed(self, failure: OSError) -> OSError:
+        """Return ``failure``; what storage refuses may be mended from outside, such as keys."""
+        if isinstance(failure, StorageError):
+            forget_backend(self.url, self.options)
+        return failure
 
     def _reading(self, operation: Callable[[Backend], ResultT], name: str) -> ResultT:
         what = f"reading {name or self.label}"
@@ -218,7 +238,7 @@ class Folder:
                     lambda: operation(self._backend()), policy=self.policy, what=what
                 )
         except backend_errors() as error:
-            failure = read_failure(error, where=self.label)
+            failure = self._failed(read_failure(error, where=self.label))
             raise failure from (None if failure is error else error)
 
     def _writing(self, operation: Callable[[Backend], ResultT], *, retries: bool = True) -> ResultT:
@@ -228,16 +248,5 @@ class Folder:
             with self._told_when_slow(f"{self.label} to answer (writing)"):
                 return with_retries(lambda: operation(self._backend()), policy=policy, what=what)
         except backend_errors() as error:
-            failure = write_failure(error, where=self.label)
+            failure = self._failed(write_failure(error, where=self.label))
             raise failure from (None if failure is error else error)
-
-
-@lru_cache(maxsize=64)
-def _open_backend(url: str, process_id: int) -> Backend:
-    # The process is part of the key: a file system made before a fork must not be used after.
-    del process_id
-    if "://" not in url and "::" not in url:
-        return LocalBackend(Path(url))
-    from latentcache.storage.remote import RemoteBackend  # noqa: PLC0415  fsspec takes 0.2 s
-
-    return RemoteBackend.open(url)

@@ -1,7 +1,7 @@
 """Object stores and every other fsspec file system; one PUT makes an object visible."""
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +13,13 @@ from fsspec.utils import get_protocol
 
 from latentcache.core.errors import ConfigError
 from latentcache.core.extras import missing_package
+from latentcache.storage.client_options import client_options
 from latentcache.storage.objects import TEMPORARY_PREFIX, ObjectInfo
+from latentcache.storage.s3_session import open_s3
 from latentcache.storage.storage_errors import StorageError
+from latentcache.storage.url_secrets import without_secrets
 
 _S3 = ("s3", "s3a")
-_TRIES_OF_S3FS = 3
-"""Of each request, 15 s long if nothing comes; parts of a large upload are tried alone so."""
 _DELETED_AT_ONCE = 1000
 
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "created")
@@ -38,19 +39,31 @@ class RemoteBackend:
     root: str
 
     @classmethod
-    def open(cls, url: str) -> "RemoteBackend":
-        """Return a backend whose file system belongs to this process alone."""
+    def open(cls, url: str, options: Mapping[str, Any] | None = None) -> "RemoteBackend":
+        """Return a backend whose file system belongs to this process alone.
+
+        Args:
+            url: Of the folder.
+            options: Of its file system, and of others; see ``client_options``.
+
+        Raises:
+            ConfigError: An option is unknown, or its value is refused.
+        """
         # s3fs caches listings and instances by default: a cached listing hides commits, and
         # an instance that crossed a fork hangs.
-        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-        is_s3 = get_protocol(url) in _S3
-        if is_s3:
-            # Tries of the client, of s3fs and of ours multiply: with each layer's defaults an
-            # endpoint that never answers kept an operation busy for half an hour.
-            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
-        file_system, root = url_to_fs(url, **options)
-        if is_s3:
-            file_system.retries = _TRIES_OF_S3FS
+        ours: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        theirs = client_options(url, options or {})
+        try:
+            opened = open_s3 if get_protocol(url) in _S3 else _open_other
+            file_system, root = opened(url, {**theirs, **ours})
+        except (KeyError, TypeError, ValueError) as error:
+            if not theirs:
+                raise
+            raise ConfigError(
+                f"storage_options must fit the file system of {get_protocol(url)}://, got a "
+                f"{type(error).__name__} for {', '.join(sorted(theirs))} "
+                f"({without_secrets(url)}); correct them"
+            ) from None
         return cls(file_system, str(root).rstrip("/"))
 
     @property
@@ -178,11 +191,16 @@ class RemoteBackend:
                 continue
 
 
-def check_protocol(url: str) -> None:
-    """Refuse a URL that fsspec has no file system for.
+def _open_other(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+    opened: tuple[Any, str] = url_to_fs(url, **options)
+    return opened
+
+
+def check_url(url: str, options: Mapping[str, Any]) -> None:
+    """Refuse a URL that fsspec has no file system for, and options that it does not have.
 
     Raises:
-        ConfigError: The protocol is unknown, or its package is not installed.
+        ConfigError: The protocol is unknown, its package is not installed, or an option is wrong.
     """
     protocol = get_protocol(url)
     try:
@@ -195,6 +213,7 @@ def check_protocol(url: str) -> None:
         raise ConfigError(
             f"url must have a protocol that fsspec knows, got {protocol!r}; {advice.rstrip('.')}"
         ) from None
+    client_options(url, options)
 
 
 def _has_folders(file_system: Any) -> bool:

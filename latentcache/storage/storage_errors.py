@@ -34,6 +34,19 @@ _PERMANENT_TYPES = (
 )
 
 
+_PERMANENT_NAMES = frozenset(
+    {
+        "NoCredentialsError",
+        "ParamValidationError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "ConfigParseError",
+        "InvalidRegionError",
+    }
+)
+"""Of botocore's: no request was made."""
+
+
 class StorageError(LatentCacheError, OSError):
     """A destination cannot be written or a backend cannot be reached; the message is whole."""
 
@@ -73,7 +86,14 @@ def is_transient(error: Exception) -> bool:
         return False
     if isinstance(error, OSError):
         return error.errno not in PERMANENT
-    return type(error).__name__ not in ("NoCredentialsError", "ParamValidationError")
+    return type(error).__name__ not in _PERMANENT_NAMES and not _is_endless(error)
+
+
+def _is_endless(error: Exception) -> bool:
+    """Whether redirects led nowhere: botocore keeps what its HTTP client has raised."""
+    below = getattr(error, "kwargs", None)
+    inside = below.get("error") if isinstance(below, dict) else None
+    return type(inside).__name__ == "TooManyRedirects"
 
 
 _KEYS = (
@@ -115,6 +135,12 @@ def refusal(error: Exception, *, where: str) -> StorageError | None:
         where: The URL as it may be shown.
     """
     for each in (error, error.__cause__):
+        if isinstance(each, Exception) and _is_endless(each):
+            return StorageError(
+                f"storage must answer itself, got redirects without end ({where}); correct "
+                "AWS_ENDPOINT_URL, its http:// or https:// too",
+                errno.EIO,
+            )
         answer = getattr(each, "response", None)
         told = answer.get("Error", {}) if isinstance(answer, dict) else {}
         code = str(told.get("Code", ""))

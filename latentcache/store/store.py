@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from latentcache.core.errors import NoStoreError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId, UnitRange
-from latentcache.storage import CreateIfAbsentSupport, Folder, StorageError
+from latentcache.storage import CreateIfAbsentSupport, Folder, Options, StorageError
 from latentcache.store.format import object_names
 from latentcache.store.format.records import (
     Commit,
@@ -48,13 +48,9 @@ class Store:
     store_id: str
 
     @classmethod
-    def open(cls, url: str | Path) -> "Store":
-        """Return the store at ``url``.
-
-        Raises:
-            StoreError: There is none, it cannot be read, or it has another format version.
-        """
-        folder = Folder.open(url)
+    def open(cls, url: str | Path, *, storage_options: Options | None = None) -> "Store":
+        """Return the store at ``url``; see ``open_store``."""
+        folder = Folder.open(url, storage_options)
         store = cls._open(folder)
         if store is None:
             raise NoStoreError(
@@ -390,10 +386,15 @@ def _warn_if_weak(folder: Folder) -> None:
         )
 
 
-def open_store(url: str | Path) -> Store:
+def open_store(url: str | Path, *, storage_options: Options | None = None) -> Store:
     """Return the store at ``url``, a local path or any fsspec URL.
 
+    Args:
+        url: Of the store.
+        storage_options: Of fsspec's file system, on top of the process's; they are shown nowhere.
+
     Raises:
+        ConfigError: The file system has no such option.
         StoreError: There is no store, or one of another format version.
     """
-    return Store.open(url)
+    return Store.open(url, storage_options=storage_options)

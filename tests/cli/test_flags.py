@@ -7,11 +7,10 @@ import pytest
 from latentcache.cli.build import build
 from latentcache.cli.flags import (
     RecipeOption,
-    corpora_alone,
-    corpus_and_store,
     recipe_of,
     was_given,
 )
+from latentcache.cli.places import corpora_alone, corpus_and_store
 from latentcache.cli.recipe import recipe_text
 from latentcache.core.errors import ConfigError
 from latentcache.plan.plan_options import PlanOptions

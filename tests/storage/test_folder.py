@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from latentcache.core.errors import ConfigError
 from latentcache.storage import Folder, RetryPolicy, StorageError
-from latentcache.storage import folder as folder_module
+from latentcache.storage.opened import opened_backend
 
 
 @pytest.fixture
@@ -308,11 +308,13 @@ def test_a_server_that_ignores_ranges_is_refused_in_one_sentence(served: tuple[P
             folder.read("rows.bin", start=start, end=end)
 
 
-def test_threads_share_one_backend_and_a_fork_gets_its_own(folder: Folder) -> None:
+def test_threads_share_one_backend_and_a_fork_gets_its_own(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: set[int] = set()
 
     def look() -> None:
-        found.add(id(folder_module._open_backend(folder.url, os.getpid())))
+        found.add(id(opened_backend(folder.url, "")))
 
     threads = [threading.Thread(target=look) for _ in range(4)]
     for thread in threads:
@@ -320,4 +322,5 @@ def test_threads_share_one_backend_and_a_fork_gets_its_own(folder: Folder) -> No
     for thread in threads:
         thread.join()
     assert len(found) == 1
-    assert folder_module._open_backend(folder.url, -1) is not None
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert id(opened_backend(folder.url, "")) not in found

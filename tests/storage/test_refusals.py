@@ -124,3 +124,33 @@ def test_a_build_from_a_url_with_a_secret_writes_nothing(
         assert "must hold no secret" in told
         assert "hunter2" not in told
     assert not (tmp_path / "store").exists()
+
+
+class _Elsewhere(_Refusing):
+    """Answers as an endpoint that is not S3's does: go elsewhere, with no word of a region."""
+
+    protocol_version, status, code, num_asked = "HTTP/1.1", 301, "PermanentRedirect", 0
+
+    def _answer(self) -> None:
+        type(self).num_asked += 1
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        super()._answer()
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer
+
+
+@pytest.mark.s3
+def test_an_endpoint_that_redirects_everything_is_one_sentence_after_a_request_or_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        use(monkeypatch, f"http://127.0.0.1:{server.server_port}", KEYS)
+        folder = Folder.open("s3://moved/store")
+        for number, operation in enumerate(
+            (lambda: folder.read("x"), lambda: folder.write("x", b"1"), folder.is_empty), 1
+        ):
+            with pytest.raises(StorageError, match=r"its own region.*AWS_ENDPOINT_URL"):
+                operation()
+            assert _Elsewhere.num_asked <= 2 * number
+        server.shutdown()

@@ -18,7 +18,7 @@ from latentcache.runner.messages.actor_setup import (
 from latentcache.runner.messages.calls import ActorCalls
 from latentcache.runner.messages.stage_times import ActorTimes
 from latentcache.runner.messages.unit_orders import UnitAnswer, UnitPass
-from latentcache.storage import num_retries
+from latentcache.storage import num_retries, take_over
 from latentcache.store import EncodingRecord
 
 
@@ -36,6 +36,7 @@ class EncodeWorker:
             name: Of this actor in the ledger.
         """
         logging.getLogger("latentcache").setLevel(logging.WARNING)
+        take_over(setup.storage_options)
         self._shared = SharedTools.of(setup, calls, name)
         self._columns = {
             each.column: ColumnWorker(setup, each, self._shared) for each in setup.columns

@@ -23,6 +23,7 @@ from latentcache.runner.messages.calls import Calls, NotDoneError, WorkerLostErr
 from latentcache.runner.messages.run_errors import UnitCancelledError
 from latentcache.runner.messages.stage_times import StageClock
 from latentcache.runner.messages.unit_orders import UnitCounters
+from latentcache.storage import process_text
 
 _GROUPS_AHEAD = 2
 """One under way and one waiting, so that the encoder waits for neither decode nor transfer."""
@@ -120,7 +121,7 @@ class ClipFrames:
         num_bytes = (1 + _GROUPS_AHEAD) * group_bytes
         if not self._budget.acquire(num_bytes, cancelled=self._cancelled):
             raise UnitCancelledError("the run was stopped")
-        worker = ClipActor.remote(self._order)
+        worker = ClipActor.remote(self._order, process_text())
         asked: deque[ray.ObjectRef[FrameGroup]] = deque()
         try:
             for _ in range(math.ceil(bucket.num_frames / self._size)):

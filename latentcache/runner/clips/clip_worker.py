@@ -19,7 +19,7 @@ from latentcache.core.rejects import Reject
 from latentcache.decode import ClipReader, classify, derive, extend_time_limit, time_limit
 from latentcache.plan import open_source
 from latentcache.runner.decode.decode_tasks import READ_TIME_LIMITS, DecodeOrder, Pixels
-from latentcache.storage import num_retries
+from latentcache.storage import num_retries, take_over
 
 GROUP_BYTES = 16 * 2**20
 """Of decoded pixels in one group: large beside what a call costs, small beside the budget."""
@@ -58,12 +58,14 @@ class FrameGroup:
 class ClipWorker:
     """Decodes one clip; a plain class so that it can be read and tested without Ray."""
 
-    def __init__(self, order: DecodeOrder) -> None:
+    def __init__(self, order: DecodeOrder, storage_options: str = "") -> None:
         """Keep what is asked; nothing is opened before the first group.
 
         Args:
             order: Of one row, a clip.
+            storage_options: Of the process that asks; may be secret.
         """
+        take_over(storage_options)
         (self._row,) = order.rows
         self._order = order
         self._digest, self._size_bytes = b"", 0

@@ -12,6 +12,7 @@ from latentcache.runner.encode_request import EncodeRequest
 from latentcache.runner.messages.actor_setup import ActorSetup, ColumnSetup
 from latentcache.runner.messages.calls import ClusterFacts, Workers
 from latentcache.runner.run_options import Resources
+from latentcache.storage import process_text
 from latentcache.store import Store
 
 
@@ -51,6 +52,7 @@ def loaded_pool(
         time_limit_s=resources.time_limit_s,
         scratch=resources.scratch,
         keep_every_s=resources.keep_every_s,
+        storage_options=process_text(),
     )
     pool = ActorPool(setup, resources, workers)
     try:

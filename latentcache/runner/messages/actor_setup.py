@@ -40,6 +40,7 @@ class ActorSetup:
         time_limit_s: Per sample, decode.
         scratch: Folder for tars under way; "" for the system's.
         keep_every_s: How often encoded batches of open units are kept.
+        storage_options: Of the driver's process; may be secret.
     """
 
     store_url: str
@@ -51,6 +52,7 @@ class ActorSetup:
     time_limit_s: float
     scratch: str = ""
     keep_every_s: float = 30.0
+    storage_options: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

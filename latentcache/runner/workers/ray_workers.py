@@ -28,6 +28,7 @@ from latentcache.runner.messages.calls import (
 )
 from latentcache.runner.workers.cluster import cluster_facts
 from latentcache.runner.workers.ray_health import RayHealth, RayLostError, is_node_loss
+from latentcache.storage import process_text, take_over
 
 Ref = Any
 
@@ -37,8 +38,14 @@ _LOOK_S = 1.0
 
 @cache
 def _task(function: Callable[[Any], Any]) -> Any:
+    def run(argument: Any, storage_options: str) -> Any:
+        # Another node has not the environment of the driver; Ray's runtime_env can be read by all.
+        take_over(storage_options)
+        return function(argument)
+
+    run.__name__, run.__qualname__ = function.__name__, function.__qualname__  # Ray shows them
     # Ray's own retry would run a task again unseen by the actor that counts its strikes.
-    return ray.remote(num_cpus=1, max_retries=0, max_calls=0)(function)
+    return ray.remote(num_cpus=1, max_retries=0, max_calls=0)(run)
 
 
 class RayCalls:
@@ -46,7 +53,7 @@ class RayCalls:
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Ref:
         """Start a task."""
-        return _task(function).remote(argument)
+        return _task(function).remote(argument, process_text())
 
     def get(self, ref: Ref, *, timeout_s: float | None = None) -> Any:
         """Return a task's or a method's answer; see ``Calls.get``."""
