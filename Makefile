@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Hundreds of processes start in the tests; without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-fast test-failure test-oldest-ray check check-static docs format clean
+.PHONY: install demo test test-fast test-failure test-swift test-oldest-ray check check-static docs format clean
 
 install: $(INSTALLED)
 
@@ -33,12 +33,19 @@ test: $(INSTALLED)
 test-fast: $(INSTALLED)
 	$(PYTEST) -m $(FAST)
 
-# Runs are killed at every storage operation and at random; KILLS=200 counts them, KILLS=900s is a
-# limit of time, KILLS_SEED=2 draws others. See docs/failure.md.
+# Runs are killed at every storage operation and at random, then on Ray and into a failing bucket;
+# KILLS=200 counts them, KILLS=900s is a limit of time, KILLS_SEED=2 draws others, REMOTE_KILLS is
+# for the second part. See docs/failure.md.
 KILLS ?= 600s
+REMOTE_KILLS ?= 600s
 KILLS_SEED ?= 1
 test-failure: $(INSTALLED)
 	$(BIN)/python -m tests.failure.kills $(KILLS) $(KILLS_SEED)
+	$(BIN)/python -m tests.failure.remote_kills $(REMOTE_KILLS) $(KILLS_SEED)
+
+# The tests of S3 against OpenStack Swift: SWIFT_BIN=FOLDER/bin, see infra/object_stores/swift.sh.
+test-swift: $(INSTALLED)
+	S3_SERVER=swift $(BIN)/python -m pytest -m s3 tests/storage tests/store tests/infra/test_swift.py
 
 # The oldest Ray we support, over the packages of .venv: the main job and the kill tests.
 OLDEST_RAY ?= 2.52.1

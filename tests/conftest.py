@@ -1,11 +1,7 @@
 """Fixtures that every package's tests may use."""
 
 import os
-import socket
-import subprocess
 import sys
-import threading
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.law_examples import examples
+from tests.s3_servers import S3Server, moto, swift, why_no_swift
 
 # Laws are checked on busy machines too: time limits belong to whole runs.
 settings.register_profile("latentcache", examples(100))
@@ -92,41 +89,23 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def moto_server() -> Iterator[str]:
-    """The endpoint of a real S3 server on loopback; a mock of S3's behaviour, not of HTTP."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError("moto did not start") from None
-                threading.Event().wait(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server on loopback: moto, or with S3_SERVER=swift OpenStack Swift."""
+    if os.environ.get("S3_SERVER") != "swift":
+        with moto() as server:
+            yield server
+        return
+    if why := why_no_swift():
+        pytest.skip(why)
+    with swift() as server:
+        yield server
 
 
 @pytest.fixture
-def s3_url(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty bucket, with endpoint and keys in the environment."""
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-    settings = {
-        "AWS_ENDPOINT_URL": moto_server,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in settings.items():
+    for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     import s3fs  # noqa: PLC0415  takes a second, and most tests do without
 

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ _PASSED_ON = {
     "http": ("auth", "cookies", "headers", "proxy", "ssl", "timeout", "trust_env"),
 }
 """Options that a file system hands to what is below it, and has no parameter for."""
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _SAME = {"s3a": "s3", "https": "http", "gcs": "gs", "az": "abfs", "abfss": "abfs"}
 
 
@@ -52,7 +54,7 @@ def client_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for key in mine:
         if key in OURS or key not in known:
             raise ConfigError(_refused(key, sorted(known - set(OURS)), protocol, url))
-    _check_endpoint(mine)
+    _check_endpoint(protocol, mine)
     return mine
 
 
@@ -81,10 +83,15 @@ def _refused(key: str, known: list[str], protocol: str, url: str) -> str:
     )
 
 
-def _check_endpoint(options: Mapping[str, Any]) -> None:
-    endpoint = options.get("endpoint_url")
-    if endpoint is not None and not str(endpoint).startswith(("http://", "https://")):
-        raise ConfigError(
-            "endpoint_url must begin with http:// or https://, got "
-            f"{without_secrets(str(endpoint))!r} (storage_options); write for instance endpoint_url=http://127.0.0.1:9000"
-        )
+def _check_endpoint(protocol: str, options: Mapping[str, Any]) -> None:
+    """Refuse an endpoint that botocore would not take, wherever it was given."""
+    given = {"storage_options": options.get("endpoint_url")}
+    if _SAME.get(protocol, protocol) == "s3":
+        given |= {name: os.environ.get(name) for name in _ENDPOINTS}
+    for where, endpoint in given.items():
+        if endpoint and not str(endpoint).startswith(("http://", "https://")):
+            raise ConfigError(
+                "an endpoint must begin with http:// or https://, got "
+                f"{without_secrets(str(endpoint))!r} ({where}); write for instance "
+                "http://127.0.0.1:9000"
+            )

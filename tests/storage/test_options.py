@@ -21,6 +21,7 @@ from latentcache.storage import (
 from latentcache.storage.client_options import client_options
 from latentcache.storage.options import secret_options
 from latentcache.testing.drawn import write_drawn_corpus
+from tests.s3_servers import S3Server
 
 SECRET = "hunter2hunter2"
 
@@ -61,9 +62,12 @@ def test_a_table_of_a_protocol_is_for_that_protocol_alone() -> None:
         client_options("simplecache::s3://bucket/x", {"anon": True})
 
 
-def test_an_endpoint_without_http_is_refused() -> None:
-    with pytest.raises(ConfigError, match="endpoint_url must begin with http"):
+def test_an_endpoint_without_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"endpoint must begin with http.*\(storage_options\)"):
         Folder.open("s3://bucket/x", {"endpoint_url": "127.0.0.1:9000"})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
+    with pytest.raises(ConfigError, match=r"endpoint must begin with http.*\(AWS_ENDPOINT_URL\)"):
+        Folder.open("s3://bucket/x")
 
 
 @pytest.mark.parametrize(
@@ -103,12 +107,18 @@ def test_options_of_a_folder_are_shown_nowhere_and_travel() -> None:
 
 
 @pytest.fixture
-def keyless_url(s3_url: str, moto_server: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict]:
+def keyless_url(
+    s3_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, dict]:
     """A bucket, of which the environment knows nothing, and the options that open it."""
     names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     for name in names:
         monkeypatch.delenv(name)
-    return s3_url, {"endpoint_url": moto_server, "key": "testing", "secret": SECRET}
+    return s3_url, {
+        "endpoint_url": s3_server.endpoint,
+        "key": s3_server.key,
+        "secret": s3_server.secret if s3_server.checks_keys else SECRET,
+    }
 
 
 @pytest.mark.s3
@@ -145,15 +155,15 @@ def test_a_build_and_all_its_workers_use_them_and_write_none(
 
 @pytest.mark.s3
 def test_keys_that_were_wrong_once_are_looked_for_again(
-    keyless_url: tuple[str, dict], moto_server: str, monkeypatch: pytest.MonkeyPatch
+    keyless_url: tuple[str, dict], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, _ = keyless_url
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    url, options = keyless_url
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     folder = Folder.open(url)
     with pytest.raises(StorageError, match="credentials"):
         folder.write("x", b"1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secret"])
     folder.write("x", b"1")
     assert folder.read("x") == b"1"

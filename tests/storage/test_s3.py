@@ -10,6 +10,7 @@ import pytest
 
 from latentcache.core.seeds import new_write_id
 from latentcache.storage import CreateIfAbsentSupport, Folder, RetryPolicy, StorageError, waiting
+from tests.s3_servers import S3Server
 
 pytestmark = pytest.mark.s3
 
@@ -66,7 +67,10 @@ def test_a_name_that_begins_alike_is_not_in_the_folder(folder: Folder) -> None:
     assert [info.name for info in folder.list("commits")] == ["commits/1"]
 
 
-def test_of_many_threads_one_wins(folder: Folder) -> None:
+def test_of_many_threads_one_wins(folder: Folder, s3_server: S3Server) -> None:
+    if not s3_server.one_wins:
+        pytest.skip("this server lets two win")
+
     def race(racer: int) -> tuple[str, bool]:
         write_id = new_write_id()
         return write_id, folder.create_if_absent("x", write_id.encode(), write_id=write_id)
@@ -77,8 +81,9 @@ def test_of_many_threads_one_wins(folder: Folder) -> None:
     assert winners == [folder.read("x").decode()]
 
 
-def test_the_probe_finds_conditional_writes(folder: Folder) -> None:
-    assert folder.probe_create_if_absent() is CreateIfAbsentSupport.EXCLUSIVE
+def test_the_probe_finds_conditional_writes(folder: Folder, s3_server: S3Server) -> None:
+    found = folder.probe_create_if_absent()
+    assert found is CreateIfAbsentSupport.EXCLUSIVE or not s3_server.one_wins
     assert folder.is_empty()
 
 
@@ -96,7 +101,7 @@ def test_a_missing_bucket_and_a_dead_endpoint_are_one_sentence(
     dead = Folder("s3://bucket/other", RetryPolicy(attempts=1))
     with pytest.raises(OSError, match=r"storage must be reachable|127\.0\.0\.1") as caught:
         dead.read("a")
-    assert "testing-secret" not in str(caught.value)
+    assert "testing" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a[1]", "b*", "c?d", "e{f,g}"])
@@ -104,7 +109,7 @@ def test_names_are_never_patterns(s3_url: str, name: str) -> None:
     plain, odd = Folder.open(f"{s3_url}/a1"), Folder.open(f"{s3_url}/{name}")
     for folder in (plain, odd):
         folder.write("x/y", b"1")
-    assert odd.probe_create_if_absent() is CreateIfAbsentSupport.EXCLUSIVE
+    assert odd.probe_create_if_absent() is not CreateIfAbsentSupport.ABSENT
     assert [info.name for info in odd.list()] == ["x/y"]
     odd.delete(["x/y"])
     assert odd.is_empty()
