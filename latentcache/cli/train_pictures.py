@@ -29,6 +29,8 @@ def make_draw(recipe: TrainRecipe, tell: Callable[[str], None]) -> Callable[[Tra
     def draw(trainer: Trainer, path: Path) -> None:
         if not decoders:
             decoders.append(load_decoder(trainer.encoding, tell))
+        if decoders[0] is None and primary_field(trainer.encoding).kind == "indices":
+            return  # numbers of a codebook are no picture; why there is no decoder was told
         output = recipe.output
         shapes = trainer.shapes()
         told = conditions(trainer, output.num_samples)
@@ -80,7 +82,8 @@ def load_decoder(view: ColumnView, tell: Callable[[str], None]) -> Decode | None
     try:
         encoder = load_recorded_encoder(view.record)
     except (LatentCacheError, KeyError) as error:
-        tell(f"samples are drawn as latents: {error}")
+        is_of_indices = primary_field(view).kind == "indices"
+        tell(f"samples are {'not drawn' if is_of_indices else 'drawn as latents'}: {error}")
         return None
     low, high = encoder.spec.input_range
     name = primary_field(view).name
@@ -103,7 +106,8 @@ def sheet(
         frames = values[:, None] if values.ndim == 3 else values
         chosen = torch.linspace(0, frames.shape[1] - 1, min(MAX_FRAMES, frames.shape[1])).round()
         cells.append([picture_of(frames[:, int(at)].numpy(), decode) for at in chosen])
-    across = math.ceil(math.sqrt(len(cells))) if latents.ndim == 4 else 1
+    is_of_pictures = all(len(frames) == 1 for frames in cells)
+    across = math.ceil(math.sqrt(len(cells))) if is_of_pictures else 1
     return labelled_png(cells, labels or [""] * len(cells), title=title, across=across)
 
 

@@ -16,7 +16,7 @@ from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.fingerprint import sha256_hex
 from latentcache.core.seeds import new_write_id
 from latentcache.storage import TEMPORARY_PREFIX, Folder, map_ahead
-from latentcache.store import Generation, Snapshot, Store
+from latentcache.store import Generation, Snapshot, Store, codebook_ref
 from latentcache.store.format import (
     STORE_NAME,
     ObjectRef,
@@ -142,6 +142,8 @@ def _objects(
             for table in (entry_of.units, entry_of.quarantine, entry_of.statistics):
                 yield ObjectRef(name=table.name, size_bytes=table.size_bytes, sha256=table.sha256)
             yield from (text.fields for text in entry_of.texts)
+            if (codebook := codebook_ref(view.folder, view.record)) is not None:
+                yield codebook
             for unit in view.units():
                 yield unit.meta
                 if unit.tar is not None:

@@ -21,6 +21,7 @@ from latentcache.store import (
     GenerationDraft,
     Snapshot,
     Store,
+    write_codebook,
 )
 
 COPIED_FROM = "copied_from"
@@ -76,6 +77,8 @@ def copy_subset(
         record = dest.write_encoding(_own_record(snapshot, view))
         written, there = write_column(dest, record, (generation, repacked), view, told_rows)
         num_written, num_there = num_written + written, num_there + there
+        if (table := view.codebook()) is not None:
+            write_codebook(dest.folder, record, table)
         for text in view.entry.texts:
             dest.folder.write(text.fields.name, snapshot.folder.read(text.fields.name))
         changes.append(

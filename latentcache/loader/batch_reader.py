@@ -22,6 +22,7 @@ from latentcache.loader.streams.stream_column import StreamColumn
 from latentcache.loader.text.text_columns import TextColumns
 from latentcache.loader.transform.cuda_stream import CudaStream
 from latentcache.loader.transform.fused import FusedTransform
+from latentcache.loader.transform.indices import IndexColumns
 from latentcache.loader.transform.noise import noise_seeds, sample_posterior
 from latentcache.loader.transform.normalizer import Normalizer, primary_field
 from latentcache.store.format import TensorEntry
@@ -105,7 +106,13 @@ class BatchReader:
     """Turns located rows into a batch; used by one thread at a time."""
 
     def __init__(
-        self, recipe: Recipe, side: SideValues, texts: TextColumns, *, num_ahead: int = 0
+        self,
+        recipe: Recipe,
+        side: SideValues,
+        texts: TextColumns,
+        indices: IndexColumns,
+        *,
+        num_ahead: int = 0,
     ) -> None:
         """Read nothing yet.
 
@@ -113,9 +120,11 @@ class BatchReader:
             recipe: What a batch holds.
             side: Reads what is no tensor.
             texts: Reads columns of texts.
+            indices: Makes what was asked for of indices.
             num_ahead: Batches that wait to be taken.
         """
         self._recipe, self._side, self._texts = recipe, side, texts
+        self._indices = indices
         self._buffers = Buffers(num_ahead + _NUM_HELD)
         device = recipe.device
         self._is_here = device is None or device.type == "cpu"
@@ -161,8 +170,9 @@ class BatchReader:
         column = stream.columns[name]
         assert not column.is_varying, "samples of many shapes make a list"
         stored = column.field(primary_field(column.view).name).shape
-        if name != self._recipe.latents and name not in self._recipe.others:
-            return (batch_size, *stored)
+        is_plain = name != self._recipe.latents and name not in self._recipe.others
+        if is_plain or name in self._indices.forms:
+            return (batch_size, *self._indices.shape(name, stored))
         return (batch_size, *self._fused(name, stored).shape)
 
     def _fused(self, name: str, stored: tuple[int, ...]) -> FusedTransform:
@@ -182,9 +192,9 @@ class BatchReader:
                 values.update({key: self._there(value) for key, value in found.items()})
             elif column.is_varying:
                 samples = column.varying.samples(places, primary_field(column.view).name)
-                device, kind = self._recipe.device, primary_field(column.view).kind
+                device = self._recipe.device
                 values[name] = [
-                    _usable(one if self._is_here else one.to(device), kind) for one in samples
+                    self._of_one(name, one if self._is_here else one.to(device)) for one in samples
                 ]
                 if name in self._recipe.others:
                     apply, dtype = self._recipe.others[name].apply, self._recipe.dtype
@@ -195,7 +205,7 @@ class BatchReader:
                 values[name] = self._latents(column, places, partial(self._seeds, stream, located))
             else:
                 primary = primary_field(column.view)
-                values[name] = _usable(self._field(column, places, primary.name), primary.kind)
+                values[name] = self._indices.apply(name, self._field(column, places, primary.name))
             if "role" in column.view.record.transform:
                 is_absent = torch.from_numpy(column.is_absent(located.picked.rows))
                 values[name] = blanked(values[name], is_absent)
@@ -203,6 +213,10 @@ class BatchReader:
             if name in stream.one_shape:
                 values[name] = torch.stack(values[name])
         return values
+
+    def _of_one(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Return one sample's values, of a column whose samples vary in size."""
+        return self._indices.apply(name, values[None])[0]
 
     def _there(self, value: torch.Tensor) -> torch.Tensor:
         return value if self._is_here else value.to(self._recipe.device, non_blocking=True)
@@ -214,12 +228,12 @@ class BatchReader:
         if self._is_here and (is_drawn or self._recipe.normalizer.ops):
             return self._latents_here(column, places, seeds() if is_drawn else None)
         primary = primary_field(column.view)
-        latents = _usable(self._field(column, places, primary.name), primary.kind)
+        latents = self._field(column, places, primary.name)
         if is_drawn:
             logvar = self._field(column, places, "logvar")
             latents = sample_posterior(latents, logvar, seeds().to(latents.device))
         elif not self._recipe.normalizer.ops:
-            return latents
+            return self._indices.apply(column.view.name, latents)
         fused = self._fused(column.view.name, tuple(latents.shape[1:]))
         out = latents.new_empty((len(latents), *fused.shape), dtype=self._recipe.dtype)
         starts = None if places.starts is None else places.starts.to(latents.device)
@@ -321,14 +335,6 @@ def _do(function: Callable[[_Job], None], jobs: Sequence[_Job], *, in_parallel: 
         return
     for job in jobs:
         function(job)
-
-
-def _usable(values: torch.Tensor, kind: str) -> torch.Tensor:
-    """Return indices as int64, whatever dtype keeps them; all else as it is stored.
-
-    torch can neither index, embed nor add with uint16, and takes uint8 for a mask.
-    """
-    return values.long() if kind == "indices" else values
 
 
 def _window_start(picked: Picked) -> torch.Tensor:

@@ -18,6 +18,7 @@ from latentcache.loader.order.epoch_order import OrderRule
 from latentcache.loader.order.whole_numbers import whole
 from latentcache.loader.streams.make_streams import StreamRule
 from latentcache.loader.text.text_draws import checked_weights
+from latentcache.loader.transform.indices import IndexForm, checked_forms
 from latentcache.storage import Folder
 from latentcache.store import Store
 
@@ -68,6 +69,8 @@ class LoaderOptions:
     Attributes:
         posterior: ``sample`` draws latents where a log-variance is stored, ``mode`` takes
             the mean.
+        indices: What a batch has of indices, for all columns of them or by column: ``int64``;
+            ``stored``, in their own dtype; ``vectors`` of their codebook, [B, D, ...].
         patch: Latent cells (T, H, W) per token, for ``tokens_per_rank``.
         partitions: Lanes that every global batch takes equally much from; a multiple of
             the number of nodes keeps each node on its own shards.
@@ -101,6 +104,7 @@ class LoaderOptions:
     """
 
     posterior: Posterior = "sample"
+    indices: IndexForm | Mapping[str, IndexForm] = "int64"
     patch: tuple[int, int, int] = (1, 2, 2)
     partitions: int = 1
     window_shards: int = 0
@@ -123,6 +127,7 @@ class LoaderOptions:
                 f"dtype must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, got {self.dtype!r}; "
                 f'write LoaderOptions(dtype="bfloat16")'
             )
+        object.__setattr__(self, "indices", checked_forms(self.indices))
         if not 0 <= self.text_drop <= 1:
             raise ConfigError(f"text_drop must be from 0 to 1, got {self.text_drop}")
         if isinstance(self.batch_by, str) or not all(isinstance(one, str) for one in self.batch_by):

@@ -29,6 +29,7 @@ from latentcache.loader.streams.stream import Stream
 from latentcache.loader.streams.stream_column import share_maps
 from latentcache.loader.text.text_columns import TextColumns, text_columns
 from latentcache.loader.transform.column_modes import Mode, latents_mode, resolve_others
+from latentcache.loader.transform.indices import IndexColumns
 from latentcache.loader.transform.normalizer import Normalizer, primary_field, resolve_normalizer
 from latentcache.store import ColumnView, Pin
 
@@ -148,7 +149,10 @@ class RunConfig:
         )
         _check_weights(weights, {*rest, *self.texts.annotations})
         self.texts.check_as_stored(self.recipe.others)
-        self.reader = BatchReader(self.recipe, self.side, self.texts, num_ahead=request.num_ahead)
+        self._indices = IndexColumns(self._views(), request.options.indices, request.device)
+        self.reader = BatchReader(
+            self.recipe, self.side, self.texts, self._indices, num_ahead=request.num_ahead
+        )
         for stream in self.streams:  # what does not fit a bucket is said now, not at its turn
             for name in (self.recipe.latents, *self.recipe.others):
                 if not stream.columns[name].is_varying:
@@ -205,9 +209,7 @@ class RunConfig:
                     f"{latents} must have one shape in bucket {stream.bucket} to be trained on, "
                     f"got samples of many; add a column of latents before it"
                 )
-        beside = {
-            name: [one.snapshot.columns[name] for one in self.opened] for name in self.encoded
-        }
+        beside = self._views()
         views = beside[latents]
         fields = [field.name for field in views[0].record.fields]
         posterior = request.options.posterior
@@ -235,6 +237,10 @@ class RunConfig:
             window_frames=request.options.window_frames,
             order_version=request.rule.version,
         )
+
+    def _views(self) -> dict[str, list[ColumnView]]:
+        """Return each encoded column in each source."""
+        return {name: [one.snapshot.columns[name] for one in self.opened] for name in self.encoded}
 
     def _make_sizes(self, state: Mapping[str, Any] | None) -> dict[Bucket, int]:
         request, latents = self._request, self.recipe.latents
@@ -307,6 +313,7 @@ class RunConfig:
             "posterior": request.options.posterior,
             "normalizer": self.recipe.normalizer.to_json(),
             **({"normalizers_beside": others} if others else {}),
+            **({"indices": forms} if (forms := self._indices.asked_json()) else {}),
             "sources": [_source_json(one) for one in self.opened],
             "streams": {
                 stream.place.name: {

@@ -32,6 +32,7 @@ _MOST = 1 << 62
 _RULES = {
     "order": "resume with the seed, partitions and window the run was started with",
     "columns": "train on the encoding the run was started with, or start a new run",
+    "indices": "resume with the indices option the run was started with",
     "posterior": "resume with the posterior option the run was started with",
 }
 
@@ -89,8 +90,8 @@ def check_same(state: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
         ConfigError: Something that must agree differs; both sides are shown.
     """
     for name, what_to_do in _RULES.items():
-        if state[name] != ours[name]:
-            theirs, mine = difference(state[name], ours[name])
+        if state.get(name, {}) != ours.get(name, {}):
+            theirs, mine = difference(state.get(name, {}), ours.get(name, {}))
             raise ConfigError(
                 f"{name} must be those of the run, got {mine} where the run has {theirs}; "
                 f"{what_to_do}"

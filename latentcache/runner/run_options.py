@@ -174,6 +174,8 @@ class Resources:
             more of each encoder's work, and the batches in flight.
         keep: Where: ``local`` is the store where that is a folder and else ``scratch``;
             ``store`` is the store in any case, for machines that may be taken away.
+        codebook_mib: Tables of codebooks up to this are kept beside the indices that name their
+            vectors; 0 keeps none, for weights whose licence says no.
         metrics: Where Prometheus finds the run's figures: ``PORT`` of this machine, ``HOST:PORT``,
             or ``FILE.prom`` for node_exporter; empty for nowhere.
         without_ray: Local runs on CPUs of up to this many samples do without Ray, whose start
@@ -198,6 +200,7 @@ class Resources:
     scratch: str = ""
     keep_every_s: float = 30.0
     keep: Literal["local", "store"] = "local"
+    codebook_mib: int = 64
     metrics: str = ""
     without_ray: int = 2000
 
@@ -213,6 +216,8 @@ class Resources:
         MetricsTarget.parse(self.metrics)
         if not 0.0 <= self.max_quarantine <= 1.0:
             raise ConfigError(f"max_quarantine must be 0 to 1, got {self.max_quarantine}")
+        if self.codebook_mib < 0:
+            raise ConfigError(f"codebook_mib must be 0 or more, got {self.codebook_mib}")
         if self.keep_every_s < 0 or self.keep not in ("local", "store"):
             raise ConfigError(
                 "keep_every_s must be 0 or more seconds and keep local or store, got "

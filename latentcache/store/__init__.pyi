@@ -1,3 +1,7 @@
+from .codebook import codebook_bytes as codebook_bytes
+from .codebook import codebook_ref as codebook_ref
+from .codebook import has_codebook as has_codebook
+from .codebook import write_codebook as write_codebook
 from .compaction import Held as Held
 from .compaction import clear_values as clear_values
 from .compaction import copy_unit as copy_unit
@@ -70,10 +74,13 @@ __all__ = [
     "UnitWriter",
     "VerifyReport",
     "clear_values",
+    "codebook_bytes",
+    "codebook_ref",
     "collect_garbage",
     "copy_unit",
     "find_held",
     "free_encoding",
+    "has_codebook",
     "listed_damage",
     "num_planned",
     "num_samples",
@@ -84,4 +91,5 @@ __all__ = [
     "unpublished_rejects",
     "verify_encoding",
     "verify_snapshot",
+    "write_codebook",
 ]

@@ -229,6 +229,7 @@ def _read_needed(
             commits.setdefault(encoding, []).append(info.name)
     # A try that never finished a unit left its pin alone; nothing is lost with it.
     needed.names.update(name for name in pinned if _encoding_of(name) in commits)
+    needed.names.update(f"{encoding}/codebook.safetensors" for encoding in commits)
     for encoding, names in commits.items():
         newer = _newer(rank_commits(names), served.get(encoding, {}))
         needed.writes.setdefault(encoding, set()).update(
@@ -309,6 +310,7 @@ def _need_snapshot(
         needed.names.update(ref.name for ref in (entry.units, entry.quarantine, entry.statistics))
         encoding = layout.encoding_folder(column, entry.fingerprint)
         needed.names.add(f"{encoding}/encoding.json")
+        needed.names.add(layout.codebook_name(column, entry.fingerprint))
         needed.names.update(text.fields.name for text in entry.texts)
         writes = needed.writes.setdefault(encoding, set())
         revs = served.setdefault(encoding, {})

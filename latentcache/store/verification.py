@@ -226,6 +226,10 @@ def _column_damage(view: ColumnView) -> Iterator[Damage]:
             read()
         except (ShardCorruptError, FileNotFoundError) as error:
             yield Damage(column=view.name, unit=None, key=None, what=f"snapshot table: {error}")
+    try:
+        view.codebook()
+    except ShardCorruptError as error:
+        yield Damage(column=view.name, unit=None, key=None, what=str(error))
     for text in view.entry.texts:
         if what := _object_damage(view.folder, text.fields):
             yield Damage(column=view.name, unit=None, key=None, what=f"text {text.name}: {what}")

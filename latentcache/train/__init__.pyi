@@ -10,6 +10,10 @@ from .here import choose_device as choose_device
 from .here import stopped_by_signals as stopped_by_signals
 from .here import train_here as train_here
 from .here import trainer_of as trainer_of
+from .masked_tokens import MaskedTransformer as MaskedTransformer
+from .masked_tokens import draw_masks as draw_masks
+from .masked_tokens import masked_loss as masked_loss
+from .masked_tokens import sample_masked as sample_masked
 from .session import RunFolder as RunFolder
 from .session import Session as Session
 from .session import SessionResult as SessionResult
@@ -22,6 +26,7 @@ __all__ = [
     "Condition",
     "DiT",
     "DiTConfig",
+    "MaskedTransformer",
     "RunFolder",
     "Session",
     "SessionResult",
@@ -30,11 +35,14 @@ __all__ = [
     "TrainRecipe",
     "Trainer",
     "choose_device",
+    "draw_masks",
     "draw_noise",
     "draw_times",
     "flow_loss",
     "load_weights",
+    "masked_loss",
     "sample_euler",
+    "sample_masked",
     "stopped_by_signals",
     "train_here",
     "trainer_of",

@@ -23,6 +23,7 @@ from latentcache.core.errors import ConfigError, RunError
 from latentcache.core.seeds import new_write_id
 from latentcache.loader import Normalizer
 from latentcache.train.dit import DiT, DiTConfig
+from latentcache.train.masked_tokens import MaskedTransformer
 from latentcache.train.trained_weights import part_of
 
 CHECKPOINT_FORMAT = 1
@@ -136,8 +137,8 @@ def _renamed(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_weights(
     path: str | Path, *, weights: Literal["ema", "model"] = "ema"
-) -> tuple[DiT, Normalizer]:
-    """Return the ``DiT`` of a checkpoint and the normalization to invert before decoding.
+) -> tuple[DiT | MaskedTransformer, Normalizer]:
+    """Return the model of a checkpoint and the normalization to invert before decoding.
 
     Args:
         path: Of a checkpoint.
@@ -148,12 +149,15 @@ def load_weights(
     """
     checkpoint = read_checkpoint(path)
     described = dict(checkpoint.facts["model"])
-    if described.pop("kind") != "dit":
+    kind = described.pop("kind")
+    if kind not in ("dit", "masked"):
         raise ConfigError(
-            f"checkpoint must hold a dit, got {checkpoint.facts['model']['kind']} ({path}); build "
+            f"checkpoint must hold a dit or a masked model, got {kind} ({path}); build "
             f"the model yourself and take its weights from read_checkpoint"
         )
-    model = DiT(DiTConfig(**{**described, "patch": tuple(described["patch"])}))
+    size = described.pop("codebook_size", 0)
+    config = DiTConfig(**{**described, "patch": tuple(described["patch"])})
+    model = DiT(config) if kind == "dit" else MaskedTransformer(config, codebook_size=size)
     model.load_state_dict(part_of(checkpoint.tensors, weights))
     return model.eval(), checkpoint.normalizer()
 

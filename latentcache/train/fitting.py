@@ -8,6 +8,7 @@ from torch import nn
 
 from latentcache.core.errors import ConfigError
 from latentcache.loader import LatentLoader
+from latentcache.loader.transform import primary_field
 from latentcache.train.rank_group import world
 
 
@@ -32,10 +33,14 @@ def latents_column(model: nn.Module, loader: LatentLoader) -> str:
     """Return the column that is trained on: ``latents``, or else the first encoded one.
 
     Raises:
-        ConfigError: The model takes another number of channels.
+        ConfigError: The model takes another number of channels, or of indices, or no indices.
     """
     columns = next(iter(loader.shapes().values()))
     name = "latents" if "latents" in columns else next(iter(columns))
+    field, shape = primary_field(loader.view_of(name)), columns[name]
+    if field.kind == "indices" and len(shape) == 1 + len(field.axes):
+        _check_indices(model, loader, name)
+        return name
     for bucket, shapes in loader.shapes().items():
         channels = getattr(model, "channels", shapes[name][1])
         if shapes[name][1] != channels:
@@ -44,6 +49,22 @@ def latents_column(model: nn.Module, loader: LatentLoader) -> str:
                 f"bucket {bucket}); build it for this store"
             )
     return name
+
+
+def _check_indices(model: nn.Module, loader: LatentLoader, name: str) -> None:
+    size = int(loader.view_of(name).record.spec["codebook"]["size"])
+    takes = getattr(model, "codebook_size", None)
+    if takes is None:
+        raise ConfigError(
+            f"model must be one of indices for column {name}, got {type(model).__name__}; train a "
+            'MaskedTransformer (recipe: model = "masked"), or give the loader '
+            "LoaderOptions(indices='vectors')"
+        )
+    if takes != size:
+        raise ConfigError(
+            f"codebook_size of the model must be {size}, got {takes} ({name}); build it for this "
+            "store"
+        )
 
 
 def parts_of(loader: LatentLoader) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from latentcache.loader import LatentLoader, LoaderOptions, Source
 from latentcache.loader.select import as_sources
 from latentcache.train.checkpoint import read_loader_state
 from latentcache.train.dit import DiT, DiTConfig
+from latentcache.train.masked_tokens import MaskedTransformer
 from latentcache.train.recipe_condition import in_recipe_words, told_by
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.trainer import Trainer
@@ -98,7 +99,7 @@ class TrainRecipe:
             see ``train.conditioning_latents``.
         references: Columns of latents that it is given as tokens, in order.
         loss_mask: Column of masks that say where the loss counts, or nothing.
-        model: ``dit``, or ``wan`` for diffusers' ``WanTransformer3DModel``.
+        model: ``dit``; ``masked`` for indices; ``wan`` for diffusers' ``WanTransformer3DModel``.
         wan: Its folder or configuration, where that is the model.
         device: ``auto``, ``cpu``, ``cuda``.
         normalize: Of the latents; see ``resolve_normalizer``.
@@ -112,7 +113,7 @@ class TrainRecipe:
     condition_latents: str = ""
     references: tuple[str, ...] = ()
     loss_mask: str = ""
-    model: Literal["dit", "wan"] = "dit"
+    model: Literal["dit", "masked", "wan"] = "dit"
     wan: str = ""
     device: str = "auto"
     normalize: Literal["auto", "published", "measured", "measured-global", "none"] = "auto"
@@ -183,6 +184,8 @@ class TrainRecipe:
             return load_wan(self.wan)
         shapes = next(iter(loader.shapes().values()))
         told = {**told_by(self.condition, loader, self.dit), **self.dit}
+        if self.model == "masked":
+            return _masked(told, loader)
         if self.condition_latents in shapes:
             # Beside the column's own, one channel says which frames are given.
             told = {"conditioning_channels": shapes[self.condition_latents][1] + 1, **told}
@@ -213,6 +216,23 @@ class TrainRecipe:
                 references=self.references,
                 loss_mask=self.loss_mask or None,
             )
+
+
+def _masked(told: Mapping[str, Any], loader: LatentLoader) -> MaskedTransformer:
+    """Return the model of a store's indices.
+
+    Raises:
+        ConfigError: Its latents are none.
+    """
+    codebook = loader.view_of("latents").record.spec.get("codebook")
+    if not codebook:
+        raise ConfigError(
+            "model must be dit or wan for latents that are no indices, got masked; encode the "
+            "store with a tokenizer, e.g. --encoder vq:WEIGHTS"
+        )
+    given = {"patch": (1, 1, 1), "has_position_embedding": True, **told}
+    channels = int(given.get("width", DiTConfig(channels=1).width))
+    return MaskedTransformer(_dit_config(given, channels=channels), codebook_size=codebook["size"])
 
 
 def _dit_config(values: Mapping[str, Any], *, channels: int) -> DiTConfig:

@@ -26,16 +26,8 @@ from latentcache.train.fitting import (
     latents_column,
     parts_of,
 )
-from latentcache.train.flow import (
-    DROP_STREAM,
-    NOISE_STREAM,
-    TIME_STREAM,
-    Condition,
-    draw_noise,
-    draw_times,
-    flow_loss,
-    sample_euler,
-)
+from latentcache.train.flow import DROP_STREAM, Condition
+from latentcache.train.objective import objective_of
 from latentcache.train.rank_group import collected, in_parallel, on_first_rank, summed
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.train_progress import Meter, SampleLoss, StepFacts
@@ -105,6 +97,9 @@ class Trainer:
             empty_text=empty_text_of(loader, condition),
         )
         self._latents = latents_column(model, loader)
+        self._objective = objective_of(
+            model, options, beside=(condition_latents, references, loss_mask)
+        )
         self._beside = find_beside(
             model,
             loader,
@@ -173,7 +168,7 @@ class Trainer:
         bucket: str | None = None,
         num_samples: int = 1,
     ) -> Tensor:
-        """Return latents in the encoder's own space, drawn with the averaged weights.
+        """Return latents in the encoder's own space, or indices, drawn with the averaged weights.
 
         Args:
             condition: Labels int64 [B], or text and its mask; None for none.
@@ -192,14 +187,13 @@ class Trainer:
         signed = torch.tensor([one - 2**63 for one in seeds], device=self._device)
         self.model.eval()
         try:
-            latents = sample_euler(
+            latents = self._objective.sample(
                 self._beside_for(shape, num_samples).around(self._averaged),
-                draw_noise(signed, shape),
-                condition,
+                shape,
+                signed,
+                (condition, self._conditioning.without(condition)),
                 guidance=guidance,
-                no_condition=self._conditioning.without(condition),
                 num_steps=num_steps,
-                shift=self.options.time_shift,
             )
         finally:
             self.model.train()
@@ -302,24 +296,16 @@ class Trainer:
         self._last_batch = batch if isinstance(self.last_told, tuple) else None
         told = self._conditioning.drop(self.last_told, dropped)
         beside = self._last_beside[latents.shape[2:]] = self._beside.read(batch, latents)
-        times = draw_times(seeds, stream=first + TIME_STREAM, shift=self.options.time_shift)
-        noise = draw_noise(seeds, latents.shape[1:], stream=first + NOISE_STREAM)
+        draws = self._objective.draws(seeds, tuple(latents.shape[1:]), first)
         # Gradients travel once a step: with its last micro-batch.
         parallel = self._parallel
         silent = isinstance(parallel, nn.parallel.DistributedDataParallel) and not is_last
         waiting: Any = parallel.no_sync if silent else nullcontext
         with waiting():
             with self._cast():
-                losses = flow_loss(
-                    beside.around(parallel),
-                    latents,
-                    told,
-                    times=times,
-                    noise=noise,
-                    weights=beside.weights,
-                )
+                losses = self._objective.losses(parallel, latents, told, beside, draws)
             torch.autograd.backward(losses.mean() / self._parts[1])
-        return losses.detach(), times, dropped
+        return losses.detach(), draws.times, dropped
 
     def _refuse(self, batches: list[Batch], losses: list[Tensor], loss: float, norm: float) -> None:
         """Stop on a number that is not finite, before any weight has seen it."""

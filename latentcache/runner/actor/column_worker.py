@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from latentcache.core.errors import EncoderError, LatentCacheError
@@ -305,6 +307,14 @@ class ColumnWorker:
     def encode_texts(self, texts: tuple[str, ...]) -> list[bytes]:
         """Return what texts give as tensor files, each as a row of that text would be stored."""
         return encoded_texts(self._encoder, texts, size=self._tools.record.batch.max)
+
+    def codebook(self) -> np.ndarray[Any, Any] | None:
+        """Return the vectors that indices name, float32 [K, D]; None of encoders without."""
+        table = getattr(self._encoder.encoder, "codebook_table", None)
+        if table is None:
+            return None
+        found: np.ndarray[Any, Any] = self._shared.thread.submit(table).result().numpy()
+        return found
 
     def progress(self) -> ActorProgress:
         """Return the running totals; where the time goes is the actor's to tell."""

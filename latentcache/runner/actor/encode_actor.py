@@ -6,6 +6,9 @@ at any time, and one thread is the only one that touches an encoder, whichever c
 
 import logging
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from latentcache.runner.actor.column_worker import ColumnWorker, SharedTools
 from latentcache.runner.actor.pass_run import PassRun
@@ -77,6 +80,10 @@ class EncodeWorker:
     def encode_texts(self, column: str, texts: tuple[str, ...]) -> list[bytes]:
         """Return what texts give; see ``ColumnWorker.encode_texts``."""
         return self._columns[column].encode_texts(texts)
+
+    def codebook(self, column: str) -> np.ndarray[Any, Any] | None:
+        """Return the vectors of a column's indices; see ``ColumnWorker.codebook``."""
+        return self._columns[column].codebook()
 
     def progress(self) -> ActorProgress:
         """Return the running totals of all columns."""

@@ -4,6 +4,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from latentcache.core.errors import RunError
 from latentcache.core.seeds import new_write_id
@@ -110,10 +113,8 @@ class ActorPool:
         Raises:
             EncoderError: Its probe shows that it is not usable.
         """
-        loading = [actor.loading for actor in self.actors]
-        first, *_ = self.workers.wait(loading)
-        handle = self.actors[loading.index(first)].handle
-        description: EncoderDescription = self.workers.get(handle.call("describe", column, buckets))
+        call = self._loaded().call("describe", column, buckets)
+        description: EncoderDescription = self.workers.get(call)
         return description
 
     def encode_texts(self, column: str, texts: tuple[str, ...]) -> list[bytes]:
@@ -123,6 +124,19 @@ class ActorPool:
         handle = self.ready()[0].handle
         found: list[bytes] = self.workers.get(handle.call("encode_texts", column, texts))
         return found
+
+    def codebook(self, column: str) -> np.ndarray[Any, Any] | None:
+        """Return the vectors that a column's indices name, float32 [K, D]; None of others."""
+        found: np.ndarray[Any, Any] | None = self.workers.get(
+            self._loaded().call("codebook", column)
+        )
+        return found
+
+    def _loaded(self) -> Actor:
+        """Return the first actor that has loaded its encoders."""
+        loading = [actor.loading for actor in self.actors]
+        first, *_ = self.workers.wait(loading)
+        return self.actors[loading.index(first)].handle
 
     def use_threads(self, threads: int) -> None:
         """Start all actors anew with ``threads`` torch threads each."""

@@ -9,6 +9,7 @@ from latentcache.core.inputs import parse_input
 from latentcache.core.units import UnitId
 from latentcache.runner.encode.actor_pool import ActorPool
 from latentcache.runner.encode.asking import asked_record
+from latentcache.runner.encode.codebooks import keep_codebook
 from latentcache.runner.encode.dispatch import Dispatcher
 from latentcache.runner.encode.guards import (
     check_corpora,
@@ -232,6 +233,7 @@ class ColumnRun:
             self._reporter.message(said)
         record = self._store.write_encoding(asked)
         self._published = asked_figures(self._store, asked, record, self._reporter)
+        keep_codebook(self._store, request, record, self._pool, self._reporter)
         if record.threads != request.resources.threads and record.device_type == "cpu":
             self._reporter.message(
                 f"this encoding was begun with {record.threads} threads per actor; keeping that"

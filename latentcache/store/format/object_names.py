@@ -37,6 +37,7 @@ _SNAPSHOT_PATTERN = re.compile(r"(?:.*/)?snapshots/([1-9]\d*)\.json")
 _TOMBSTONE_PATTERN = re.compile(r"snapshots/([1-9]\d*)\.retired\.json")
 _COLLECTABLE_PATTERNS = (
     re.compile(r"encodings/[^/]+/[^/]+/encoding\.json"),
+    re.compile(r"encodings/[^/]+/[^/]+/codebook\.safetensors"),
     re.compile(r"encodings/[^/]+/[^/]+/shards/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.tar"),
     re.compile(r"encodings/[^/]+/[^/]+/meta/\d{8}-\d{4}\.\d+\.[0-9a-f]{16}\.safetensors"),
     re.compile(r"encodings/[^/]+/[^/]+/texts/[a-z0-9_]+\.[0-9a-f]{16}\.safetensors"),
@@ -111,6 +112,11 @@ def unit_object_name(
 def named_text_name(column: str, fingerprint: str, name: str, write_id: str) -> str:
     """Return the name of the fields of a text that is encoded once for an encoding."""
     return f"{encoding_folder(column, fingerprint)}/texts/{name}.{write_id}.safetensors"
+
+
+def codebook_name(column: str, fingerprint: str) -> str:
+    """Return the name of the table of vectors that an encoding's indices stand for."""
+    return f"{encoding_folder(column, fingerprint)}/codebook.safetensors"
 
 
 def parse_unit_object(name: str) -> UnitObject | None:

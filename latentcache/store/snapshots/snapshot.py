@@ -12,6 +12,7 @@ from latentcache.core.errors import ShardCorruptError, StoreError
 from latentcache.core.rejects import RejectCode
 from latentcache.core.units import UnitId
 from latentcache.storage import Folder
+from latentcache.store.codebook import read_codebook
 from latentcache.store.format.records import (
     AnnotationEntry,
     ColumnEntry,
@@ -119,6 +120,14 @@ class ColumnView:
     def statistics(self) -> dict[str, Array]:
         """Return the merged statistics of all units."""
         return read_statistics(self.folder, self.entry.statistics)
+
+    def codebook(self) -> Array | None:
+        """Return the vectors that the column's indices name, float32 [K, D]; None if not kept.
+
+        Raises:
+            ShardCorruptError: They are not those that the encoding names.
+        """
+        return read_codebook(self.folder, self.record)
 
     def text_fields(self, name: str) -> SampleFields:
         """Return the fields of a text that was encoded once, such as ``empty``.
