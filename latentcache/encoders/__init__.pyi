@@ -1,6 +1,8 @@
 from .dct import dct_matrix as dct_matrix
 from .declared import EncoderFacts as EncoderFacts
 from .declared import posterior_fields as posterior_fields
+from .discrete.quantizers import TokenizerParts as TokenizerParts
+from .discrete.quantizers import tokenizer_of as tokenizer_of
 from .frame_chunks import Fields as Fields
 from .frame_chunks import GroupCoder as GroupCoder
 from .frame_chunks import GroupStream as GroupStream
@@ -65,6 +67,7 @@ __all__ = [
     "SampleMeta",
     "StreamingEncoder",
     "TextEncoder",
+    "TokenizerParts",
     "apply_policy",
     "check_batch",
     "check_can_feed",
@@ -91,5 +94,6 @@ __all__ = [
     "sample_bytes",
     "stack_fields",
     "stored_fields",
+    "tokenizer_of",
     "warm_up",
 ]

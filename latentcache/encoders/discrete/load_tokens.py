@@ -78,7 +78,7 @@ def load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
     model = MODELS[row.class_name](module.to(device))
     size = model.codebook.size
     table = model.table()
-    codebook = _identified(model.codebook, table)
+    codebook = identified(model.codebook, table)
     spec = replace(
         facts.spec,
         fields=(index_field(codebook, is_video=row.frame_rule is not None),),
@@ -89,12 +89,12 @@ def load_preset(facts: EncoderFacts, options: EncoderOptions) -> Encoder:
     )
     kind = TokenEncoder if table is None else CodebookEncoder
     encoder = kind(model, spec, device, rule)
-    factor = _measured_factor(encoder, options.location)
+    factor = measured_factor(encoder, options.location)
     encoder.spec = replace(spec, spatial_factor=factor, multiple_of=factor)
     return encoder
 
 
-def _identified(codebook: Codebook, table: Any) -> Codebook:
+def identified(codebook: Codebook, table: Any) -> Codebook:
     """Return the codebook with what its table of vectors is recognised by."""
     if table is None:
         return codebook
@@ -189,7 +189,7 @@ def _hashed(rule: "PixelRule", size: int) -> dict[str, PLAIN_SCALAR]:
     }
 
 
-def _measured_factor(encoder: "TokenEncoder", label: str) -> tuple[int, int]:
+def measured_factor(encoder: "TokenEncoder", label: str) -> tuple[int, int]:
     """Return the pixels per index that encoding grey shows.
 
     Raises:
