@@ -18,6 +18,10 @@ from .pixel_options import ImageLimits as ImageLimits
 from .pixel_options import ImageTransform as ImageTransform
 from .pixel_options import VideoTransform as VideoTransform
 from .reject_reasons import classify as classify
+from .sound.sound_rule import SoundRule as SoundRule
+from .sound.sound_window import WindowSound as WindowSound
+from .sound.sound_window import clip_sound as clip_sound
+from .sound.sound_window import decode_sound as decode_sound
 from .video.timeline import Timeline as Timeline
 from .watchdog import extend_time_limit as extend_time_limit
 from .watchdog import time_limit as time_limit
@@ -30,15 +34,19 @@ __all__ = [
     "ImageTransform",
     "IsolatedSample",
     "MediaTransform",
+    "SoundRule",
     "Timeline",
     "VideoInfo",
     "VideoTransform",
+    "WindowSound",
     "classify",
+    "clip_sound",
     "decode_clip",
     "decode_clips",
     "decode_cuts",
     "decode_image",
     "decode_isolated",
+    "decode_sound",
     "derive",
     "extend_time_limit",
     "pixel_rules",

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 def codebook_bytes(record: EncodingRecord) -> int:
     """Return the bytes of the table that an encoding's indices name; 0 where there is none."""
     told = _told(record)
-    return int(told.get("size", 0)) * int(told.get("dim", 0)) * 4 if told.get("digest") else 0
+    return int(told["size"]) * int(told["dim"]) * 4 if told.get("digest") else 0
 
 
 def has_codebook(folder: Folder, record: EncodingRecord) -> bool:
@@ -82,7 +82,13 @@ def codebook_ref(folder: Folder, record: EncodingRecord) -> ObjectRef | None:
 
 
 def _told(record: EncodingRecord) -> Mapping[str, Any]:
-    return record.spec.get("codebook") or {}
+    """Return what the record says of its codebook; nothing where that is no codebook."""
+    told = record.spec.get("codebook")
+    is_one = isinstance(told, Mapping) and all(
+        isinstance(told.get(name), kind)
+        for name, kind in (("size", int), ("dim", int), ("digest", str))
+    )
+    return told if is_one else {}
 
 
 def _checked(data: bytes, record: EncodingRecord, *, where: str) -> Array:

@@ -52,7 +52,7 @@ def latents_column(model: nn.Module, loader: LatentLoader) -> str:
 
 
 def _check_indices(model: nn.Module, loader: LatentLoader, name: str) -> None:
-    size = int(loader.view_of(name).record.spec["codebook"]["size"])
+    size = (loader.view_of(name).record.spec.get("codebook") or {}).get("size")
     takes = getattr(model, "codebook_size", None)
     if takes is None:
         raise ConfigError(
@@ -60,7 +60,7 @@ def _check_indices(model: nn.Module, loader: LatentLoader, name: str) -> None:
             'MaskedTransformer (recipe: model = "masked"), or give the loader '
             "LoaderOptions(indices='vectors')"
         )
-    if takes != size:
+    if size is not None and takes != size:
         raise ConfigError(
             f"codebook_size of the model must be {size}, got {takes} ({name}); build it for this "
             "store"

@@ -1,0 +1,1 @@
+"""The sound of a clip's window, from a file to samples."""
