@@ -84,6 +84,8 @@ class EncoderFacts:
         rule = self.spec.frame_rule
         if self.spec.modality != "video" or not self.is_sized:
             return None
+        if self.refusal(Bucket(rule.first, height_px, width_px)) is not None:
+            return None
         shorter, longer = (
             self.bytes_per_sample(
                 Bucket(rule.first + k * rule.step, height_px, width_px), None, policy

@@ -225,6 +225,15 @@ TINY_VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_num_groups": 4,
         },
     ),
+    "allegro": (
+        "AutoencoderKLAllegro",
+        {
+            "block_out_channels": (8, 8, 8, 8),
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "sample_size": 128,
+        },
+    ),
     "vidtok": (
         "AutoencoderVidTok",
         {"ch": 32, "ch_mult": (1, 1, 1), "num_res_blocks": 1},

@@ -202,6 +202,22 @@ CLIP_ROWS = (
         in_time=_EXACT,
     ),
     AutoencoderRow(
+        name="allegro",
+        title="Allegro",
+        class_name="AutoencoderKLAllegro",
+        family="allegro",
+        channels=4,
+        factor=8,
+        frame_rule=FrameRule(first=24, step=16, latent_first=6, latent_step=4),
+        licence="Apache-2.0",
+        in_time={
+            "image_is_first_frame": False,
+            "max_batch": 1,
+            "fixed_size": (720, 1280),
+            "streaming_refusal": "its tiles overlap in time and are blended; plan shorter clips",
+        },
+    ),
+    AutoencoderRow(
         name="vidtok",
         title="VidTok KL, causal",
         class_name="AutoencoderVidTok",
