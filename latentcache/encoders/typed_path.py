@@ -48,6 +48,8 @@ _FIRST = {"AutoencoderKLFlux2": "flux2", "AutoencoderDC": "dc", "AutoencoderKL":
 """What is assumed of a class that several presets have, by nothing but its name."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_CLASS_OF_A_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*[:?].*", re.DOTALL)
+"""``module:Class:LOCATION`` or with knobs: the location is for the class to read."""
 _LOOKS_LIKE_A_PATH = re.compile(r"(\.{0,2}/|~).*|.*\.(safetensors|ckpt|pth?|bin)", re.DOTALL)
 
 
@@ -75,9 +77,9 @@ def name_of_path(text: str, *, is_offline: bool = False) -> NamedEncoder | None:
         ConfigError: A path that looks like one is not there, or a file names no model.
         EncoderError: What is there is no autoencoder that is known.
     """
-    if not text:
-        return None
     path = Path(text).expanduser()
+    if not text or (_CLASS_OF_A_MODULE.fullmatch(text) and not path.exists()):
+        return None
     bare, mark, knobs = (text, "", "") if path.exists() else text.partition("?")
     path = Path(bare).expanduser()
     if path.is_file():

@@ -12,7 +12,7 @@ import pytest
 from latentcache.core.errors import ConfigError, EncoderError
 from latentcache.encoders import EncoderOptions, load_encoder, named_encoder
 from latentcache.encoders.presets import preset_of
-from latentcache.encoders.typed_path import PIPELINES
+from latentcache.encoders.typed_path import PIPELINES, NamedEncoder
 
 CPU = EncoderOptions(device="cpu", is_offline=True)
 SaveTiny = Callable[..., Path]
@@ -82,6 +82,15 @@ def test_a_pipeline_says_which_model_it_is(
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     for folder in (tmp_path, tmp_path / "vae"):
         assert named_encoder(str(folder)).text == f"{name}:{folder}"
+
+
+@pytest.mark.parametrize("knobs", ["", "?layer=11"])
+def test_a_class_of_one_s_own_is_given_any_file(knobs: str, tmp_path: Path) -> None:
+    for location in (tmp_path / "own.safetensors", "own.safetensors", "~/own.pt"):
+        text = f"my_package.encoders:Own:{location}{knobs}"
+        assert named_encoder(text) == NamedEncoder(text)
+    with pytest.raises(ConfigError, match="no such folder or file"):
+        named_encoder(f"flxu:{tmp_path / 'own.safetensors'}")
 
 
 def test_every_pipeline_begins_as_one_of_diffusers_and_names_a_preset() -> None:
