@@ -10,10 +10,10 @@ from .here import choose_device as choose_device
 from .here import stopped_by_signals as stopped_by_signals
 from .here import train_here as train_here
 from .here import trainer_of as trainer_of
-from .masked_tokens import MaskedTransformer as MaskedTransformer
-from .masked_tokens import draw_masks as draw_masks
-from .masked_tokens import masked_loss as masked_loss
-from .masked_tokens import sample_masked as sample_masked
+from .objectives.masked_tokens import MaskedTransformer as MaskedTransformer
+from .objectives.masked_tokens import draw_masks as draw_masks
+from .objectives.masked_tokens import masked_loss as masked_loss
+from .objectives.masked_tokens import sample_masked as sample_masked
 from .session import RunFolder as RunFolder
 from .session import Session as Session
 from .session import SessionResult as SessionResult

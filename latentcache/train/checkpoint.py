@@ -23,7 +23,7 @@ from latentcache.core.errors import ConfigError, RunError
 from latentcache.core.seeds import new_write_id
 from latentcache.loader import Normalizer
 from latentcache.train.dit import DiT, DiTConfig
-from latentcache.train.masked_tokens import MaskedTransformer
+from latentcache.train.objectives.masked_tokens import MaskedTransformer
 from latentcache.train.trained_weights import part_of
 
 CHECKPOINT_FORMAT = 1

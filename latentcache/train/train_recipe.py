@@ -14,7 +14,7 @@ from latentcache.loader import LatentLoader, LoaderOptions, Source
 from latentcache.loader.select import as_sources
 from latentcache.train.checkpoint import read_loader_state
 from latentcache.train.dit import DiT, DiTConfig
-from latentcache.train.masked_tokens import MaskedTransformer
+from latentcache.train.objectives.masked_tokens import MaskedTransformer
 from latentcache.train.recipe_condition import in_recipe_words, told_by
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.trainer import Trainer

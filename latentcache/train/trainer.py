@@ -27,7 +27,7 @@ from latentcache.train.fitting import (
     parts_of,
 )
 from latentcache.train.flow import DROP_STREAM, Condition
-from latentcache.train.objective import objective_of
+from latentcache.train.objectives.objective import objective_of
 from latentcache.train.rank_group import collected, in_parallel, on_first_rank, summed
 from latentcache.train.train_options import TrainOptions
 from latentcache.train.train_progress import Meter, SampleLoss, StepFacts

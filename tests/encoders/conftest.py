@@ -228,9 +228,9 @@ TINY_VIDEOS: dict[str, tuple[str, dict[str, Any]]] = {
     "allegro": (
         "AutoencoderKLAllegro",
         {
-            "block_out_channels": (8, 8, 8, 8),
+            "block_out_channels": (4, 4, 4, 4),
             "layers_per_block": 1,
-            "norm_num_groups": 4,
+            "norm_num_groups": 2,
             "sample_size": 128,
         },
     ),

@@ -16,7 +16,7 @@ from latentcache.train.flow import (
     flow_loss,
     sample_euler,
 )
-from latentcache.train.masked_tokens import draw_masks, masked_loss, sample_masked
+from latentcache.train.objectives.masked_tokens import draw_masks, masked_loss, sample_masked
 from latentcache.train.train_options import TrainOptions
 
 
@@ -111,7 +111,7 @@ class FlowObjective:
 
 
 class MaskedObjective:
-    """Which indices are hidden; see ``train.masked_tokens``."""
+    """Which indices are hidden; see ``train.objectives.masked_tokens``."""
 
     def __init__(self, codebook_size: int) -> None:
         self._size = codebook_size

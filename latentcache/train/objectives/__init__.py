@@ -1,0 +1,1 @@
+"""What a model learns of a sample: velocities of noisy latents, or indices that are hidden."""
