@@ -84,11 +84,10 @@ def codebook_ref(folder: Folder, record: EncodingRecord) -> ObjectRef | None:
 def _told(record: EncodingRecord) -> Mapping[str, Any]:
     """Return what the record says of its codebook; nothing where that is no codebook."""
     told = record.spec.get("codebook")
-    is_one = isinstance(told, Mapping) and all(
-        isinstance(told.get(name), kind)
-        for name, kind in (("size", int), ("dim", int), ("digest", str))
-    )
-    return told if is_one else {}
+    if not isinstance(told, Mapping):
+        return {}
+    kinds = (("size", int), ("dim", int), ("digest", str))
+    return told if all(isinstance(told.get(name), kind) for name, kind in kinds) else {}
 
 
 def _checked(data: bytes, record: EncodingRecord, *, where: str) -> Array:

@@ -22,6 +22,7 @@ TILE_PX = 128
 SaveTiny = Callable[..., Path]
 
 
+@pytest.mark.slow  # a tile has 24 frames of 128 px at least
 class TestAllegroContract(EncoderContract):
     @pytest.fixture(autouse=True)
     def _folders(self, save_tiny: SaveTiny) -> None:

@@ -88,4 +88,5 @@ def mixing_matrix(channels: Sequence[str], num_out: int) -> NDArray[np.float32] 
         return None
     sides = sides / totals
     matrix = sides if num_out == 2 else sides.mean(axis=0, keepdims=True)
-    return matrix.astype(np.float32)
+    found: NDArray[np.float32] = matrix.astype(np.float32)
+    return found

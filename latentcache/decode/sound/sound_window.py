@@ -109,14 +109,15 @@ def decode_sound(
     """
     file.seek(0)
     try:
-        with av.open(file, options=_OPTIONS, metadata_errors="replace") as container:
+        with av.open(file, "r", options=_OPTIONS, metadata_errors="replace") as container:
             stream = _track_of(container)
             if stream is None:
                 return None
             return _window_of(container, stream, (start_s, duration_s), rule)
     except FFmpegError as error:
         raise MediaError(
-            RejectCode.CORRUPT.word, f"sound cannot be decoded: {error.strerror.lower()}"
+            RejectCode.CORRUPT.word,
+            f"sound cannot be decoded: {(error.strerror or 'bad data').lower()}",
         ) from error
 
 
@@ -261,7 +262,8 @@ def _packed(frame: AudioFrame) -> Samples:
     same = AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
     found = [one.to_ndarray().reshape(-1) for one in [*same.resample(frame), *same.resample(None)]]
     width = len(frame.layout.channels)
-    return np.concatenate(found).reshape(-1, width) if found else np.zeros((0, width), np.float32)
+    packed = np.concatenate([np.zeros(0, np.float32), *found]).astype(np.float32, copy=False)
+    return packed.reshape(-1, width)
 
 
 def _resampled(samples: Samples, rate: int, rule: SoundRule) -> Samples:

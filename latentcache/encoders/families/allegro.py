@@ -32,7 +32,7 @@ def with_tiles(module: Any, _knobs: DiffusersKnobs) -> dict[str, PLAIN_SCALAR]:
 
 def decode_each(module: Any, latents: torch.Tensor) -> torch.Tensor:
     """Return pixels of a batch, clip by clip; the class gives BTCHW."""
-    return torch.cat([decode_whole(module, row) for row in latents.split(1)]).transpose(1, 2)
+    return torch.cat([decode_whole(module, row) for row in torch.split(latents, 1)]).transpose(1, 2)
 
 
 FAMILY = Family(
