@@ -127,6 +127,14 @@ _OF_S3 = {
 """What storage must do, and the way out, by S3's code of a refusal; on HEAD it is a number."""
 
 
+_WITHOUT_KEYS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
+
+
+def _status(answer: object) -> int:
+    told = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    return int(told.get("HTTPStatusCode", 0))
+
+
 def refusal(error: Exception, *, where: str) -> StorageError | None:
     """Return what to say of a refusal that S3 has a code for, else None.
 
@@ -144,6 +152,14 @@ def refusal(error: Exception, *, where: str) -> StorageError | None:
         answer = getattr(each, "response", None)
         told = answer.get("Error", {}) if isinstance(answer, dict) else {}
         code = str(told.get("Code", ""))
+        if type(each).__name__ in _WITHOUT_KEYS:
+            rule, advice = _KEYS
+            words = _first_line(Exception(each))
+            return StorageError(
+                f"storage must {rule}, got {words} ({where}); {advice}", errno.EACCES
+            )
+        if not code and _status(answer) == 403:
+            code = "403"  # not every server names its refusals
         if code in _OF_S3:
             rule, advice = _OF_S3[code]
             number = error.errno if isinstance(error, OSError) and error.errno else errno.EACCES
