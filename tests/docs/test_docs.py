@@ -36,44 +36,14 @@ FOREIGN_OPTIONS = {
     "--user": "of docker run",
     "--from-env-file": "of kubectl create secret",
     "--generate": "of ray get-auth-token",
-    "--minutes": "of tests/benchmarks/streaming.py",
-    "--rounds": "of tests/benchmarks/decode.py and decode_video.py",
-    "--old": "of tests/benchmarks/decode.py and colour.py",
-    "--busy": "of tests/benchmarks/lost_work.py",
-    "--kills": "of tests/benchmarks/lost_work.py",
-    "--only": "of tests/benchmarks/first_hour.py and framework_step.py",
-    "--rows": "of tests/benchmarks/texts.py",
-    "--batches": "of tests/benchmarks/texts.py",
     "--collector": "of Prometheus' node exporter",
     "--max": "of other trainers, answered with ours",
     "--output-dir": "of other trainers, answered with ours",
     "--dist": "of pytest",
     "--durations": "of pytest",
     "--hypothesis-show-statistics": "of pytest",
-    "--large": "of tests/benchmarks/decode.py",
-    "--torchcodec": "of tests/benchmarks/decode_video.py",
-    "--photos": "of tests/benchmarks/pipeline.py and one_pass.py",
-    "--mpx": "of tests/benchmarks/one_pass.py",
-    "--tiny": "of tests/benchmarks/pipeline.py",
-    "--case": "of tests/benchmarks/pipeline.py",
-    "--samples": "of tests/benchmarks/pipeline.py and one_pass.py",
-    "--runs": "of tests/benchmarks/pipeline.py",
-    "--videos": "of tests/benchmarks/pipeline.py",
-    "--repeats": "of tests/benchmarks/pipeline.py",
-    "--size": "of tests/benchmarks/decode.py and train_step.py",
     "--constraint": "of pip install",
     "--strict": "of mypy",
-    "--work": "of tests/benchmarks/loading",
-    "--only-prepare": "of tests/benchmarks/loading",
-    "--markdown": "of tests/benchmarks/loading",
-    "--foreign": "of tests/benchmarks/loading",
-    "--mode": "of tests/benchmarks/loading",
-    "--loader": "of tests/benchmarks/loading",
-    "--disk": "of tests/benchmarks/loading",
-    "--device": "of tests/benchmarks/train_step.py",
-    "--steps": "of tests/benchmarks/train_step.py",
-    "--pairs": "of tests/benchmarks/train_step.py",
-    "--threads": "of tests/benchmarks/train_step.py",
 }
 EVERY_PAGE = pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(REPOSITORY))) for page in PAGES]
@@ -102,6 +72,8 @@ def _known_options() -> set[str]:
     for command in (cli, *cli.commands.values()):
         for parameter in command.params:
             options |= set(parameter.opts) | set(parameter.secondary_opts)
+    for script in (REPOSITORY / "tests" / "benchmarks").rglob("*.py"):
+        options |= set(re.findall(r'"(--[a-z][a-z-]+)"', script.read_text(encoding="utf-8")))
     return options
 
 
