@@ -1,6 +1,7 @@
 """Intervals hold what they should as often as they say, and pairs cancel what is shared."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,19 @@ def test_a_small_difference_that_every_sample_shows_is_told_only_in_pairs(seed: 
     assert difference(values, after).verdict == "lower"
     assert difference(after, values).verdict == "higher"
     assert difference(values, after, is_paired=False).verdict == "equal"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_that_cannot_be_negative_are_not_told_apart_by_their_bias(seed: int) -> None:
+    def off_zero(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.sqrt((means**2).mean(axis=1))
+
+    generator = np.random.default_rng(seed)
+    first, second = generator.normal(0, 1, size=(60, 8)), generator.normal(0, 3, size=(60, 8))
+    # Two normalized spaces: their channels' means are all but zero, of wide and narrow values.
+    found = difference(first - 0.9 * first.mean(0), second - 0.97 * second.mean(0), off_zero)
+    assert found.low <= found.value <= found.high
+    assert found.verdict == "equal"
 
 
 def test_samples_without_a_value_are_left_out_of_both() -> None:
