@@ -247,7 +247,7 @@ class FaultyFolder(Folder):
         """Return one writer's folder; without a writer nothing waits."""
         backend = FaultyBackend(memory, Faults(memory), writer)
         policy = RetryPolicy(sleep=lambda _: None, clock=lambda: memory.now_s)
-        return cls("model://store", policy, backend)
+        return cls("model://store", policy, backend=backend)
 
     @property
     def faults(self) -> Faults:

@@ -56,5 +56,7 @@ class StoppingFolder(Folder):
 
 def stopping(store: Store, writes: int, *, lands: bool) -> Store:
     """Return ``store`` with a countdown of ``writes`` on it."""
-    folder = StoppingFolder(store.folder.url, store.folder.policy, Countdown(writes, lands))
+    folder = StoppingFolder(
+        store.folder.url, store.folder.policy, countdown=Countdown(writes, lands)
+    )
     return replace(store, folder=folder)
