@@ -47,10 +47,15 @@ printf '%s' "$token" >"$folder/token"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$token"
 export RAY_USAGE_STATS_ENABLED=0
 
+# A folder of its own for Ray's sessions and logs: Ray sends a submitted job to the cluster that was
+# started last in its head's folder, which in /tmp/ray may be anybody's. Short, for sockets in it.
+session=$(mktemp -d /tmp/ray-head.XXXXXX)
+printf '%s' "$session" >"$folder/session"
+
 # --block keeps the head one process tree of ours, so that stopping it ends nobody else's.
 # Its working directory is the repository: Ray starts a job's driver from there.
 cd "$repository"
-nohup setsid ray start --head --block \
+nohup setsid ray start --head --block --temp-dir "$session" \
   --node-ip-address "$ip" --port "$port" \
   --dashboard-host "$ip" --dashboard-port "$dashboard_port" \
   --dashboard-agent-listen-port "$agent_port" \
@@ -71,7 +76,7 @@ for _ in $(seq 1 120); do
     printf 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=%s RAY_API_SERVER_ADDRESS=%s\n' \
       "$token" "$api" >"$folder/env.sh"
     cat <<TEXT
-Ray head at $ip:$port, jobs at $api, log in $folder/head.log
+Ray head at $ip:$port, jobs at $api, log in $folder/head.log, Ray's own in $session
 
   source $folder/env.sh
   ray job submit --working-dir . -- python jobs/build.py jobs/configs/photos_dct.toml

@@ -84,7 +84,7 @@ def on_cluster(recipe: Recipe) -> Recipe:
             )
     if recipe.resources.address != "local":
         return recipe
-    return replace(recipe, resources=replace(recipe.resources, address="auto"))
+    return recipe.with_resources(replace(recipe.resources, address="auto"))
 
 
 if __name__ == "__main__":

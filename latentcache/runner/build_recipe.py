@@ -7,6 +7,7 @@ a run can be written down, launched on a cluster and repeated.
 
 import tomllib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,6 +66,12 @@ class Recipe:
         init=False, repr=False, compare=False, default=frozenset()
     )
     """The same of the plan's options."""
+
+    def with_resources(self, resources: Resources) -> "Recipe":
+        """Return the recipe on other resources; what somebody wrote down stays known as such."""
+        changed = copy(self)
+        object.__setattr__(changed, "resources", resources)
+        return changed
 
     def plan_request(self) -> "PlanRequest":
         """Return what ``runner.build`` and ``runner.plan_corpus`` are asked."""

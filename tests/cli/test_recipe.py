@@ -103,3 +103,13 @@ def test_a_split_of_a_training_is_said_of_its_source(tmp_path: Path) -> None:
     path.write_text('store = "store"\n' + path.read_text())
     with pytest.raises(ConfigError, match=r"store must be left out beside tables \[\[sources\]\]"):
         read_train_recipe(path, {})
+
+
+def test_a_recipe_on_other_resources_knows_what_was_written_down(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('[plan]\nresolution = 64\n[encode]\nencoder = "dct"\n')
+    recipe = read_recipe(path)
+    moved = recipe.with_resources(replace(recipe.resources, address="auto"))
+    assert moved.resources.address == "auto"
+    assert (moved.given, moved.given_of_plan) == (recipe.given, recipe.given_of_plan)
+    assert "encoder" in moved.given

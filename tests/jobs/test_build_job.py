@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -143,6 +144,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         assert not (folder / "head.pid").exists()
+        shutil.rmtree((folder / "session").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,7 @@ def test_stopped_job_leaves_a_store_that_the_next_finishes_with_its_result_in_th
     assert done.returncode == 0, done.stdout
     assert "SUCCEEDED" in head.status("resumed").upper()
     log = head.logs("resumed")
+    assert "no encoder is named" not in log, "the recipe names one"
     result = json.loads(log[log.index("\n{") : log.rindex("}") + 1])
     assert (result["planned"], result["encoded"], result["quarantined"]) == (41, 40, 1)
     assert _num_commits(tmp_path / "store") > before
