@@ -82,14 +82,16 @@ class AnnotationEdits:
     def compare(self, kept: Sequence[tuple[ListedMedia, Indices]]) -> None:
         """Compare media that stay as they were planned with what the plan says of them."""
         by_generation: defaultdict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+        shards, generations = self._planned.shard, self._planned.generation
         for media, samples in kept:
             caption = self._caption(media)
             if media.sidecar and caption.get(CAPTION) is not _AS_STORED:
                 self._edited.update(samples.tolist())
             fields = dict(media.annotations) | caption
-            for sample in samples[self._planned.shard[samples] >= 0].tolist():
-                self._labels[sample] = media.source.label
-                by_generation[int(self._planned.generation[sample])].append((sample, fields))
+            for sample in samples.tolist():
+                if shards[sample] >= 0:
+                    self._labels[sample] = media.source.label
+                    by_generation[int(generations[sample])].append((sample, fields))
         for number, told in by_generation.items():
             listed = self._without_given(number, told)
             differs = self._differing(number, listed)

@@ -130,7 +130,7 @@ class Growth:
             for media, samples in zip(chunk, found, strict=True):
                 if not len(samples):
                     fresh.append(media)
-                elif self._planned.is_taken_down[samples].all():
+                elif self._planned.are_taken_down(samples):
                     self._counted.add("taken_down", media.source.label)
                 elif media.reject is not None:
                     self._keep_unreadable(media, samples, fresh)
@@ -168,8 +168,8 @@ class Growth:
         if _has_window(media):
             fresh.append(media)  # which window of the video it is, only its probe tells
             return
-        refused = planned.shard[samples] < 0
-        if refused.all() and (self._retries_all or planned.is_transient[samples].any()):
+        is_refused = planned.are_refused(samples)
+        if is_refused and (self._retries_all or planned.is_transient[samples].any()):
             self._look_again(media, samples, fresh)
             return
         planned.seen[samples] = True

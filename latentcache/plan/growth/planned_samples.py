@@ -112,6 +112,7 @@ class PlannedSamples:
         self._later = _later_versions(store, generations)
         taken_down = _retired_pairs(store, generations, only=TAKEN_DOWN)
         self.is_taken_down = np.isin(_as_retired(generations, facts), taken_down)
+        self._has_taken_down = bool(self.is_taken_down.any())
         self.seen = self.is_taken_down.copy()
         self.changed = np.zeros(len(facts), bool)
         self.recovered = np.zeros(len(facts), bool)
@@ -136,6 +137,16 @@ class PlannedSamples:
         stops = np.searchsorted(self._sources, hashes, side="right")
         pairs = zip(starts.tolist(), stops.tolist(), strict=True)
         return [np.arange(start, stop) for start, stop in pairs]
+
+    def are_taken_down(self, samples: Indices) -> bool:
+        """Whether all of some samples are."""
+        return self._has_taken_down and bool(self.is_taken_down[samples].all())
+
+    def are_refused(self, samples: Indices) -> bool:
+        """Whether none of some samples has a place."""
+        if len(samples) == 1:  # a million times
+            return bool(self.shard[samples[0]] < 0)
+        return bool((self.shard[samples] < 0).all())
 
     def of_key(self, key: str) -> int:
         """Return the sample of a key, -1 if none has it."""
