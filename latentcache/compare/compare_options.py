@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latentcache.compare.figures import SECTIONS, SectionName
 from latentcache.compare.looks.row_values import spread
@@ -51,15 +51,10 @@ class CompareOptions:
         """Return which of the decoded ones are encoded and decoded again."""
         return spread(self.places_decoded(num_rows), self.num_deep)
 
-    def asked(self) -> dict[str, Any]:
-        """Return what decides a space's figures, as plain values.
-
-        Raises:
-            ConfigError: A file of weights is not what it must be.
-        """
-        lpips, inception = load_judges(self)
+    def asked(self, judges: "Judges") -> dict[str, Any]:
+        """Return what decides a space's figures, as plain values."""
         return {
-            "judges": [each.digest for each in (lpips, inception) if each is not None],
+            "judges": [each.digest for each in judges if each is not None],
             "num_decoded": self.num_decoded,
             "num_deep": self.num_deep,
             "seed": self.seed,
@@ -70,11 +65,21 @@ class CompareOptions:
         }
 
 
-def load_judges(options: CompareOptions) -> tuple[Lpips | None, Inception | None]:
+class Judges(NamedTuple):
+    """Networks that score decodes, of those whose weights are given."""
+
+    lpips: Lpips | None = None
+    inception: Inception | None = None
+
+
+NO_JUDGES = Judges()
+
+
+def load_judges(options: CompareOptions) -> Judges:
     """Return the networks whose weights are given.
 
     Raises:
         ConfigError: A file is not what it must be.
     """
     lpips = Lpips(*map(Path, options.lpips)) if options.lpips else None
-    return lpips, Inception(Path(options.rfid)) if options.rfid else None
+    return Judges(lpips, Inception(Path(options.rfid)) if options.rfid else None)

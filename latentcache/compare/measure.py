@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from latentcache.compare.compare_options import CompareOptions, load_judges
+from latentcache.compare.compare_options import NO_JUDGES, CompareOptions, Judges
 from latentcache.compare.looks.between_look import BetweenLook
 from latentcache.compare.looks.cost_look import CostLook
 from latentcache.compare.looks.judged_look import LpipsLook, RfidLook
@@ -24,12 +24,13 @@ from latentcache.core.errors import MediaError, StoreError
 from latentcache.evaluate import PlannedSample
 
 
-def measure_space(
+def measure_space(  # noqa: PLR0913  what is measured, by what, and who is told
     space: Space,
     samples: Mapping[str, PlannedSample],
     keys: Sequence[str],
     options: CompareOptions,
     *,
+    judges: Judges = NO_JUDGES,
     on_stage: OnStage = lambda _stage, _done, _total: None,
     unfinished: Unfinished | None = None,
 ) -> Measured:
@@ -40,6 +41,7 @@ def measure_space(
         samples: Of it, by key; one that it lacks has no values.
         keys: Of those to measure, in order.
         options: What is asked.
+        judges: Of decodes.
         on_stage: Told after each sample, and after each step of the probe.
         unfinished: Where a stop leaves what was measured; None keeps nothing.
 
@@ -50,7 +52,7 @@ def measure_space(
     measured = Measured(name=space.name, facts=space_facts(space), keys=tuple(keys))
     for note in space.notes:
         measured.note("modelability", note)
-    walk = _Walk(reader, keys, options, unfinished or Unfinished(None, ""), on_stage)
+    walk = _Walk(reader, keys, options, judges, unfinished or Unfinished(None, ""), on_stage)
     walk.go(samples, measured)
     if len(walk.decoded) < len(keys):
         measured.facts["num_decoded"] = len(walk.decoded)
@@ -67,6 +69,7 @@ class _Walk:
         reader: SampleReader,
         keys: Sequence[str],
         options: CompareOptions,
+        judges: Judges,
         unfinished: Unfinished,
         on_stage: OnStage,
     ) -> None:
@@ -74,7 +77,7 @@ class _Walk:
         self._on_stage = on_stage
         count = len(keys)
         self.decoded = set(options.places_decoded(count))
-        self._dear = _dear_lookers(reader, count, options)
+        self._dear = _dear_lookers(reader, count, options, judges)
         self.lookers = [*self._dear, *_cheap_lookers(reader, count, options, on_stage)]
         self._done: set[int] = set()
         if (before := unfinished.read()) is not None:
@@ -124,18 +127,19 @@ class _Walk:
         self._unfinished.write(kept)
 
 
-def _dear_lookers(reader: SampleReader, num_rows: int, options: CompareOptions) -> list[DearLooker]:
+def _dear_lookers(
+    reader: SampleReader, num_rows: int, options: CompareOptions, judges: Judges
+) -> list[DearLooker]:
     """Return those that look at decodes; pixels also say which samples are the same."""
     places, asked = options.places_decoded(num_rows), set(options.sections)
     lookers: list[DearLooker] = [PixelLook(num_rows, places, num_shown=options.num_shown)]
     if asked & {"fidelity", "modelability", "cost"}:
         lookers.append(DeepLook(reader, num_rows, options.places_deep(num_rows)))
     if "fidelity" in asked:
-        lpips, inception = load_judges(options)
-        if lpips is not None:
-            lookers.append(LpipsLook(lpips, num_rows))
-        if inception is not None:
-            lookers.append(RfidLook(inception, len(places)))
+        if judges.lpips is not None:
+            lookers.append(LpipsLook(judges.lpips, num_rows))
+        if judges.inception is not None:
+            lookers.append(RfidLook(judges.inception, len(places)))
     return lookers
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentcache.compare.compare_options import CompareOptions
+from latentcache.compare.compare_options import CompareOptions, Judges, load_judges
 from latentcache.compare.comparison import Comparison, compare
 from latentcache.compare.measure import measure_space
 from latentcache.compare.measured import Measured, asked_digest, read_measured, write_measured
@@ -39,13 +39,15 @@ def run_comparison(
 
     Raises:
         StoreError: They share no sample, or a store is damaged.
+        ConfigError: A file of a judge's weights is not what it must be.
     """
     options = replace(options, probe=_same_tokens(spaces, options.probe))
     if keys:
         shared = samples_again(spaces, keys)
     else:
         shared = share_samples(spaces, options.num_samples, seed=options.seed)
-    asked = {space.name: asked_digest(_asked(space, shared, options)) for space in spaces}
+    judges = load_judges(options)
+    asked = {space.name: asked_digest(_asked(space, shared, options, judges)) for space in spaces}
     kept = {name: _kept(keep, digest, name) for name, digest in asked.items()}
     expected = [_expected(space, kept[space.name], shared, options) for space in spaces]
     on_expected(expected)
@@ -60,6 +62,7 @@ def run_comparison(
                 shared.by_space[space.name],
                 shared.keys,
                 options,
+                judges=judges,
                 on_stage=pace.of_space(space.name),
                 unfinished=unfinished,
             )
@@ -93,12 +96,14 @@ def _same_tokens(spaces: Sequence[Space], probe: ProbeOptions | None) -> ProbeOp
     return replace(probe, token_px=math.lcm(probe.token_px, *cells))
 
 
-def _asked(space: Space, shared: SharedSamples, options: CompareOptions) -> dict[str, Any]:
+def _asked(
+    space: Space, shared: SharedSamples, options: CompareOptions, judges: Judges
+) -> dict[str, Any]:
     return {
         "store": space.view.folder.label,
         "encoding": space.view.record.fingerprint,
         "normalizer": space.normalizer.to_json() if space.normalizer else None,
         "decodes": space.why_no_encoder,
         "keys": list(shared.keys),
-        **options.asked(),
+        **options.asked(judges),
     }

@@ -36,9 +36,7 @@ class LpipsLook:
 
     def keep(self, unfinished: Measured) -> None:
         """Put what a later run needs to go on into ``unfinished``."""
-        unfinished.values.update(
-            {f"lpips.{name}": each for name, each in self._rows.values.items()}
-        )
+        self._rows.keep(unfinished.values, "lpips.")
 
     def resume(self, unfinished: Measured) -> None:
         """Go on from what ``keep`` left."""

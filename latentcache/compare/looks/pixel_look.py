@@ -82,9 +82,7 @@ class PixelLook:
 
     def keep(self, unfinished: Measured) -> None:
         """Put what a later run needs to go on into ``unfinished``."""
-        unfinished.values.update(
-            {f"pixel.{name}": each for name, each in self._rows.values.items()}
-        )
+        self._rows.keep(unfinished.values, "pixel.")
         unfinished.facts["pixel"] = {
             "scores": {str(place): each for place, each in self._scores.items()},
             "titles": {str(place): self._titles[place] for place in self._kept},
@@ -157,7 +155,7 @@ class DeepLook:
 
     def keep(self, unfinished: Measured) -> None:
         """Put what a later run needs to go on into ``unfinished``."""
-        unfinished.values.update({f"deep.{name}": each for name, each in self._rows.values.items()})
+        self._rows.keep(unfinished.values, "deep.")
         unfinished.facts["deep"] = self._why
 
     def resume(self, unfinished: Measured) -> None:

@@ -24,6 +24,10 @@ class RowValues:
         if self.values[name].shape[1:] == row.shape:
             self.values[name][place] = row
 
+    def keep(self, values: dict[str, Floats], prefix: str) -> None:
+        """Put all rows into ``values``, by their names with ``prefix``."""
+        values.update({f"{prefix}{name}": each for name, each in self.values.items()})
+
     def resume(self, values: Mapping[str, Floats], prefix: str) -> None:
         """Take over rows that an earlier run has filled, of names with ``prefix``."""
         for name, rows in values.items():
