@@ -1,6 +1,6 @@
 """What a model learns of a sample, and how samples are drawn from it: a flow, or hidden indices."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class Objective(Protocol):
         ...
 
 
-class Draws:
+class Draws(NamedTuple):
     """What one batch is drawn with.
 
     Attributes:
@@ -60,8 +60,8 @@ class Draws:
         values: As the latents: noise, or which cells are hidden.
     """
 
-    def __init__(self, times: Tensor, values: Tensor) -> None:
-        self.times, self.values = times, values
+    times: Tensor
+    values: Tensor
 
 
 class FlowObjective:
