@@ -7,25 +7,14 @@ in all, or for ``Ns`` seconds. Ends in 1 if one did not recover to the bytes of 
 import random
 import sys
 import tempfile
-import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.failure.stages import COMMANDS, Point, Stages
+from tests.failure.trials import ENDS, Limit, tried
 
 _NAMED_PER_RANDOM = 4
-
-
-def _try(stages: Stages, point: Point) -> str:
-    """Return ``equal``, ``missed`` (equal, but nobody was there to disturb) or ``FAILED``."""
-    try:
-        return "equal" if stages.disturb_and_recover(point) else "missed"
-    except AssertionError as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"FAILED {point}\n{where.line}\n{error}", flush=True)
-        return "FAILED"
 
 
 def _points(stages: Stages, draw: random.Random) -> Iterator[tuple[str, Point]]:
@@ -40,7 +29,7 @@ def _points(stages: Stages, draw: random.Random) -> Iterator[tuple[str, Point]]:
 
 
 def _table(counts: Counter[tuple[str, str, str]]) -> Iterator[str]:
-    columns = [(kind, end) for kind in ("named", "random") for end in ("equal", "missed", "FAILED")]
+    columns = [(kind, end) for kind in ("named", "random") for end in ENDS]
     yield "command   " + " ".join(f"{kind + ' ' + end:>13}" for kind, end in columns)
     for command in COMMANDS:
         cells = (counts[command, kind, end] for kind, end in columns)
@@ -51,15 +40,14 @@ def _table(counts: Counter[tuple[str, str, str]]) -> Iterator[str]:
 
 def main(limit: str = "600s", seed: str = "1") -> int:
     """Kill runs and return the exit code."""
-    num_points = sys.maxsize if limit.endswith("s") else int(limit)
-    ends_s = time.monotonic() + (float(limit[:-1]) if limit.endswith("s") else float("inf"))
+    most = Limit(limit)
     counts: Counter[tuple[str, str, str]] = Counter()
     with tempfile.TemporaryDirectory(prefix="kills-", ignore_cleanup_errors=True) as folder:
         stages = Stages(Path(folder))
         for kind, point in _points(stages, random.Random(int(seed))):
-            if counts.total() >= num_points or time.monotonic() > ends_s:
+            if most.is_reached(counts.total()):
                 break
-            end = _try(stages, point)
+            end = tried(stages.disturb_and_recover, point)
             counts[point.command, kind, end] += 1
             print(f"{counts.total():>4} {end} {point.command}: {point.place}", flush=True)
         stages.close()

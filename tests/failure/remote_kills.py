@@ -9,36 +9,24 @@ import random
 import signal
 import sys
 import tempfile
-import time
-import traceback
 from collections import Counter
 from pathlib import Path
 
-from tests.failure.remote_stages import Disturbance, RemoteStages, disturbances
-
-
-def _try(stages: RemoteStages, one: Disturbance) -> str:
-    """Return ``equal``, ``missed`` (equal, but nobody was there to disturb) or ``FAILED``."""
-    try:
-        return "equal" if stages.disturb_and_recover(one) else "missed"
-    except AssertionError as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"FAILED {one}\n{where.line}\n{error}", flush=True)
-        return "FAILED"
+from tests.failure.remote_stages import RemoteStages, disturbances
+from tests.failure.trials import ENDS, Limit, tried
 
 
 def main(limit: str = "300s", seed: str = "1") -> int:
     """Kill runs and return the exit code."""
-    most = sys.maxsize if limit.endswith("s") else int(limit)
-    ends_s = time.monotonic() + (float(limit[:-1]) if limit.endswith("s") else float("inf"))
+    most = Limit(limit)
     counts: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory(prefix="kills-", ignore_cleanup_errors=True) as folder:
         stages = RemoteStages(Path(folder))
         try:
             for one in disturbances(random.Random(int(seed))):
-                if counts.total() >= most or time.monotonic() > ends_s:
+                if most.is_reached(counts.total()):
                     break
-                end = _try(stages, one)
+                end = tried(stages.disturb_and_recover, one)
                 where = "on Ray" if one.on_ray else "without Ray"
                 kind = f"{signal.Signals(one.how).name} of {one.whom} {where}"
                 counts[kind, end] += 1
@@ -47,7 +35,7 @@ def main(limit: str = "300s", seed: str = "1") -> int:
         finally:
             stages.close()
     for kind in sorted({kind for kind, _ in counts}):
-        cells = [f"{counts[kind, end]} {end}" for end in ("equal", "missed", "FAILED")]
+        cells = [f"{counts[kind, end]} {end}" for end in ENDS]
         print(f"{kind:<40} {', '.join(cells)}")
     print(f"{told} requests failed on purpose; seed {seed}")
     return 1 if any(end == "FAILED" for _, end in counts) else 0
