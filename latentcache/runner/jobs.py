@@ -172,6 +172,7 @@ def _encoded(
         resources = together[0].resources
         encoders = [each.encode.encoder for each in together]
         with (
+            store.staying(),
             run_workers(resources, size, encoders=encoders, reporter=reporter) as workers,
             loaded_pool(store, together, workers) as pool,
         ):

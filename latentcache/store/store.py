@@ -1,7 +1,8 @@
 """A store: one folder, one plan, many encodings; everything else in this package hangs off it."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from latentcache.core.errors import NoStoreError, StoreError
 from latentcache.core.seeds import new_write_id
 from latentcache.core.units import UnitId, UnitRange
 from latentcache.storage import CreateIfAbsentSupport, Folder, Options, StorageError
+from latentcache.store import encoding_records
 from latentcache.store.format import object_names
 from latentcache.store.format.records import (
     Commit,
@@ -213,10 +215,7 @@ class Store:
 
     def write_encoding(self, record: EncodingRecord) -> EncodingRecord:
         """Pin an encoding and return what is pinned: ``record``, or what was there before."""
-        name = object_names.encoding_name(record.column, record.fingerprint)
-        if self.folder.create_if_absent(name, record.to_bytes(), write_id=record.write_id):
-            return record
-        return _parsed_encoding(self.folder.read(name), record.column, record.fingerprint)
+        return encoding_records.write_encoding(self.folder, record)
 
     def columns(self) -> list[str]:
         """Return the names of the columns that have any encoding, sorted."""
@@ -224,31 +223,33 @@ class Store:
 
     def encodings(self, column: str) -> list[EncodingRecord]:
         """Return all encodings of a column, by fingerprint."""
-        prefix = f"{object_names.ENCODINGS_FOLDER}/{object_names.checked_column(column)}"
-        found = []
-        for fingerprint in self.folder.list_folders(prefix):
-            name = object_names.encoding_name(column, fingerprint)
-            try:
-                data = self.folder.read(name)
-            except FileNotFoundError:  # dropped by gc, or not pinned yet
-                continue
-            found.append(_parsed_encoding(data, column, fingerprint))
-        return found
+        return encoding_records.list_encodings(self.folder, column)
 
     def read_encoding(self, column: str, fingerprint: str) -> EncodingRecord:
         """Return one encoding.
 
         Raises:
-            StoreError: There is none, and those that exist are shown; or it is another one.
+            StoreError: There is none, and those that exist are shown; or it is another one; or the
+                store is gone.
         """
-        name = object_names.encoding_name(column, fingerprint)
+        with self.staying():
+            return encoding_records.read_encoding(self.folder, column, fingerprint)
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Tell a missing object of a store that is gone as a whole from any other.
+
+        Raises:
+            StoreError: Something was missing, and so is the store.
+        """
         try:
-            return _parsed_encoding(self.folder.read(name), column, fingerprint)
-        except FileNotFoundError:
-            known = [record.fingerprint for record in self.encodings(column)]
+            yield
+        except (FileNotFoundError, StoreError):
+            if self.folder.stat(object_names.STORE_NAME) is not None:
+                raise
             raise StoreError(
-                f"encoding must be one of {', '.join(known) or 'none yet'}, got {fingerprint!r} "
-                f"(column {column}); run latentcache encode"
+                f"store must stay where it is while it is used, got {self.folder.label} without "
+                f"its {object_names.STORE_NAME}; put it back, or build it again in a new folder"
             ) from None
 
     def units(self, record: EncodingRecord) -> list[UnitRange]:
@@ -352,18 +353,6 @@ class Store:
 @lru_cache(maxsize=8)
 def _parsed(data: bytes, name: str) -> Generation:
     return Generation.parse(data, where=name)
-
-
-def _parsed_encoding(data: bytes, column: str, fingerprint: str) -> EncodingRecord:
-    """Return the encoding in ``data``, which must be the one that its folder is named after."""
-    name = object_names.encoding_name(column, fingerprint)
-    record = EncodingRecord.parse(data, where=name)
-    if (record.column, record.fingerprint) != (column, fingerprint):
-        raise StoreError(
-            f"encoding must be {fingerprint} of {column} as its folder says, got "
-            f"{record.fingerprint} of {record.column} ({name}); it was moved: put it back"
-        )
-    return record
 
 
 def _content(generation: Generation) -> tuple[object, ...]:

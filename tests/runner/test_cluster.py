@@ -1,14 +1,17 @@
 """Joining a cluster that is not there is one sentence within seconds."""
 
+import platform
 import socket
 import subprocess
 import sys
 
 import pytest
 import ray
+from ray._private.utils import check_version_info
 
 from latentcache.core.errors import RunError
 from latentcache.runner.workers.cluster import ClusterFacts, connected
+from latentcache.runner.workers.ray_workers import RayCalls
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
@@ -36,6 +39,39 @@ def test_a_start_that_takes_too_long_is_tried_again_and_then_one_sentence(
     with pytest.raises(RunError, match=r"within its limit of 30 s.*less busy"), connected("local"):
         pytest.fail("there is no cluster")
     assert len(starts) == 2
+
+
+def test_a_cluster_of_another_version_is_named_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    def join(**settings: object) -> None:  # what Ray does once it has asked a cluster
+        cluster = {"ray_version": "2.1.0", "python_version": platform.python_version()}
+        check_version_info(cluster, "node 127.0.0.1")
+
+    monkeypatch.setattr(ray, "init", join)
+    with (
+        pytest.raises(RunError, match=rf"got Ray 2.1.0 and .*, Ray {ray.__version__} and .* here"),
+        connected("local"),
+    ):
+        pytest.fail("there is no such cluster")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_what_a_node_cannot_import_is_named() -> None:
+    class Importing:
+        def __init__(self) -> None:
+            import nothing_of_this_name  # noqa: F401, PLC0415
+
+        def load(self) -> None: ...
+
+    def importing(_: object) -> None:
+        import nothing_of_this_name  # noqa: F401, PLC0415
+
+    calls = RayCalls()
+    actor = ray.remote(Importing).remote()
+    for ref in (actor.load.remote(), calls.submit(importing, None)):
+        with pytest.raises(RunError, match=r"got ModuleNotFoundError: .*of_this_name' on node \d"):
+            calls.get(ref)
 
 
 @pytest.mark.ray

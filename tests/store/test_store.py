@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -134,6 +135,16 @@ def test_an_encoding_is_pinned_by_whoever_is_first(tmp_path: Path) -> None:
     assert store.columns() == ["latents"]
     with pytest.raises(StoreError, match=f"encoding must be one of {'f' * 32}, got 'abc'"):
         store.read_encoding("latents", "abc")
+
+
+def test_a_store_without_its_encodings_and_one_that_is_gone_are_told_apart(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store/encodings")
+    with pytest.raises(StoreError, match=r"got no encodings/latents/f+/encoding.json .*copy"):
+        store.read_encoding("latents", "f" * 32)
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(StoreError, match=r"store must stay where it is .*put it back"):
+        store.read_encoding("latents", "f" * 32)
 
 
 def test_no_snapshot_yet_is_one_sentence(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ _OBJECT_STORE_BYTES = 2 * 2**30
 """Enough for the budget of decoded pixels of one machine; Ray's default takes 30 % of memory."""
 
 _MAX_STARTS = 2
+
+_VERSION = re.compile(r"(Ray|Python): (\S+)")
 
 
 @contextmanager
@@ -92,8 +95,27 @@ def _start_or_join(address: str, num_cpus: int | None) -> None:
     except RunError:
         raise
     except Exception as error:  # noqa: BLE001  Ray has no class of its own for this
+        _check_versions(address, str(error))
         why = first_line(error)
         raise (_not_started(why) if address == "local" else no_cluster(address, why)) from None
+
+
+def _check_versions(address: str, text: str) -> None:
+    """Raise if ``text`` is Ray's about two versions; it names the cluster's first, then ours.
+
+    Raises:
+        RunError: It is.
+    """
+    there, here = (
+        " and ".join(map(" ".join, _VERSION.findall(part)))
+        for part in text.partition("This process")[::2]
+    )
+    if "ersion mismatch" in text and there and here:
+        raise RunError(
+            f"address must be a cluster of the same Ray and Python, got {there} at {address}, "
+            f"{here} here; install the cluster's versions here, or start "
+            "it anew with these"
+        ) from None
 
 
 def _init(address: str, settings: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Calls and actors of Ray; ``max_retries=0`` everywhere, because only our code retries."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +36,27 @@ Ref = Any
 _LOOK_S = 1.0
 """How long a wait goes on without a look whether Ray is still there."""
 
+_IMPORT_ERRORS = ("ModuleNotFoundError: ", "ImportError: ")
+_NODE = re.compile(r"\bip=([^,)\s]+)")
+
+
+def _check_imports(error: RayError) -> None:
+    """Raise if a process of some node could not import what it was to run.
+
+    Raises:
+        RunError: It could not; trying again there is of no use, and no sample is to blame.
+    """
+    text = str(error).strip()
+    *_, raised = text.splitlines() or [""]  # what came of it in the end, not what that came from
+    if not raised.startswith(_IMPORT_ERRORS):
+        return
+    node = _NODE.search(text)
+    where = f" on node {node[1]}" if node else ""
+    raise RunError(
+        f"every node must have the packages of this one, got {raised}{where}; install there what "
+        "is installed here, or start all nodes from one image"
+    ) from None
+
 
 @cache
 def _task(function: Callable[[Any], Any]) -> Any:
@@ -62,6 +84,7 @@ class RayCalls:
         except GetTimeoutError:
             raise NotDoneError from None
         except RayTaskError as error:
+            _check_imports(error)
             # What the code itself raised, without Ray's wrapping.
             cause = error.cause
             raise cause if isinstance(cause, Exception) else error from None
@@ -71,6 +94,7 @@ class RayCalls:
             # Ray's memory monitor chose this process; no sample is to blame.
             raise WorkerLostError(first_line(error), is_strike=False) from None
         except RayActorError as error:
+            _check_imports(error)
             is_strike = not error.preempted and not is_node_loss(error)
             raise WorkerLostError(first_line(error), is_strike=is_strike) from None
         except RayError as error:  # a lost node or object, a cancel
