@@ -1,4 +1,4 @@
-"""The records of encodings, ``encodings/COLUMN/FINGERPRINT/encoding.json``: pinned, listed, read."""
+"""Records of encodings, ``encodings/COLUMN/FINGERPRINT/encoding.json``: pinned, listed, read."""
 
 from latentcache.core.errors import StoreError
 from latentcache.storage import Folder
