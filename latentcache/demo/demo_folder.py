@@ -41,6 +41,11 @@ class DemoFolder:
         return self.root / "store_classes"
 
     @property
+    def text_tower(self) -> Path:
+        """The text encoder of their captions, with its tokenizer."""
+        return self.root / "tiny_t5"
+
+    @property
     def files(self) -> Path:
         """The same latents, a file each, to compare with."""
         return self.root / "folder"

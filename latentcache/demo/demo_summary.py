@@ -3,13 +3,15 @@
 import json
 import os
 import platform
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.page.demo_facts import DemoPage
 from latentcache.demo.page.motion_facts import MotionFacts
-from latentcache.demo.page.training_facts import LoaderRace, TrainingFacts
+from latentcache.demo.page.training_facts import LoaderRace, RightIn, SampleGrid, TrainingFacts
 
 
 def write_summary(folder: DemoFolder, facts: DemoPage, *, elapsed_s: float) -> None:
@@ -38,10 +40,8 @@ def write_summary(folder: DemoFolder, facts: DemoPage, *, elapsed_s: float) -> N
 
 
 def _motion_summary(motion: MotionFacts) -> dict[str, Any]:
-    num_scored = motion.training.grids[-1].num_scored
     return {
         **_training_summary(motion.training),
-        "accuracy_in": {name: round(count / num_scored, 4) for name, count in motion.right},
         "psnr_db": {
             "first_frame": round(motion.first_frame_db, 3),
             "rest": round(motion.rest_db, 3),
@@ -60,9 +60,22 @@ def _training_summary(training: TrainingFacts) -> dict[str, Any]:
         "threads": training.num_threads,
         "elapsed_s": round(training.elapsed_s, 1),
         "accuracy": round(training.accuracy, 4),
+        "accuracy_in": _shares(training.right, training.grids[-1].num_scored),
+        "accuracy_in_unseen": _shares(training.unseen_right, _num_scored(training.unseen)),
+        "loss_of_noise_alone": {
+            name: round(value, 4) for name, value in asdict(training.first_guess).items()
+        },
         "accuracy_of_training_images": round(training.own_accuracy, 4),
         "accuracy_by_step": {str(one.step): round(one.accuracy, 4) for one in training.grids},
     }
+
+
+def _shares(right: Sequence[RightIn], num_scored: int) -> dict[str, float]:
+    return {each.name: round(each.num_right / num_scored, 4) for each in right}
+
+
+def _num_scored(grid: SampleGrid | None) -> int:
+    return 0 if grid is None else grid.num_scored
 
 
 def _loader_summary(race: LoaderRace) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MOTION_RECIPE = DemoRecipe(
     # steps, against 81 % after 400 with it.
     has_position_embedding=True,
     num_scored=72,
+    left_out=(),
 )
 _NUM_COMPARED = 24
 _ZOOM = 3
@@ -66,16 +67,14 @@ def run_motion(
         )
         last = training.grids[-1]
         _write_animation(folder.motion_samples, last)
-        right = count_right(last)
         narrator.say(f"samples in {folder.motion_samples}, the model in {folder.motion_model}")
         narrator.say(
             f"{last.num_right} of {last.num_scored} clips nearest to the mean of their class, "
-            + ", ".join(f"{count} right in {name}" for name, count in right)
+            + ", ".join(f"{each.num_right} right in {each.name}" for each in training.right)
         )
     first, rest = _first_and_rest(snapshot)
     return MotionFacts(
         training=training,
-        right=right,
         frame_rate_fps=FRAME_RATE_FPS,
         encoder=MOTION_ENCODER.partition(":")[0],
         num_compared=num_compared,
@@ -84,20 +83,6 @@ def run_motion(
         first=first,
         rest=rest,
     )
-
-
-def count_right(grid: SampleGrid) -> tuple[tuple[str, int], ...]:
-    """Return in how many samples the nearest class is right in colour, shape and direction."""
-    words = [tuple(MOTION_CLASSES[label].split() for label in pair) for pair in _pairs(grid)]
-    places = {"colour": 0, "shape": 1, "direction": -1}
-    return tuple(
-        (name, sum(asked[place] == found[place] for asked, found in words))
-        for name, place in places.items()
-    )
-
-
-def _pairs(grid: SampleGrid) -> list[tuple[int, int]]:
-    return list(zip(grid.asked, grid.found, strict=True))
 
 
 def _compare(snapshot: Snapshot) -> tuple[float, float, int]:

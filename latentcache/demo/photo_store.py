@@ -95,7 +95,7 @@ def _build(
 ) -> None:
     from latentcache import runner
 
-    resources = runner.Resources(device="cpu", num_actors=_num_actors())
+    resources = runner.Resources(device="cpu", num_actors=num_actors())
     plan = runner.PlanRequest(corpus_url=str(corpus), options=options, resources=resources)
     encode = runner.EncodeRequest(
         column=COLUMN, encode=runner.EncodeOptions(encoder=encoder), resources=resources
@@ -121,7 +121,7 @@ def kill_and_resume(folder: DemoFolder, narrator: Narrator) -> "KillTest":
     arguments = ["build", str(folder.corpus), str(folder.killed_store), "--encoder", "dct"]
     arguments += ["--max-quarantine", "20%"]  # the broken ones are many among few
     arguments += ["--resolution", str(RESOLUTION_PX), "--rows-per-shard", str(ROWS_PER_SHARD)]
-    arguments += ["--device", "cpu", "--actors", str(_num_actors())]
+    arguments += ["--device", "cpu", "--actors", str(num_actors())]
     build = Build(arguments=arguments, store=folder.killed_store, log=folder.root / "killed.log")
     num_units = len(Store.open(folder.store).snapshot().column(COLUMN).units())
     with narrator.step("Build a second store, and kill -9 the build in the middle"):
@@ -186,6 +186,6 @@ def _print_statistics(snapshot: "Snapshot", narrator: Narrator) -> None:
     print_table(names, [[row[place] for place in places] for row in rows])
 
 
-def _num_actors() -> int:
+def num_actors() -> int:
     """Two are enough for a few hundred pictures, however many cores there are."""
     return min(2, os.cpu_count() or 1)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from latentcache.demo.captions import TEXT_COLUMN, encode_captions, tell_captions
 from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.demo.photo_store import (
@@ -65,6 +66,7 @@ def run_demo(
     snapshot = Store.open(folder.store).snapshot()
     fidelity = check_store(snapshot, narrator)
     build_class_store(folder, narrator, num_class_images)
+    encode_captions(folder, narrator)
     order, race, training = _load_and_train(folder, narrator, recipe)
     motion = run_motion(folder, narrator, num_clips=num_clips, recipe=motion_recipe)
     with narrator.step("Draw the page"):
@@ -105,7 +107,9 @@ def _load_and_train(
     from latentcache.testing.drawn_classes import CLASSES
 
     with torch_threads(1):
-        known = TrainingSet.read(folder.class_store, column=COLUMN, names=CLASSES)
+        known = TrainingSet.read(
+            folder.class_store, column=COLUMN, names=CLASSES, text_column=TEXT_COLUMN
+        )
     with narrator.step("Read the same steps on 1, 2 and 4 ranks, and across a resume"):
         with torch_threads(1):
             order = compare_orders(folder.class_store)
@@ -115,17 +119,13 @@ def _load_and_train(
         for one in (*race.others, race.loader):
             narrator.say(f"{one.samples_per_s:>9,.0f} samples/s, {one.name}")
         narrator.say(f"{race.ratio:.1f} times the better of the two DataLoaders")
-    with narrator.step(f"Train a small DiT on {len(known.keys)} latents, on the CPU"):
+    with narrator.step("Train a small DiT on latents and captions, on the CPU"):
         training = train_classes(
             folder.class_store, known, recipe=recipe, checkpoint=folder.model, tell=narrator.say
         )
         _write_samples(folder, training)
-        last = training.grids[-1]
         narrator.say(f"samples in {folder.samples}, the model in {folder.model}")
-        narrator.say(
-            f"{last.num_right} of {last.num_scored} samples nearest to the mean of their class, "
-            f"loss {training.final_loss:.3f}"
-        )
+        tell_captions(training, narrator)
     return order, race, training
 
 
@@ -145,13 +145,18 @@ def _reconstructions(folder: DemoFolder) -> "list[Reconstruction]":
 def _write_samples(folder: DemoFolder, training: "TrainingFacts") -> None:
     """Write the last grid, and a strip that shows how the samples came to be."""
     from latentcache.demo.page import training_strip
-    from latentcache.report import on_paper, pair_grid, png_bytes
-    from latentcache.testing.drawn_classes import CLASS_COLOURS
+    from latentcache.report import labelled_png, on_paper, png_bytes
 
-    last = training.grids[-1]
-    grid = pair_grid(last.samples, last.nearest, num_columns=len(CLASS_COLOURS), scale=2)
-    folder.samples.write_bytes(png_bytes(on_paper(grid, margin_px=12)))
-    strip = training_strip(training.grids, num_colours=len(CLASS_COLOURS), scale=2)
+    grids = [training.grids[-1], *([training.unseen] if training.unseen else [])]
+    folder.samples.write_bytes(
+        labelled_png(
+            [[sample] for grid in grids for sample in grid.samples],
+            [title for grid in grids for title in grid.titles],
+            title="drawn by caption; captions of the last line were not in training",
+            across=10,
+        )
+    )
+    strip = training_strip(training.grids, scale=2)
     names = [f"{grid.step:,} steps" for grid in training.grids] + ["nearest"]
     paper = on_paper(strip, margin_px=12, names=names)
     (folder.root / "training.png").write_bytes(png_bytes(paper))

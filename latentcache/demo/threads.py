@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from latentcache.train import DiT, flow_loss
+from latentcache.train import Condition, DiT, flow_loss
 
 _TIMED_STEPS = 4
 
@@ -23,7 +23,7 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def faster_threads(model: DiT, latents: torch.Tensor) -> int:
+def faster_threads(model: DiT, latents: torch.Tensor, told: Condition) -> int:
     """Return 1 or 2: how many torch threads train ``model`` faster here and now.
 
     On a machine with other work two were five times slower than one (2 cores, 2026-11-22).
@@ -33,18 +33,19 @@ def faster_threads(model: DiT, latents: torch.Tensor) -> int:
     seconds = {}
     for num_threads in (1, 2):
         with torch_threads(num_threads):
-            _time_step(model, latents)
+            _time_step(model, latents, told)
             # Their sum, not the best of them: two threads that wait for each other now and then
             # are what is looked for.
-            seconds[num_threads] = sum(_time_step(model, latents) for _ in range(_TIMED_STEPS))
+            seconds[num_threads] = sum(
+                _time_step(model, latents, told) for _ in range(_TIMED_STEPS)
+            )
     return min(seconds, key=lambda number: seconds[number])
 
 
-def _time_step(model: DiT, latents: torch.Tensor) -> float:
+def _time_step(model: DiT, latents: torch.Tensor, told: Condition) -> float:
     times = torch.full((len(latents),), 0.5)
-    labels = torch.zeros(len(latents), dtype=torch.int64)
     started_s = time.perf_counter()
-    loss = flow_loss(model, latents, labels, times=times, noise=latents).mean()
+    loss = flow_loss(model, latents, told, times=times, noise=latents).mean()
     torch.autograd.backward(loss)
     model.zero_grad(set_to_none=True)
     return time.perf_counter() - started_s

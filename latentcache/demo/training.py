@@ -1,4 +1,4 @@
-"""The demo trains: small class-conditional DiTs on the CPU, from stores the demo built."""
+"""The demo trains: small DiTs on the CPU, told captions or labels, from stores the demo built."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latentcache.demo.page.training_facts import SampleGrid, TrainingFacts
+from latentcache.demo.captions import TEXT_COLUMN
+from latentcache.demo.first_guess import first_guess
+from latentcache.demo.page.training_facts import FirstGuess, SampleGrid, TrainingFacts
 from latentcache.demo.threads import faster_threads, torch_threads
 from latentcache.demo.training_set import TrainingSet, decode
-from latentcache.loader import LatentLoader
-from latentcache.train import DiT, DiTConfig, StepFacts, Trainer, TrainOptions
+from latentcache.loader import LatentLoader, Source
+from latentcache.train import Condition, DiT, DiTConfig, StepFacts, Trainer, TrainOptions
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
+_SAMPLES_OF_UNSEEN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +33,11 @@ class DemoRecipe:
         guidance: Of classifier-free guidance.
         num_scored: Samples that the accuracy is taken over at the end, every class equally
             often. Earlier stages show and count the first of each class.
+        left_out: Classes that training never sees, to be asked for in the end: only a caption
+            can tell a model of what it has not seen, by words that it has.
     """
 
-    num_steps: int = 900
+    num_steps: int = 640
     batch_size: int = 32
     learning_rate: float = 5e-3
     width: int = 128
@@ -42,7 +47,8 @@ class DemoRecipe:
     has_position_embedding: bool = False
     guidance: float = 2.0
     num_euler_steps: int = 30
-    num_scored: int = 96
+    num_scored: int = 100
+    left_out: tuple[str, ...] = ("red triangle", "yellow star", "green heart", "blue cross")
 
     def options(self, seed: int) -> TrainOptions:
         """Return the trainer's options."""
@@ -57,18 +63,20 @@ class DemoRecipe:
             seed=seed,
         )
 
-    def model(self, channels: int, num_classes: int, *, seed: int) -> DiT:
+    def model(self, known: TrainingSet, *, seed: int) -> DiT:
         """Return the model before its first step; torch's own random state is left alone."""
+        captions = known.captions
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return DiT(
                 DiTConfig(
-                    channels=channels,
+                    channels=known.latents.shape[1],
                     patch=(1, self.patch, self.patch),
                     width=self.width,
                     depth=self.depth,
                     num_heads=self.num_heads,
-                    num_classes=num_classes,
+                    num_classes=known.num_classes if captions is None else None,
+                    text_dim=None if captions is None else captions.shape[2],
                     has_position_embedding=self.has_position_embedding,
                 )
             )
@@ -86,7 +94,7 @@ def train_classes(
     """Train on a store's latents and return what came of it.
 
     Args:
-        store: With labels.
+        store: With labels, and with the captions that ``known`` has.
         known: What it holds.
         seed: Of the order, the model's first weights, times, noise and samples.
         recipe: None takes the demo's.
@@ -94,19 +102,23 @@ def train_classes(
         tell: Called with a line at each stage.
     """
     recipe = recipe or DemoRecipe()
+    condition = "label" if known.captions is None else TEXT_COLUMN
+    left_out = [list(known.names).index(name) for name in recipe.left_out]
+    shown = " and ".join(f"label != {label}" for label in left_out)
     loader = LatentLoader(
-        str(store),
-        columns=["latents", "label"],
+        [Source(store=str(store), filter=shown)],
+        columns=["latents", condition],
         global_batch_size=recipe.batch_size,
         seed=seed,
         # A scale per channel would make the noise of faint frequencies as loud as the picture.
         normalize="measured-global",
     )
-    model = recipe.model(known.latents.shape[1], known.num_classes, seed=seed)
-    num_threads = faster_threads(model, known.latents[: recipe.batch_size].to(torch.float32))
+    model = recipe.model(known, seed=seed)
+    few = known.latents[: recipe.batch_size].to(torch.float32)
+    num_threads = faster_threads(model, few, known.told(known.labels[: recipe.batch_size]))
     threads = "1 thread" if num_threads == 1 else f"{num_threads} threads"
     tell(f"{_num_parameters(model):,} parameters, on {threads}: the faster choice, timed just now")
-    trainer = Trainer(model, loader, recipe.options(seed), condition="label")
+    trainer = Trainer(model, loader, recipe.options(seed), condition=condition)
     run = _Run(trainer, loader, known, recipe, seed)
     with torch_threads(num_threads):
         for share in SHARES:
@@ -129,6 +141,9 @@ class _Run:
     ) -> None:
         self._trainer, self._loader, self._known = trainer, loader, known
         self._recipe, self._seed = recipe, seed
+        unseen = torch.tensor([name in recipe.left_out for name in known.names])
+        self._seen, self._unseen = (~unseen).nonzero()[:, 0], unseen.nonzero()[:, 0]
+        self._is_seen = ~unseen[known.labels]
         self._losses: list[float] = []
         self._grids: list[SampleGrid] = []
         self._elapsed_s = self._waited_s = 0.0
@@ -140,7 +155,8 @@ class _Run:
         self._trainer.run(until_step=round(share * self._recipe.num_steps), on_step=self._note)
         self._elapsed_s += time.perf_counter() - started_s
         self._waited_s += self._loader.wait_s - before
-        grid = self._draw(share)
+        num_scored = self._recipe.num_scored if share == 1.0 else len(self._seen)
+        grid = self._draw(share, self._seen, num_scored)
         self._grids.append(grid)
         recent = self._losses[-50:]
         return (
@@ -152,6 +168,9 @@ class _Run:
     def facts(self, num_threads: int) -> TrainingFacts:
         """Return the whole run."""
         recipe, known = self._recipe, self._known
+        unseen = None
+        if len(self._unseen):
+            unseen = self._draw(1.0, self._unseen, _SAMPLES_OF_UNSEEN * len(self._unseen))
         shape = " x ".join(str(size) for size in known.latents.shape[1:])
         edge = recipe.patch
         token = "each cell a token" if edge == 1 else f"in patches of {edge} x {edge}"
@@ -165,11 +184,15 @@ class _Run:
                 f"the steps; averaged weights; samples by {recipe.num_euler_steps} Euler steps "
                 f"with guidance {recipe.guidance:g}; seed {self._seed}"
             ),
-            num_images=len(known.keys),
-            num_classes=known.num_classes,
+            num_images=int(self._is_seen.sum()),
+            num_classes=len(self._seen),
             batch_size=recipe.batch_size,
             losses=tuple(self._losses),
             grids=tuple(self._grids),
+            right=known.right_in(self._grids[-1]),
+            unseen=unseen,
+            unseen_right=() if unseen is None else known.right_in(unseen),
+            first_guess=self._first_guess(),
             own_accuracy=known.own_accuracy(),
             num_threads=num_threads,
             elapsed_s=self._elapsed_s,
@@ -188,21 +211,34 @@ class _Run:
     def _note(self, step: StepFacts) -> None:
         self._losses.append(step.loss)
 
-    def _draw(self, share: float) -> SampleGrid:
-        """Return samples; those of all stages come from the same noise."""
+    def _first_guess(self) -> FirstGuess:
+        known, loader = self._known, self._loader
+        latents = loader.normalizer.apply(known.latents[self._is_seen].to(torch.float32))
+        told = known.told(known.labels[self._is_seen])
+        empty = loader.empty_text(TEXT_COLUMN)
+        untold: Condition = torch.full((len(latents),), known.num_classes)
+        if empty is not None:
+            states = empty.states[: empty.num_valid].to(torch.float32).expand(len(latents), -1, -1)
+            untold = states, torch.ones(states.shape[:2], dtype=torch.bool)
+        return first_guess(self._trainer, latents, told, untold)
+
+    def _draw(self, share: float, classes: torch.Tensor, num_scored: int) -> SampleGrid:
+        """Return samples of some classes; those of all stages come from the same noise."""
         known, recipe = self._known, self._recipe
-        num_shown = known.num_classes
-        num_scored = recipe.num_scored if share == 1.0 else num_shown
-        asked = torch.arange(num_scored) % known.num_classes
+        num_shown = len(classes)
+        asked = classes[torch.arange(num_scored) % num_shown]
         latents = self._trainer.sample(
-            asked, guidance=recipe.guidance, num_steps=recipe.num_euler_steps, seed=self._seed
+            known.told(asked),
+            guidance=recipe.guidance,
+            num_steps=recipe.num_euler_steps,
+            seed=self._seed,
         )
         pixels = decode(known.encoder, latents)
         nearest = known.nearest_picture(pixels[:num_shown])
         return SampleGrid(
             step=len(self._losses),
             share=share,
-            titles=tuple(known.names[label] for label in asked[:num_shown].tolist()),
+            titles=tuple(known.asked(label) for label in asked[:num_shown].tolist()),
             samples=tuple(np.asarray(one) for one in pixels[:num_shown]),
             nearest=tuple(known.picture(index) for index in nearest.tolist()),
             asked=tuple(asked.tolist()),

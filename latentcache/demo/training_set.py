@@ -1,9 +1,10 @@
 """The demo's training pictures or clips, as a model's samples are judged by them.
 
-Dimension letters: B samples, K classes, N training pictures; a clip is a picture with T frames.
+Dimension letters: B samples, K classes, N training pictures, L tokens of a caption, D their width;
+a clip is a picture with T frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentcache.demo.page.training_facts import RightIn, SampleGrid
 from latentcache.encoders import DecodingEncoder
 from latentcache.evaluate import load_recorded_encoder
 from latentcache.report import Rgb
-from latentcache.store import Store, TensorBytes
+from latentcache.store import ColumnView, Store, TensorBytes
+from latentcache.train import Condition
 
 _DECODED_AT_ONCE = 64
 _AT_ONCE = 8192
@@ -34,6 +37,8 @@ class TrainingSet:
         latents: As stored, [N, C, H, W], of clips [N, C, T, H, W].
         labels: int64 [N].
         pixels: uint8 [N, H, W, 3], of clips [N, T, H, W, 3].
+        captions: Of each class as it is embedded in the store, float32 [K, L, D]; None where a
+            model is told labels.
     """
 
     encoder: DecodingEncoder
@@ -42,15 +47,19 @@ class TrainingSet:
     latents: Tensor
     labels: Tensor
     pixels: Tensor
+    captions: Tensor | None = None
 
     @classmethod
-    def read(cls, store: Path, *, column: str, names: Sequence[str]) -> "TrainingSet":
+    def read(
+        cls, store: Path, *, column: str, names: Sequence[str], text_column: str = ""
+    ) -> "TrainingSet":
         """Return what the store's newest snapshot holds.
 
         Args:
             store: With labels.
             column: Of the latents.
             names: Of the classes, by label.
+            text_column: Of their embedded captions, if a model is told those.
         """
         snapshot = Store.open(store).snapshot()
         view = snapshot.column(column)
@@ -65,6 +74,10 @@ class TrainingSet:
             latents.append(torch.from_numpy(np.array(stored)))
             labels.append(annotation.value(unit.shard, row))
         joined = torch.stack(latents)
+        captions = None
+        if text_column:
+            by_key = dict(zip(keys, labels, strict=True))
+            captions = _captions(snapshot.column(text_column), by_key)
         return cls(
             encoder=encoder,
             names=names,
@@ -72,12 +85,38 @@ class TrainingSet:
             latents=joined,
             labels=torch.tensor(labels),
             pixels=decode(encoder, joined),
+            captions=captions,
         )
 
     @property
     def num_classes(self) -> int:
         """K."""
         return len(self.names)
+
+    def told(self, labels: Tensor) -> Condition:
+        """Return what a model is told of classes [B]: their captions, or the labels themselves."""
+        if self.captions is None:
+            return labels
+        texts = self.captions[labels]
+        return texts, torch.ones(texts.shape[:2], dtype=torch.bool)
+
+    def asked(self, label: int) -> str:
+        """Return what a model is asked for, in words."""
+        return self.names[label] if self.captions is None else f"a {self.names[label]}"
+
+    def right_in(self, grid: SampleGrid) -> tuple[RightIn, ...]:
+        """Return in how many samples the nearest class is right in colour, shape, direction."""
+        words = [name.split() for name in self.names]
+        parts = [("colour", 0), ("shape", 1), ("direction", -1)][: 3 if len(words[0]) > 2 else 2]
+        pairs = list(zip(grid.asked, grid.found, strict=True))
+        return tuple(
+            RightIn(
+                name=name,
+                num_right=sum(words[one][at] == words[other][at] for one, other in pairs),
+                num_choices=len({each[at] for each in words}),
+            )
+            for name, at in parts
+        )
 
     def class_means(self) -> Tensor:
         """Return the mean picture of each class, float32 [K, values of a picture]."""
@@ -120,6 +159,15 @@ def decode(encoder: DecodingEncoder, latents: Tensor) -> Tensor:
     low, high = encoder.spec.input_range
     pixels = (torch.cat(parts) - low) * (255.0 / (high - low))
     return pixels.round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def _captions(view: ColumnView, labels: Mapping[str, int]) -> Tensor:
+    """Return the embedding of each class's caption; all have as many tokens."""
+    found = {
+        labels[key]: torch.from_numpy(np.array(fields["z"], dtype=np.float32))
+        for key, _, _, fields in view.iter_samples()
+    }
+    return torch.stack([found[label] for label in sorted(found)])
 
 
 def _flat(pixels: Tensor) -> Tensor:

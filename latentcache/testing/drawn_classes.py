@@ -18,6 +18,7 @@ from latentcache.testing.painting import SUPERSAMPLE, finish, gradient, lit, pai
 CLASS_SHAPES = ("circle", "triangle", "star", "heart", "ring", "cross")
 CLASS_COLOURS = ("red", "yellow", "green", "blue")
 CLASSES = tuple(f"{colour} {shape}" for shape in CLASS_SHAPES for colour in CLASS_COLOURS)
+CLASS_CAPTIONS = tuple(f"a {name}" for name in CLASSES)
 
 _GROUNDS = ((186, 178, 160), (160, 176, 186), (178, 170, 186), (166, 182, 168))
 _GROUND_CONTRAST = 0.6
@@ -57,7 +58,7 @@ def write_drawn_classes(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_picture(draw_class_picture(picture, size_px), path.suffix))
         written.append(path)
-        facts = {"label": CLASSES.index(name), "caption": f"a {name}"}
+        facts = {"label": CLASSES.index(name), "caption": CLASS_CAPTIONS[index % len(CLASSES)]}
         lines.append(json.dumps({"file_name": path.relative_to(folder).as_posix(), **facts}))
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return written

@@ -15,17 +15,19 @@ from PIL import Image
 from latentcache.core.errors import ConfigError, RunError
 from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.kill_test import Build, kill_in_the_middle
-from latentcache.demo.motion import MOTION_RECIPE, count_right
+from latentcache.demo.motion import MOTION_RECIPE
 from latentcache.demo.page.demo_page import MIN_ACCURACY
 from latentcache.demo.page.training_facts import SampleGrid
 from latentcache.demo.race import FileFolder
 from latentcache.demo.run import run_demo
 from latentcache.demo.threads import torch_threads
+from latentcache.demo.training import DemoRecipe
 from latentcache.demo.training_set import TrainingSet
 from latentcache.testing.drawn_classes import CLASSES
 from latentcache.testing.drawn_motion import MOTION_CLASSES
 
 NUM_IMAGES, NUM_CLASS_IMAGES, NUM_CLIPS = 64, 720, 48
+NONE = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,11 @@ def test_a_clip_is_right_in_what_its_nearest_class_shares() -> None:
     grid = SampleGrid(
         step=1, share=1.0, titles=(), samples=(), nearest=(), asked=labels[0], found=labels[1]
     )
-    assert dict(count_right(grid)) == {"colour": 2, "shape": 3, "direction": 2}
+    known = TrainingSet(
+        encoder=None, names=MOTION_CLASSES, keys=(), latents=NONE, labels=NONE, pixels=NONE
+    )
+    right = {each.name: (each.num_right, each.num_choices) for each in known.right_in(grid)}
+    assert right == {"colour": (2, 2), "shape": (3, 3), "direction": (2, 4)}
     assert (grid.num_right, grid.num_scored) == (1, 4)
 
 
@@ -173,8 +179,31 @@ def test_left_out_accuracy_is_that_of_means_without_the_picture(demo_run: DemoRu
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_samples_are_of_their_own_class(demo_run: DemoRun) -> None:
-    assert demo_run.summary["training"]["accuracy"] >= MIN_ACCURACY
+def test_samples_show_the_colour_and_shape_of_their_caption(demo_run: DemoRun) -> None:
+    training = demo_run.summary["training"]
+    assert training["accuracy"] >= MIN_ACCURACY
+    assert min(training["accuracy_in"].values()) >= training["accuracy"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_words_of_captions_that_training_never_showed_are_understood(demo_run: DemoRun) -> None:
+    training = demo_run.summary["training"]
+    left_out = len(DemoRecipe().left_out)
+    assert training["classes"] == len(CLASSES) - left_out
+    assert training["samples"] == NUM_CLASS_IMAGES * training["classes"] // len(CLASSES)
+    unseen = training["accuracy_in_unseen"]
+    assert unseen["colour"] >= MIN_ACCURACY  # by chance 1/4
+    assert unseen["shape"] > 2 / 6
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_caption_brings_the_loss_below_that_of_any_model_that_has_none(
+    demo_run: DemoRun,
+) -> None:
+    loss = demo_run.summary["training"]["loss_of_noise_alone"]
+    assert loss["told"] < 0.7 * loss["floor"] < loss["untold"]
 
 
 def _known(demo_run: DemoRun) -> TrainingSet:

@@ -7,10 +7,12 @@ import numpy as np
 from latentcache.demo.page.demo_facts import DemoPage, KillTest, Step, UnitDigests
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.demo.page.training_facts import (
+    FirstGuess,
     LoaderRace,
     LoaderSpeed,
     OrderRun,
     OrderTest,
+    RightIn,
     SampleGrid,
     TrainingFacts,
 )
@@ -93,7 +95,11 @@ def training_facts(title: str = "red circle", *, num_right: int = 5) -> Training
     )  # fmt: skip
     return TrainingFacts(
         model="a DiT", recipe="flow matching", num_images=720, num_classes=6, batch_size=32,
-        losses=tuple(2 * 0.95**step for step in range(40)), grids=grids, own_accuracy=0.99,
+        losses=tuple(2 * 0.95**step for step in range(40)), grids=grids,
+        right=(RightIn(name="colour", num_right=6, num_choices=4),),
+        unseen=replace(grids[0], titles=(f"unseen {title}",) * 6),
+        unseen_right=(RightIn(name="shape", num_right=num_right, num_choices=6),),
+        first_guess=FirstGuess(told=0.25, untold=1.1, floor=0.75), own_accuracy=0.99,
         num_threads=1, elapsed_s=50.0, samples_per_s=640.0, loader_wait_share=0.0004,
     )  # fmt: skip
 
@@ -109,7 +115,7 @@ def motion_facts(title: str = "red circle moving up", *, num_right: int = 5) -> 
         for frames in ("first", "rest")
     )
     return MotionFacts(
-        training=replace(run, grids=grids), right=(("colour", 6), ("direction", num_right)),
+        training=replace(run, grids=grids),
         frame_rate_fps=12.0, encoder="dct-video", num_compared=48, first_frame_db=28.0,
         rest_db=25.0, first=first, rest=rest,
     )  # fmt: skip

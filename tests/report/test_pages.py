@@ -70,7 +70,9 @@ def test_different_bytes_are_shouted() -> None:
 
 def test_training_is_told_in_numbers() -> None:
     text = parsed(demo_page(demo_facts())).prose
-    assert "5 of 6 samples are nearest" in text
+    assert "Of 6 samples right are the colour in 6 of 6 (guessing: 1 in 4)." in text
+    assert "5 of 6 samples are nearest" in text  # of clips
+    assert "off by 0.75" in text
     assert "12 times as fast" in text
     assert "At 2 of 2 steps every run saw the same ids" in text
     assert "under 0.1 % of the time spent waiting" in text

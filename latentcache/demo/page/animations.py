@@ -33,20 +33,10 @@ def clip_grid(
     ]
 
 
-def training_strip(grids: Sequence[SampleGrid], *, num_colours: int, scale: int = 1) -> Rgb:
+def training_strip(grids: Sequence[SampleGrid], *, scale: int = 1) -> Rgb:
     """Return a line of samples per stage, and below them what the last ones are nearest to.
 
-    Two colours of every shape are shown, taking turns.
-
-    Args:
-        grids: Stages, their samples shape by shape.
-        num_colours: Samples of one shape.
-        scale: See ``mosaic``.
+    Every second sample is shown.
     """
-    chosen = [
-        index
-        for index in range(len(grids[-1].samples))
-        if index % num_colours % 2 == index // num_colours % 2
-    ]
     lines = [grid.samples for grid in grids] + [grids[-1].nearest]
-    return mosaic([[line[index] for index in chosen] for line in lines], scale=scale)
+    return mosaic([line[::2] for line in lines], scale=scale)

@@ -34,7 +34,8 @@ def demo_page(facts: DemoPage) -> str:
     store = facts.store
     lead = (
         "A small corpus was drawn on the spot and encoded into a store; a build was killed and "
-        "run again; a model was trained from the latents, and another from those of short videos. "
+        "run again; a model was trained from latents and captions, and another from latents of "
+        "short videos. "
         "This page shows what came of it; it is one file and needs no network."
     )
     sections = [
@@ -66,7 +67,7 @@ def _sections_of_the_run(facts: DemoPage) -> list[Section]:
             test=test,
             squares=units_svg(test.units),
         ),
-        _section("A model trained from the store", "training", facts=training, stages=stages),
+        _section("A model trained by caption", "training", facts=training, stages=stages),
         _loss_section("Loss", training),
         _section(
             "A video model trained from a store of clips", "motion", facts=motion, frames=frames
@@ -100,7 +101,7 @@ def _demo_tiles(facts: DemoPage) -> list[Tile]:
         ),
         (
             f"{last.num_right} of {last.num_scored}",
-            "samples of a trained model nearest to their class",
+            "samples show the shape and colour of their caption",
             last.accuracy < MIN_ACCURACY,
         ),
         (

@@ -12,8 +12,6 @@ class MotionFacts:
 
     Attributes:
         training: Its samples are clips THWC.
-        right: Of the last samples, how many are nearest to a class that is right in one
-            respect, e.g. ``("direction", 71)``.
         frame_rate_fps: Of the clips.
         encoder: As asked for.
         num_compared: Clips decoded and compared with their frames.
@@ -24,7 +22,6 @@ class MotionFacts:
     """
 
     training: TrainingFacts
-    right: tuple[tuple[str, int], ...]
     frame_rate_fps: float
     encoder: str
     num_compared: int

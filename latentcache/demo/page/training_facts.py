@@ -29,6 +29,11 @@ class SampleGrid:
     found: tuple[int, ...]
 
     @property
+    def titled(self) -> tuple[tuple[str, Rgb], ...]:
+        """Samples that are shown, each after its title."""
+        return tuple(zip(self.titles, self.samples, strict=True))
+
+    @property
     def num_scored(self) -> int:
         """Samples counted."""
         return len(self.asked)
@@ -45,6 +50,37 @@ class SampleGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RightIn:
+    """How many samples are right in one respect, e.g. ``colour``.
+
+    Attributes:
+        num_choices: Of which one is right: guessing is right in one of so many.
+    """
+
+    name: str
+    num_right: int
+    num_choices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstGuess:
+    """What a model makes of pure noise, where all that it can know is what it was told.
+
+    Mean squared errors of the velocity over the latents that were trained on.
+
+    Attributes:
+        told: Each told what it is of.
+        untold: Each told nothing.
+        floor: The least that any model can reach that is told nothing: it names the mean latent,
+            and what remains is their variance.
+    """
+
+    told: float
+    untold: float
+    floor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFacts:
     """A training run and what came out of it.
 
@@ -56,6 +92,11 @@ class TrainingFacts:
         batch_size: Samples of a step.
         losses: Of every step.
         grids: In the order of the run.
+        right: Of the last grid, in each respect.
+        unseen: Samples asked for by what training left out, and of those how many are right;
+            None where it left out nothing.
+        unseen_right: Of those, in each respect.
+        first_guess: After the last step.
         own_accuracy: Of the training pictures, by the measure of ``SampleGrid``, each left
             out of its own mean: what the measure itself can reach.
         num_threads: torch was given, because it was the faster choice.
@@ -71,6 +112,10 @@ class TrainingFacts:
     batch_size: int
     losses: tuple[float, ...]
     grids: tuple[SampleGrid, ...]
+    right: tuple[RightIn, ...]
+    unseen: SampleGrid | None
+    unseen_right: tuple[RightIn, ...]
+    first_guess: FirstGuess
     own_accuracy: float
     num_threads: int
     elapsed_s: float
