@@ -80,6 +80,16 @@ class DemoFolder:
         """What that model draws, moving, beside the nearest training clips."""
         return self.root / "motion.webp"
 
+    @property
+    def autoencoder(self) -> Path:
+        """The autoencoder that the demo trains to have something to compare with."""
+        return self.root / "tiny_autoencoder"
+
+    @property
+    def comparison(self) -> Path:
+        """The page that compares three encoders."""
+        return self.root / "compare.html"
+
     def prepare(self) -> None:
         """Empty the folder if an earlier demo made it.
 

@@ -30,6 +30,10 @@ def write_summary(folder: DemoFolder, facts: DemoPage, *, elapsed_s: float) -> N
         "psnr_db": {"mean": round(facts.mean_psnr_db, 3), "min": round(facts.min_psnr_db, 3)},
         "training": _training_summary(facts.training),
         "motion": _motion_summary(facts.motion),
+        "compared": {
+            each.title: dict(zip(facts.compared.names, each.cells, strict=True))
+            for each in facts.compared.figures
+        },
         "loader": _loader_summary(facts.race),
         "order": {"steps": facts.order.num_steps, "steps_equal": facts.order.num_equal},
         "elapsed_s": round(elapsed_s, 1),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentcache.demo.captions import TEXT_COLUMN, encode_captions, tell_captions
+from latentcache.demo.comparing import compare_spaces
 from latentcache.demo.demo_folder import DemoFolder
 from latentcache.demo.narrator import Narrator
 from latentcache.demo.photo_store import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 NUM_SHOWN = 8
 
 
-def run_demo(
+def run_demo(  # noqa: PLR0913  each a size of one of its parts
     out: Path,
     *,
     num_images: int = 240,
@@ -34,6 +35,7 @@ def run_demo(
     num_clips: int = 480,
     recipe: "DemoRecipe | None" = None,
     motion_recipe: "DemoRecipe | None" = None,
+    num_autoencoder_steps: int = 400,
 ) -> None:
     """Run the demo into ``out`` and say where to look.
 
@@ -44,6 +46,7 @@ def run_demo(
         num_clips: Videos that the second model is trained on.
         recipe: Of the first training; None takes the demo's.
         motion_recipe: Of the second.
+        num_autoencoder_steps: Of the encoder that others are compared with.
 
     Raises:
         ConfigError: ``out`` holds something else.
@@ -69,6 +72,7 @@ def run_demo(
     encode_captions(folder, narrator)
     order, race, training = _load_and_train(folder, narrator, recipe)
     motion = run_motion(folder, narrator, num_clips=num_clips, recipe=motion_recipe)
+    compared = compare_spaces(folder, narrator, num_steps=num_autoencoder_steps)
     with narrator.step("Draw the page"):
         shown = _reconstructions(folder)
         facts = demo_page.DemoPage(
@@ -76,6 +80,7 @@ def run_demo(
             kill_test=test,
             training=training,
             motion=motion,
+            compared=compared,
             race=race,
             order=order,
             projection=report.project(list_encoders()),
@@ -91,6 +96,7 @@ def run_demo(
     click.secho(f"\ndone in {narrator.elapsed_s:.0f} s", bold=True)
     click.echo(f"open {page}")
     click.echo(f"see  {folder.samples} and {folder.motion_samples}")
+    click.echo(f"and  {folder.comparison}: three latent spaces side by side")
     click.echo(f"try  latentcache status {folder.store} --quarantined")
     click.echo(f"try  latentcache show {folder.motion_store} 000000.mp4 -o clip.mp4")
 

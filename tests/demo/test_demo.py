@@ -55,6 +55,7 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
             num_clips=NUM_CLIPS,
             # To see that it learns, not what: that takes minutes.
             motion_recipe=replace(MOTION_RECIPE, num_steps=24, num_scored=24, num_euler_steps=2),
+            num_autoencoder_steps=40,
         )
     return DemoRun(DemoFolder(out), told.getvalue())
 
@@ -114,7 +115,7 @@ def test_demo_measures_what_it_shows(demo_run: DemoRun) -> None:
     assert min(summary["loader"]["folder_samples_per_s"].values()) > 0
     assert "loader wait" in demo_run.told
     with Image.open(demo_run.folder.samples) as grid:
-        assert min(grid.size) > 500
+        assert min(grid.size) > 400
     # What is raced against is the same latents.
     files = FileFolder(demo_run.folder.files)
     assert len(files) == NUM_CLASS_IMAGES
@@ -138,6 +139,22 @@ def test_demo_trains_on_videos_and_shows_them_moving(demo_run: DemoRun) -> None:
     page = (demo_run.folder.root / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") == 1
     assert "first latent frame" in page
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_demo_ends_with_three_spaces_compared(demo_run: DemoRun) -> None:
+    compared = demo_run.summary["compared"]
+    psnr_db = {name: float(cell.split()[0]) for name, cell in compared["PSNR"].items()}
+    assert list(psnr_db) == ["latents", "coarse", "tiny"]
+    assert psnr_db["latents"] > psnr_db["coarse"] > 20
+    assert psnr_db["tiny"] > 8  # 40 steps; a grey picture has about 12
+    assert float(compared["kNN"]["latents"].split()[0]) > 0.5  # of 24 classes
+    page = (demo_run.folder.root / "index.html").read_text(encoding="utf-8")
+    assert 'href="compare.html"' in page
+    whole = demo_run.folder.comparison.read_text(encoding="utf-8")
+    for title in compared:
+        assert title in whole
 
 
 def test_a_clip_is_right_in_what_its_nearest_class_shares() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from latentcache.demo.page.compared_facts import ComparedFacts, ComparedFigure
 from latentcache.demo.page.demo_facts import DemoPage, KillTest, Step, UnitDigests
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.demo.page.training_facts import (
@@ -153,6 +154,21 @@ def demo_facts(title: str = "a red circle", *, is_equal: bool = True) -> DemoPag
         kill_test=KillTest(command="latentcache build", num_committed_at_kill=1, units=units),
         training=training_facts(title),
         motion=motion_facts(title),
+        compared=ComparedFacts(
+            page="compare.html",
+            names=("latents", "coarse"),
+            encoders=("dct", "dct:keep_luma=4"),
+            num_samples=240,
+            num_decoded=60,
+            figures=(
+                ComparedFigure(
+                    title="PSNR",
+                    unit="dB",
+                    cells=("31.5 [31.3, 31.7]", "25.1 [25, 25.2]"),
+                    meaning="Squared error.",
+                ),
+            ),
+        ),
         race=loader_race(),
         order=order_test(is_equal=is_equal),
         projection=project(list_encoders()),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from latentcache.demo.page.compared_facts import ComparedFacts
 from latentcache.demo.page.motion_facts import MotionFacts
 from latentcache.demo.page.training_facts import LoaderRace, OrderTest, TrainingFacts
 from latentcache.report import Projection, StorePage
@@ -59,6 +60,7 @@ class DemoPage:
     kill_test: KillTest
     training: TrainingFacts
     motion: MotionFacts
+    compared: ComparedFacts
     race: LoaderRace
     order: OrderTest
     projection: Projection

@@ -76,6 +76,7 @@ def _sections_of_the_run(facts: DemoPage) -> list[Section]:
         _section(
             "The first latent frame and the rest", "first_frame", facts=motion, channels=channels
         ),
+        _section("Three latent spaces compared", "compared", facts=facts.compared),
         _section(
             "Batches from the store and from a folder", "race", race=race, bars=race_svg(race)
         ),
