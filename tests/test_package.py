@@ -20,7 +20,7 @@ HOMES = {
     "av": {"decode", "evaluate", "testing"},
     "PIL": {"decode", "testing", "report", "evaluate", "demo"},
     "fsspec": {"storage"},
-    "diffusers": {"encoders", "train"},
+    "diffusers": {"encoders", "train", "demo"},
     "click": {"cli", "demo", "terminal"},
 }
 
