@@ -62,9 +62,11 @@ def share_samples(spaces: Sequence[Space], num_samples: int, *, seed: int = 0) -
     lacking = {name: len(drawn) - len(found) for name, found in by_space.items()}
     if not keys:
         least = max(lacking, key=lambda name: lacking[name])
+        example = next(iter(drawn.values()))
+        clips = "clips of other frames are other samples: " if example.bucket.num_frames > 1 else ""
         raise StoreError(
             f"spaces must hold the same samples to be compared, got none of {len(drawn)} drawn of "
-            f"{first.name} in {least} (for instance {next(iter(drawn.values())).source.label}); "
+            f"{first.name} in {least} (for instance {example.source.label}); {clips}"
             "encode both over one plan, or name stores of one corpus"
         )
     return SharedSamples(keys=keys, by_space=by_space, num_drawn=len(drawn), lacking=lacking)
