@@ -302,7 +302,7 @@ class Store:
             StoreError: A column is incomplete, or changed meanwhile.
         """
         target = publish.PublishTarget(
-            folder=self.folder, store_id=self.store_id, generations=self.generations()
+            folder=self.folder, store_id=self.store_id, read_generations=self.generations
         )
         if base is None:
             seen = numbers.read_newest_snapshot(self.folder)

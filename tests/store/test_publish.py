@@ -52,6 +52,11 @@ def pinned(store: Store, **changes: object) -> EncodingRecord:
     return store.write_encoding(encoding_record(**changes))
 
 
+def retired_rows(*places: tuple[int, int]) -> pa.Table:
+    rows = [{"shard": shard, "row": row, "reason": "deleted"} for shard, row in places]
+    return pa.Table.from_pylist(rows, schema=RETIRED_SCHEMA)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return make_store(tmp_path / "store")
@@ -240,6 +245,36 @@ def test_who_loses_a_number_applies_its_change_to_the_new_head(
     assert ours.record.parent.digest == parent.digest
 
 
+def test_what_a_plan_that_grew_meanwhile_retired_does_not_come_back(
+    complete: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dino = pinned(complete, column="dino", fingerprint="d" * 32)
+    encode(complete, dino)
+    grown = draft_of(runs_of((SQUARE, 3, 12), first_shard=5), retired=[retired_rows((0, 3))])
+    original = type(complete.folder).create_if_absent
+    waiting = [grown]
+
+    def overtaken(folder, name: str, data: bytes, *, write_id: str) -> bool:
+        if waiting and name.startswith("snapshots/"):
+            theirs = Store.open(complete.folder.url)
+            theirs.write_generation(waiting.pop())
+            encode(theirs, dino, first=len(theirs.units(dino)) - 1)
+            theirs.publish([change_of(dino)])
+        return original(folder, name, data, write_id=write_id)
+
+    monkeypatch.setattr(type(complete.folder), "create_if_absent", overtaken)
+    with pytest.raises(StoreError, match="'latents' must be complete, got 3 of"):
+        complete.publish([change_of(encoding_record())])
+    ours = complete.publish([change_of(encoding_record())], allow_partial=True)
+    assert len(ours.record.generations) == 2
+    fewer = replace(ours.record, number=9, generations=ours.record.generations[:1])
+    complete.folder.write("snapshots/9.json", fewer.to_bytes())
+    with pytest.raises(StoreError, match=r"must name all generations .* got 1 where"):
+        complete.snapshot()
+    for view in ours.columns.values():
+        assert key_of(0, 3) not in {key for key, *_ in view.iter_samples()}
+
+
 def test_the_same_column_changed_meanwhile_is_refused_naming_both(
     complete: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,10 +397,7 @@ def test_retired_rows_are_neither_planned_nor_encoded(complete: Store) -> None:
     record = encoding_record()
     complete.publish([change_of(record)])
     gone = [(0, 3), (0, 4), (1, 9), (3, 0)]
-    retired = pa.Table.from_pylist(
-        [{"shard": shard, "row": row, "reason": "deleted"} for shard, row in gone],
-        schema=RETIRED_SCHEMA,
-    )
+    retired = retired_rows(*gone)
     more = runs_of((SQUARE, 3, 12), first_shard=5)
     complete.write_generation(draft_of(more, retired=[retired]))
     encode(complete, record, first=len(complete.units(record)) - 1)

@@ -7,7 +7,7 @@ hours in between, while gc took its tables or others went on, notices and begins
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,11 +45,11 @@ MAX_ATTEMPTS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishTarget:
-    """Where a snapshot goes and what it covers."""
+    """Where a snapshot goes, and how the plan that it covers is read."""
 
     folder: Folder
     store_id: str
-    generations: Sequence[Generation]
+    read_generations: Callable[[], Sequence[Generation]]
 
 
 def publish_snapshot(
@@ -71,7 +71,7 @@ def publish_snapshot(
     Raises:
         StoreError: A column is incomplete, or changed meanwhile.
     """
-    plan = PlanView.read(target.folder, target.generations)
+    plan = PlanView.read(target.folder, target.read_generations())
     clock = target.folder.policy.clock
     drafts: dict[str, tuple[ColumnEntry | None, ColumnDraft]] = {}
     began_s = clock()
@@ -79,6 +79,10 @@ def publish_snapshot(
         if clock() - began_s > STALE_AFTER_S:  # gc may have taken the tables since
             drafts, began_s = {}, clock()
         head = read_newest_snapshot(target.folder)
+        if head and len(head.generations) > len(plan.generations):
+            # The plan grew before another run published: columns that are taken over from there
+            # have rows of it, and what it retired must not come back.
+            plan, drafts = PlanView.read(target.folder, target.read_generations()), {}
         number = head.number + 1 if head else 1
         columns = dict(head.columns) if head else {}
         for change in changes:
@@ -92,13 +96,13 @@ def publish_snapshot(
             _check_complete(column, draft, allow_partial=allow_partial)
             columns[column] = draft.entry
         annotations = choose_annotations(
-            target.folder, target.generations, head.annotations if head else {}
+            target.folder, plan.generations, head.annotations if head else {}
         )
         if head is not None and (columns, annotations) == (head.columns, head.annotations):
             return head
         if clock() - began_s > STALE_AFTER_S:
             continue
-        record = _record(target, head, columns, annotations)
+        record = _record(target, plan, head, columns, annotations)
         if not target.folder.create_if_absent(
             snapshot_name(number), record.to_bytes(), write_id=record.write_id
         ):
@@ -132,6 +136,7 @@ def _draft(
 
 def _record(
     target: PublishTarget,
+    plan: PlanView,
     head: SnapshotRecord | None,
     columns: dict[str, ColumnEntry],
     annotations: dict[str, tuple[AnnotationEntry, ...]],
@@ -142,7 +147,7 @@ def _record(
         store_id=target.store_id,
         parent=RecordRef(number=head.number, digest=head.digest) if head else None,
         generations=tuple(
-            RecordRef(number=one.number, digest=one.digest) for one in target.generations
+            RecordRef(number=one.number, digest=one.digest) for one in plan.generations
         ),
         columns=columns,
         annotations=annotations,

@@ -333,6 +333,12 @@ def open_snapshot(
     by_number = {generation.number: generation for generation in generations}
     columns = {}
     for name, entry in record.columns.items():
+        if entry.num_generations > len(generations):
+            raise StoreError(
+                f"snapshot {record.number} must name all generations of its columns, got "
+                f"{len(generations)} where {name} has rows of {entry.num_generations} "
+                f"({folder.label}); delete snapshots/{record.number}.json and build again"
+            )
         encoding = read_encoding(name, entry.fingerprint)
         if encoding.digest != entry.encoding_digest:
             raise StoreError(
