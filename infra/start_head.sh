@@ -52,10 +52,15 @@ export RAY_USAGE_STATS_ENABLED=0
 session=$(mktemp -d /tmp/ray-head.XXXXXX)
 printf '%s' "$session" >"$folder/session"
 
+# For the whole cluster: a node whose link is cut, or an answer that never comes, is given up within
+# half a minute. Ray waits minutes for both.
+health='{"health_check_timeout_ms":5000,"health_check_failure_threshold":3,'
+health+='"grpc_client_keepalive_time_ms":10000,"grpc_client_keepalive_timeout_ms":10000}'
+
 # --block keeps the head one process tree of ours, so that stopping it ends nobody else's.
 # Its working directory is the repository: Ray starts a job's driver from there.
 cd "$repository"
-nohup setsid ray start --head --block --temp-dir "$session" \
+nohup setsid ray start --head --block --temp-dir "$session" --system-config "$health" \
   --node-ip-address "$ip" --port "$port" \
   --dashboard-host "$ip" --dashboard-port "$dashboard_port" \
   --dashboard-agent-listen-port "$agent_port" \

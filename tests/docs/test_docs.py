@@ -22,6 +22,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FOREIGN_OPTIONS = {
     "--address": "of ray start as well",
+    "--system-config": "of ray start",
     "--working-dir": "of ray job submit",
     "--nproc-per-node": "of torchrun",
     "--nodes": "of sbatch",

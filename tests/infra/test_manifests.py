@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 import jsonschema
 import pytest
+import ray
 import yaml
 
 from latentcache.cli.entry import cli
@@ -138,3 +140,22 @@ def test_every_start_of_ray_up_asks_for_the_token() -> None:
     assert len(starts) == 2
     assert all("RAY_AUTH_MODE=token ray start" in each for each in starts)
     assert any(name.endswith("/.ray/auth_token") for name in config["file_mounts"])
+
+
+def test_every_cluster_gives_up_a_cut_link_within_half_a_minute() -> None:
+    written = {}
+    for name in ("start_head.sh", "slurm/build.sbatch", "ray-up.yaml"):
+        text = (REPOSITORY / "infra" / name).read_text(encoding="utf-8")
+        written[name] = dict(re.findall(r'"((?:health_check|grpc_client)\w+)":(\d+)', text))
+    for name in ("rayjob", "raycluster"):
+        text = (REPOSITORY / f"infra/kubernetes/{name}.yaml").read_text(encoding="utf-8")
+        written[name] = dict(re.findall(r'RAY_(\w+), value: "(\d+)"', text))
+        assert text.count("env: ") == text.count("envFrom: ")
+    settings = written["start_head.sh"]
+    assert all(each == settings for each in written.values()), written
+    # Named as Ray names them: a misspelt one is passed over in silence.
+    library = Path(ray._raylet.__file__).read_bytes()
+    assert all(name.encode() in library for name in settings)
+    health_s = (int(settings["health_check_timeout_ms"]) + 3000) / 1000
+    assert health_s * int(settings["health_check_failure_threshold"]) <= 30
+    assert int(settings["grpc_client_keepalive_time_ms"]) <= 10000
