@@ -1,12 +1,14 @@
 """Garbage: what no kept snapshot and no newest commit names, once it is old enough.
 
-Only ``free_encoding`` deletes too, what it is told by name. Three rules keep every reader and
+Only ``free_encoding`` deletes too, what it is told by name. Four rules keep every reader and
 writer safe:
 
 - Only objects older than the grace, by the store's own clock, are touched: a writer's
   objects are young until its commit names them.
 - What may go is listed before what is needed, so an object that became needed since is
   too young to be on the first list.
+- An encoding's record is written once and found again by every later run, so its age says nothing:
+  it goes by name alone.
 - A retired snapshot leaves a tombstone; what it named stays until the tombstone is a grace
   old, so whoever has it open has that long to finish.
 """
@@ -224,12 +226,13 @@ def _read_needed(
         if encoding in dropped:
             continue
         if info.name == f"{encoding}/encoding.json":
-            pinned.add(info.name)
+            pinned.add(encoding)
         elif info.name.startswith(f"{encoding}/commits/"):
             commits.setdefault(encoding, []).append(info.name)
-    # A try that never finished a unit left its pin alone; nothing is lost with it.
-    needed.names.update(name for name in pinned if _encoding_of(name) in commits)
-    needed.names.update(f"{encoding}/codebook.safetensors" for encoding in commits)
+    # Also of a try that never finished a unit: whoever takes it up finds its pin, however old, and
+    # may publish before this call deletes.
+    for encoding in pinned:
+        needed.names.update((f"{encoding}/encoding.json", f"{encoding}/codebook.safetensors"))
     for encoding, names in commits.items():
         newer = _newer(rank_commits(names), served.get(encoding, {}))
         needed.writes.setdefault(encoding, set()).update(

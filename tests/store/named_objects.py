@@ -93,10 +93,11 @@ def _kept_by(memory: Memory, name: str, data: bytes, served: dict[str, int]) -> 
         tables = (generation.rejects, generation.retired, generation.beside)
         yield from (part.name for part in generation.parts)
         yield from (table.name for table in tables if table)
+    if name.endswith("/encoding.json"):
+        yield name
     written = parse_unit_object(name)
     if written is not None and "/commits/" in name:
         folder = name.partition("/commits/")[0]
-        yield f"{folder}/encoding.json"
         if written.rev > served.get(f"{folder}/{written.unit}", -1):
             commit = Commit.parse(data, where=name)
             yield from (name, commit.meta.name, *([commit.tar.name] if commit.tar else []))

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentcache.core.errors import StoreError
+from latentcache.storage import Folder
 from latentcache.store.format.object_names import parse_snapshot_name, parse_unit_object
 from latentcache.store.format.records import EncodingRecord
 from latentcache.store.free_encoding import free_encoding
@@ -241,15 +242,31 @@ def test_freeing_an_encoding_is_one_word(store: Store) -> None:
     assert read_all(store.snapshot())
 
 
-def test_a_try_that_never_finished_a_unit_goes_by_itself(store: Store) -> None:
+def test_a_try_that_never_finished_a_unit_may_be_taken_up_while_gc_runs(store: Store) -> None:
     tried = store.write_encoding(encoding_record(**OTHER))
-    assert collect(store, now_s=None).deleted == ()
-    collect(store)
-    assert [record.fingerprint for record in store.encodings("latents")] == ["f" * 32]
-    store.write_encoding(tried)
-    encode(store, tried, last=1)
+    orphan = f"encodings/latents/{'f' * 32}/meta/00000000-0000.9.{'0' * 16}.safetensors"
+    store.folder.write(orphan, b"")
+    original = type(store.folder).delete
+
+    def overtaken(folder: Folder, names: Sequence[str]) -> None:
+        if orphan in names:  # as late as can be: nothing is listed after this
+            encode(store, tried)
+        original(folder, names)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(store.folder), "delete", overtaken)
+        collect(store)
+    assert read_all(store.publish([change_of(tried)]))
     collect(store)
     assert len(store.encodings("latents")) == 2
+
+
+def test_a_try_that_never_finished_a_unit_goes_by_name(store: Store) -> None:
+    store.write_encoding(encoding_record(**OTHER))
+    collect(store)
+    assert len(store.encodings("latents")) == 2
+    collect(store, drop=[("latents", OTHER["fingerprint"])])
+    assert [record.fingerprint for record in store.encodings("latents")] == ["f" * 32]
 
 
 def test_a_publisher_may_fall_back_to_a_commit_that_gc_left(tmp_path: Path) -> None:
