@@ -32,7 +32,9 @@ from latentcache.runner.run_progress import Reporter, encode_progress
 from latentcache.store import Store
 
 _TICK_S = 0.5
-_LIST_COMMITS_S = 30.0
+_LIST_COMMITS_S = (2.0, 30.0)
+_LIST_COMMITS_SHARE = 0.02
+"""Between two looks at what another driver has committed: by how long the last one took."""
 _MAX_DEATHS_WITHOUT_PROGRESS = 12
 """Actors that die in a row without any unit done before the run gives up; a poisonous
 sample takes four to be found, and with one actor eight where the unit that was in flight
@@ -106,7 +108,8 @@ class Dispatcher:
         self._total = sum(order.unit.num_rows for order in orders)
         while not self._pool.ready():
             self._pool.wait_until_ready(timeout_s=_TICK_S)
-        started_s = listed_s = time.monotonic()
+        started_s = time.monotonic()
+        list_at_s = started_s + _LIST_COMMITS_S[0]
         while self._queue or self._in_flight():
             self._pool.grow()
             self._feed()
@@ -116,9 +119,12 @@ class Dispatcher:
             if self._pool.end_hanging():
                 self._reporter.message("an encoder call took too long; its actor was ended")
             self._judge_limits()
-            if time.monotonic() - listed_s > _LIST_COMMITS_S:
-                listed_s = time.monotonic()
+            if (now_s := time.monotonic()) > list_at_s:
                 self._drop_committed()
+                took_s = time.monotonic() - now_s
+                shortest_s, longest_s = _LIST_COMMITS_S
+                pause_s = min(longest_s, max(shortest_s, took_s / _LIST_COMMITS_SHARE))
+                list_at_s = now_s + took_s + pause_s
         answers = self._pool.final_progress()
         self.times = RunTimes.of(answers)
         self._report(answers)
