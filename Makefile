@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Hundreds of processes start in the tests; without bytecode each would compile all it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-fast test-failure test-swift test-oldest-ray check check-static docs format clean
+.PHONY: install demo test test-fast test-failure test-swift test-oldest-ray audit check check-static docs format clean
 
 install: $(INSTALLED)
 
@@ -58,6 +58,13 @@ test-oldest-ray: $(INSTALLED)
 	  -W ignore::pytest.PytestUnraisableExceptionWarning \
 	  tests/runner/test_faults_on_ray.py tests/runner/test_clips.py tests/runner/test_kill.py \
 	  tests/runner/test_long_clips.py
+
+# Known advisories of what is installed, by PyPI's list; fails where there is one, or no list.
+audit: $(INSTALLED)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit==2.9.0
+	build/audit/bin/pip-audit --strict --progress-spinner off \
+	  --path "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
 
 # Format, lint, types, layers, then the fast tests and the documentation's own checks.
 check: check-static test-fast
